@@ -1,0 +1,13 @@
+//! The only crate of skep with `unsafe` code: system calls that rustix does not wrap, behind functions that are safe to
+//! call. Descriptors come in borrowed and go out owned, always close-on-exec; every wrapper names its call in its error.
+#![warn(missing_docs)]
+#![allow(unsafe_code, reason = "this crate exists to hold it")]
+
+pub mod bpf;
+pub mod netns;
+pub mod process;
+pub mod mount;
+pub mod overlay;
+pub mod pty;
+pub mod seccomp;
+pub mod xattr;
