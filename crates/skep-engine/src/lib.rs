@@ -1,6 +1,19 @@
 //! The engine: images, containers, exec, volumes, networks and events. The only writer of engine state; knows nothing of HTTP.
+//!
+//! [`Engine`] is the door. Each container has one owner task (`containers::task`) that alone changes it; `ps` and `inspect`
+//! read what that task published last and never wait for it.
 
+pub mod config;
 pub mod engine;
 pub mod images;
 pub mod model;
 pub mod shim;
+
+mod error;
+
+pub use config::{BridgeSettings, EngineConfig};
+pub use engine::Engine;
+pub use error::{Error, StartFailure};
+
+/// What operations of the engine return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

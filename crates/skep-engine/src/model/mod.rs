@@ -1,1 +1,14 @@
-//! model
+//! What the engine speaks of: containers, exec'd processes, volumes, networks, events. Callers build these values and get
+//! them back; how they look in JSON is skep-api's business.
+
+pub mod container;
+pub mod event;
+pub mod exec;
+pub mod host;
+pub mod network;
+pub mod request;
+pub mod stats;
+pub mod status;
+pub mod system;
+pub mod view;
+pub mod volume;

@@ -1,0 +1,103 @@
+//! How an engine is set up. Fixed for its lifetime.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use crate::model::host::{LogConfig, Ulimit};
+
+/// Settings of one engine; several can run on a machine if roots and bridge differ.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Everything that lasts (`/var/lib/skep`).
+    pub data_root: PathBuf,
+    /// Everything that a reboot may take (`/run/skep`).
+    pub exec_root: PathBuf,
+    /// The `skep-runtime` binary.
+    pub runtime: PathBuf,
+    /// The default bridge.
+    pub bridge: BridgeSettings,
+    /// Registries spoken to without TLS, besides loopback: `host[:port]` or a CIDR range.
+    pub insecure_registries: Vec<String>,
+    /// Layers downloaded at once, per pull.
+    pub max_concurrent_downloads: usize,
+    /// Log driver for containers that name none.
+    pub log: LogConfig,
+    /// Limits of processes that name none.
+    pub default_ulimits: Vec<Ulimit>,
+    /// Name servers for containers that name none; the host's when empty.
+    pub dns: Vec<String>,
+    /// Options of resolv.conf for containers that name none.
+    pub dns_options: Vec<String>,
+    /// Search domains for containers that name none.
+    pub dns_search: Vec<String>,
+    /// Bytes of /dev/shm for containers that name none.
+    pub default_shm_size: u64,
+    /// Give every container an init unless it says otherwise.
+    pub init: bool,
+    /// All containers get `no-new-privileges`.
+    pub no_new_privileges: bool,
+    /// Labels of the daemon: `key=value`.
+    pub labels: Vec<String>,
+    /// Cgroup that containers live below when they name none (`/skep`).
+    pub cgroup_parent: Option<String>,
+    /// Settings shown by `info` that the engine itself has no use for.
+    pub extra: BTreeMap<String, String>,
+}
+
+/// The default bridge network.
+#[derive(Debug, Clone)]
+pub enum BridgeSettings {
+    /// There is none (`--bridge=none`); containers get `none` unless they choose.
+    Disabled,
+    /// The engine makes it.
+    Managed {
+        /// The device's name (`skep0`).
+        link: String,
+        /// Address of the bridge and its prefix length (`--bip`); a free subnet is chosen when absent.
+        address: Option<(Ipv4Addr, u8)>,
+        /// Addresses for containers (`--fixed-cidr`), within the subnet.
+        range: Option<(Ipv4Addr, u8)>,
+        /// Maximum transmission unit.
+        mtu: u32,
+        /// Containers may talk to each other.
+        inter_container: bool,
+        /// Traffic to the outside takes the host's address.
+        masquerade: bool,
+        /// Address that ports are published on by default.
+        default_host_ip: Ipv4Addr,
+    },
+}
+
+impl EngineConfig {
+    /// Docker-like defaults over the two roots.
+    pub fn new(data_root: PathBuf, exec_root: PathBuf, runtime: PathBuf) -> Self {
+        EngineConfig {
+            data_root,
+            exec_root,
+            runtime,
+            bridge: BridgeSettings::Managed {
+                link: "skep0".to_owned(),
+                address: None,
+                range: None,
+                mtu: 1500,
+                inter_container: true,
+                masquerade: true,
+                default_host_ip: Ipv4Addr::UNSPECIFIED,
+            },
+            insecure_registries: Vec::new(),
+            max_concurrent_downloads: 3,
+            log: LogConfig { driver: "json-file".to_owned(), options: BTreeMap::new() },
+            default_ulimits: Vec::new(),
+            dns: Vec::new(),
+            dns_options: Vec::new(),
+            dns_search: Vec::new(),
+            default_shm_size: 64 << 20,
+            init: false,
+            no_new_privileges: false,
+            labels: Vec::new(),
+            cgroup_parent: None,
+            extra: BTreeMap::new(),
+        }
+    }
+}
