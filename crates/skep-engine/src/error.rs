@@ -56,6 +56,9 @@ pub enum Error {
         /// Docker's text.
         message: String,
     },
+    /// An operation on images.
+    #[error(transparent)]
+    Image(#[from] crate::images::ImageError),
     /// Something failed inside: which object, which step, why.
     #[error("{context}: {source}")]
     System {
@@ -91,6 +94,7 @@ impl Error {
             Error::AmbiguousContainer(_) | Error::Invalid(_) => ErrorKind::InvalidParameter,
             Error::NameInUse { .. } | Error::Conflict(_) => ErrorKind::Conflict,
             Error::NotImplemented(_) => ErrorKind::NotImplemented,
+            Error::Image(e) => e.kind(),
             Error::Start { cause: StartFailure::CommandNotFound | StartFailure::NotExecutable, .. } => {
                 ErrorKind::InvalidParameter
             }

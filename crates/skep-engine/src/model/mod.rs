@@ -5,6 +5,7 @@ pub mod container;
 pub mod event;
 pub mod exec;
 pub mod host;
+pub mod image;
 pub mod network;
 pub mod request;
 pub mod stats;

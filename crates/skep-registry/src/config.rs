@@ -1,0 +1,56 @@
+//! How the client speaks to registries.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of the client, fixed for its lifetime.
+#[derive(Debug, Clone)]
+pub struct RegistryConfig {
+    /// Registries that may be spoken to without TLS or with any certificate, besides loopback: `host[:port]` or a CIDR range.
+    pub insecure: Vec<String>,
+    /// Directories with `HOST[:PORT]/*.crt` (certificate authorities) and `*.cert` with `*.key` (client certificates).
+    pub certificate_dirs: Vec<PathBuf>,
+    /// Layers downloaded at once, per pull.
+    pub max_concurrent_downloads: usize,
+    /// How often a download is begun before it fails for good.
+    pub max_download_attempts: u32,
+    /// For making a connection.
+    pub connect_timeout: Duration,
+    /// Longest silence of a server, before its answer and within it.
+    pub stall_timeout: Duration,
+    /// Sent as User-Agent.
+    pub user_agent: String,
+}
+
+impl Default for RegistryConfig {
+    fn default() -> Self {
+        RegistryConfig {
+            insecure: Vec::new(),
+            certificate_dirs: vec![PathBuf::from("/etc/skep/certs.d"), PathBuf::from("/etc/docker/certs.d")],
+            max_concurrent_downloads: 3,
+            max_download_attempts: 5,
+            connect_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(60),
+            user_agent: concat!("skep/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// Credentials for a registry (Docker's `X-Registry-Auth`). All empty means anonymous.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name.
+    pub username: String,
+    /// Password.
+    pub password: String,
+    /// A refresh token of the registry's authorization service, used instead of a password.
+    pub identity_token: String,
+    /// A bearer token to be sent as it is.
+    pub registry_token: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
