@@ -1,0 +1,113 @@
+//! Version, disk usage, pruning, errors.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::null::{if_empty, is_zero};
+use crate::{ContainerSummary, ImageDeleted, ImageSummary, Volume};
+
+/// The body of every error.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ErrorBody {
+    /// The error's text.
+    pub message: String,
+}
+
+/// Answer of GET /version.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+#[expect(missing_docs, reason = "named as in Docker's API description")]
+pub struct Version {
+    pub platform: VersionPlatform,
+    pub components: Vec<VersionComponent>,
+    pub version: String,
+    pub api_version: String,
+    #[serde(rename = "MinAPIVersion", skip_serializing_if = "is_zero")]
+    pub min_api_version: String,
+    pub git_commit: String,
+    pub go_version: String,
+    pub os: String,
+    pub arch: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub kernel_version: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub experimental: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub build_time: String,
+}
+
+/// The product's name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+#[expect(missing_docs, reason = "named as in Docker's API description")]
+pub struct VersionPlatform {
+    pub name: String,
+}
+
+/// One part of the engine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+#[expect(missing_docs, reason = "named as in Docker's API description")]
+pub struct VersionComponent {
+    pub name: String,
+    pub version: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub details: BTreeMap<String, String>,
+}
+
+/// Answer of GET /system/df. A list that was not asked for is missing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+#[expect(missing_docs, reason = "named as in Docker's API description")]
+pub struct DiskUsage {
+    /// Bytes of all layers, each counted once.
+    pub layers_size: i64,
+    pub images: Option<Vec<ImageSummary>>,
+    pub containers: Option<Vec<ContainerSummary>>,
+    pub volumes: Option<Vec<Volume>>,
+    pub build_cache: Option<Vec<serde_json::Value>>,
+    /// Only below v1.42.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub builder_size: Option<i64>,
+}
+
+/// Answer of POST /containers/prune.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+#[expect(missing_docs, reason = "named as in Docker's API description")]
+pub struct ContainersPruned {
+    #[serde(serialize_with = "if_empty")]
+    pub containers_deleted: Vec<String>,
+    pub space_reclaimed: u64,
+}
+
+/// Answer of POST /images/prune.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+#[expect(missing_docs, reason = "named as in Docker's API description")]
+pub struct ImagesPruned {
+    #[serde(serialize_with = "if_empty")]
+    pub images_deleted: Vec<ImageDeleted>,
+    pub space_reclaimed: u64,
+}
+
+/// Answer of POST /networks/prune.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+#[expect(missing_docs, reason = "named as in Docker's API description")]
+pub struct NetworksPruned {
+    #[serde(serialize_with = "if_empty")]
+    pub networks_deleted: Vec<String>,
+}
+
+/// Answer of POST /build/prune.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+#[expect(missing_docs, reason = "named as in Docker's API description")]
+pub struct BuilderPruned {
+    #[serde(serialize_with = "if_empty")]
+    pub caches_deleted: Vec<String>,
+    pub space_reclaimed: u64,
+}
