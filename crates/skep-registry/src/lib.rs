@@ -1,6 +1,27 @@
-//! A client of container registries (distribution API v2): resolve a reference, fetch manifests, stream blobs.
+//! A client of container registries (distribution API v2).
+//!
+//! [`Repository::connect`] finds out how a registry wants to be spoken to (TLS or, where that is allowed, plain HTTP) and
+//! authenticates; [`Repository::manifest`] fetches a manifest or an index, [`Repository::blob`] streams a blob. What is handed out has the
+//! digest that was asked for, or the call fails: nothing behind this crate has to trust a registry. Error texts are Docker's.
+//!
+//! Not here: which platform of an index is wanted, what becomes of the bytes, and anything on disk.
 #![warn(missing_docs)]
 
+mod auth;
+mod blob;
+mod challenge;
 mod config;
+mod endpoint;
+mod error;
+mod manifest;
+mod repository;
+mod transport;
 
+pub use blob::{Blob, BlobPart};
 pub use config::{Credentials, RegistryConfig};
+pub use error::RegistryError;
+pub use manifest::{Descriptor, ImageManifest, Index, MAX_MANIFEST_SIZE, Manifest, ManifestError, media_type};
+pub use repository::{FetchedManifest, Repository};
+
+/// What the client's calls return.
+pub type Result<T, E = RegistryError> = std::result::Result<T, E>;

@@ -1,0 +1,229 @@
+//! One repository of one registry: the requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE};
+use reqwest::{Response, StatusCode};
+use skep_types::{Digest, Reference, Selector};
+use url::Url;
+
+use crate::auth::Auth;
+use crate::blob::{Blob, sha256};
+use crate::challenge::bearer_error;
+use crate::endpoint::{Endpoint, candidates};
+use crate::error::from_answer;
+use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, Manifest, media_type};
+use crate::transport::{failed, read_body};
+use crate::{Credentials, RegistryConfig, RegistryError, Result};
+
+/// The largest body of an error that is read.
+const MAX_ERROR_BODY: u64 = 1 << 20;
+
+/// A repository that answered. Cheap to clone; tokens are shared.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    reference: Reference,
+    endpoint: Endpoint,
+    auth: Auth,
+    attempts: u32,
+}
+
+/// A manifest or index with the bytes that it was served as.
+#[derive(Debug, Clone)]
+pub struct FetchedManifest {
+    /// sha256 of `raw`.
+    pub digest: Digest,
+    /// The media type.
+    pub media_type: String,
+    /// What came; has `digest`.
+    pub raw: Vec<u8>,
+    /// What it says.
+    pub manifest: Manifest,
+}
+
+impl Repository {
+    /// Finds the registry of `reference` and a way to speak to it.
+    pub async fn connect(
+        config: &RegistryConfig,
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+    ) -> Result<Repository> {
+        let mut last = None;
+        for endpoint in candidates(config, reference.registry()).await? {
+            let credentials = credentials.cloned().unwrap_or_default();
+            let auth = Auth::new(endpoint.client.clone(), credentials, reference.path(), &endpoint.base);
+            let attempts = config.max_download_attempts.max(1);
+            let inner = Inner { reference: reference.clone(), endpoint, auth, attempts };
+            match inner.ping().await {
+                Ok(()) => return Ok(Repository { inner: Arc::new(inner) }),
+                Err(e @ RegistryError::Transport { .. }) => {
+                    tracing::debug!(registry = reference.registry(), error = %e, "trying the next way to the registry");
+                    last = Some(e);
+                }
+                Err(e) => return Err(e.about(reference)),
+            }
+        }
+        Err(last.unwrap_or_else(|| RegistryError::Setup(format!("no endpoints found for {reference}"))))
+    }
+
+    /// The reference this is for.
+    pub fn reference(&self) -> &Reference {
+        &self.inner.reference
+    }
+
+    /// Fetches a manifest or an index by tag or digest.
+    pub async fn manifest(&self, selector: &Selector) -> Result<FetchedManifest> {
+        self.fetch_manifest(selector).await.map_err(|e| match selector {
+            Selector::Tag(_) => e.about(&self.inner.reference),
+            Selector::Digest(digest) => e.about(&self.inner.reference.with_digest(*digest)),
+        })
+    }
+
+    async fn fetch_manifest(&self, selector: &Selector) -> Result<FetchedManifest> {
+        let name = match selector {
+            Selector::Tag(tag) => tag.clone(),
+            Selector::Digest(digest) => digest.to_string(),
+        };
+        let url = self.inner.url(&format!("manifests/{name}"))?;
+        let mut headers = HeaderMap::new();
+        for accepted in media_type::ACCEPTED {
+            headers.append(ACCEPT, HeaderValue::from_static(accepted));
+        }
+        let response = self.inner.get_patiently(&url, &headers).await?;
+        let text =
+            |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let (served, announced) = (text(CONTENT_TYPE.as_str()), text("docker-content-digest"));
+        let raw = read_body(response, MAX_MANIFEST_SIZE, "manifest").await?;
+        let digest = sha256(&raw);
+        let expected = match selector {
+            Selector::Digest(digest) => Some(*digest),
+            Selector::Tag(_) => announced.parse().ok(),
+        };
+        if let Some(expected) = expected.filter(|expected| *expected != digest) {
+            return Err(RegistryError::Digest { what: "manifest", expected });
+        }
+        let manifest = Manifest::parse(&raw, &served)?;
+        let media_type = match &manifest {
+            _ if media_type::ACCEPTED.contains(&served.as_str()) => served,
+            Manifest::Image(_) => media_type::OCI_MANIFEST.to_owned(),
+            Manifest::Index(_) => media_type::OCI_INDEX.to_owned(),
+        };
+        Ok(FetchedManifest { digest, media_type, raw, manifest })
+    }
+
+    /// Fetches a small blob whole: at most `limit` bytes, of the descriptor's size and digest.
+    pub async fn small_blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+        if descriptor.size > limit {
+            return Err(RegistryError::TooLarge { what: format!("blob {}", descriptor.digest), limit });
+        }
+        let mut blob = self.blob(descriptor);
+        let mut bytes = Vec::new();
+        while let Some(part) = blob.next().await? {
+            if let crate::BlobPart::Data(data) = part {
+                bytes.extend_from_slice(&data);
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// A blob's bytes. Nothing is asked for before the first part is.
+    pub fn blob(&self, descriptor: &Descriptor) -> Blob {
+        Blob::new(self.clone(), descriptor.digest, descriptor.size, self.inner.attempts)
+    }
+
+    /// Asks for a blob from `offset` on.
+    pub(crate) async fn open_blob(&self, digest: &Digest, offset: u64) -> Result<Response> {
+        let url = self.inner.url(&format!("blobs/{digest}"))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if offset > 0 {
+            let range = HeaderValue::try_from(format!("bytes={offset}-"));
+            headers.insert(RANGE, range.map_err(|e| RegistryError::Setup(e.to_string()))?);
+        }
+        self.inner.get(&url, &headers).await.map_err(|e| e.about(&self.inner.reference))
+    }
+}
+
+impl Inner {
+    fn url(&self, rest: &str) -> Result<Url> {
+        let path = format!("v2/{}/{rest}", self.reference.path());
+        self.endpoint.base.join(&path).map_err(|e| RegistryError::Setup(format!("{path}: {e}")))
+    }
+
+    /// Asks for the API's root: does the registry answer, and how does it want to be authenticated to?
+    async fn ping(&self) -> Result<()> {
+        let url = self.endpoint.base.join("v2/").map_err(|e| RegistryError::Setup(e.to_string()))?;
+        let response = match self.endpoint.client.get(url.clone()).send().await {
+            Ok(response) => response,
+            Err(e) => return Err(failed("Get", &url, e).await),
+        };
+        if response.status() == StatusCode::UNAUTHORIZED {
+            self.auth.refused(None, response.headers(), &url).await?;
+        }
+        Ok(())
+    }
+
+    /// A GET with authentication. An error status becomes an error.
+    async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<Response> {
+        let mut first = true;
+        loop {
+            let authorization = self.auth.header(url).await?;
+            let mut request = self.endpoint.client.get(url.clone()).headers(headers.clone());
+            if let Some(value) = &authorization {
+                request = request.header(AUTHORIZATION, value.clone());
+            }
+            let response = match request.send().await {
+                Ok(response) => response,
+                Err(e) => return Err(failed("Get", url, e).await),
+            };
+            let status = response.status();
+            if status.is_success() {
+                return Ok(response);
+            }
+            if status == StatusCode::UNAUTHORIZED && first {
+                first = false;
+                if self.auth.refused(authorization.as_ref(), response.headers(), url).await? {
+                    continue;
+                }
+            }
+            let bearer = bearer_error(response.headers());
+            let body = read_body(response, MAX_ERROR_BODY, "error message of the registry").await.unwrap_or_default();
+            return Err(from_answer(status.as_u16(), &status.to_string(), bearer, &body));
+        }
+    }
+
+    /// As [`get`](Self::get), trying again when the registry stumbles (5xx, a broken connection).
+    async fn get_patiently(&self, url: &Url, headers: &HeaderMap) -> Result<Response> {
+        let mut attempt = 0;
+        loop {
+            match self.get(url, headers).await {
+                Err(e) if attempt + 1 < self.attempts.min(3) && stumbled(&e) => {
+                    tracing::debug!(%url, error = %e, attempt, "trying again");
+                    tokio::time::sleep(backoff(attempt)).await;
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+/// A failure that is worth a second try at once. A rate limit is not: the user should read it now.
+fn stumbled(error: &RegistryError) -> bool {
+    match error {
+        RegistryError::Transport { reason, .. } => !reason.starts_with("dial tcp"),
+        RegistryError::Status(_) => error.is_transient(),
+        _ => false,
+    }
+}
+
+/// Half a second, doubled with each attempt, at most 16 seconds.
+pub(crate) fn backoff(attempt: u32) -> Duration {
+    Duration::from_millis(500 << attempt.min(5))
+}
