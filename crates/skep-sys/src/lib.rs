@@ -4,10 +4,10 @@
 #![allow(unsafe_code, reason = "this crate exists to hold it")]
 
 pub mod bpf;
-pub mod netns;
-pub mod process;
 pub mod mount;
+pub mod netns;
 pub mod overlay;
+pub mod process;
 pub mod pty;
 pub mod seccomp;
 pub mod xattr;
