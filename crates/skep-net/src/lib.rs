@@ -1,1 +1,37 @@
-//! skep-net
+//! Container networks: bridges, veth pairs, addresses, NAT and published ports.
+//!
+//! Everything is synchronous and goes through netlink inside the process; the engine calls it from its blocking threads.
+//! One [`NetworkStack`] belongs to one engine and owns
+//!
+//! - the bridges of its networks and the veth pairs plugged into them,
+//! - one nftables table (family inet), whose sets and maps say who may reach what, and
+//! - a bound socket per published port, so that no other program takes the port.
+//!
+//! It never touches a table, a link or an address that it did not make. What it keeps in memory can be rebuilt from the
+//! [`BridgeConfig`]s and [`Endpoint`]s that the engine has stored ([`NetworkStack::open`]); dropping the stack leaves
+//! links and rules in place, so containers stay reachable while no engine runs.
+//!
+//! ```text
+//!  container's namespace          host's namespace
+//!  eth0 172.17.0.2 ──── veth ──── vethXXXXXXXXXXX ┐
+//!  eth0 172.17.0.3 ──── veth ──── vethYYYYYYYYYYY ┴ bridge 172.17.0.1 ── nftables ── uplink
+//! ```
+//!
+//! Not here: names of networks and which container uses which (skep-engine), and the files' places on disk: the texts of
+//! [`hosts`] and [`resolv`] are returned, the engine writes them.
+#![warn(missing_docs)]
+
+mod config;
+mod error;
+pub mod hosts;
+mod netns;
+pub mod resolv;
+mod stack;
+
+pub use config::{
+    BridgeConfig, Endpoint, EndpointConfig, ForwardPolicy, HostPort, LinkStats, MacAddr, PortMapping, Protocol, Published,
+    Restored, Saved, StackConfig,
+};
+pub use error::{NetError, PortHolder};
+pub use netns::{Netns, NetnsPool};
+pub use stack::NetworkStack;
