@@ -1,0 +1,106 @@
+//! Accepting clients, and stopping.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skep_engine::Engine;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::http::connection;
+use crate::http::hijack::Peer;
+use crate::http::router::Router;
+use crate::listen::{Listener, Socket};
+
+/// How long requests may go on after the server was told to stop; attached clients are cut off right away.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What all connections of a server share.
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) router: Router,
+    pub(crate) headers: http::HeaderMap,
+    /// No new requests.
+    pub(crate) stop: CancellationToken,
+    /// No hijacked connections and endless answers any more.
+    pub(crate) abort: CancellationToken,
+    /// Owns every connection, every change under way and every hijacked connection.
+    pub(crate) tasks: TaskTracker,
+}
+
+pub(crate) async fn serve(engine: Engine, listeners: Vec<Listener>, shutdown: impl Future<Output = ()> + Send) {
+    let shared = Arc::new(Shared {
+        engine,
+        router: Router::new(crate::routes::all()),
+        headers: connection::common_headers(),
+        stop: CancellationToken::new(),
+        abort: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+    });
+    let acceptors = TaskTracker::new();
+    for listener in listeners {
+        acceptors.spawn(accept(shared.clone(), listener));
+    }
+    acceptors.close();
+    shutdown.await;
+    shared.stop.cancel();
+    shared.abort.cancel();
+    acceptors.wait().await;
+    shared.tasks.close();
+    if tokio::time::timeout(GRACE, shared.tasks.wait()).await.is_err() {
+        tracing::info!(requests = shared.tasks.len(), "requests still run, stopping without them");
+    }
+}
+
+async fn accept(shared: Arc<Shared>, listener: Listener) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept_one(&shared, &listener) => accepted,
+            () = shared.stop.cancelled() => return,
+        };
+        if let Err(error) = accepted {
+            // Out of descriptors, most likely: waiting is all that helps.
+            tracing::warn!(%error, "can't accept a client");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+async fn accept_one(shared: &Arc<Shared>, listener: &Listener) -> io::Result<()> {
+    match &listener.socket {
+        Socket::Unix(socket) => {
+            let (stream, _) = socket.accept().await?;
+            let peer = Peer::of(&stream)?;
+            shared.tasks.spawn(cut_off(shared.clone(), connection::serve(shared.clone(), stream, peer)));
+        }
+        Socket::Tcp(socket, tls) => {
+            let (stream, _) = socket.accept().await?;
+            stream.set_nodelay(true)?;
+            let peer = Peer::of(&stream)?;
+            let (owner, tls) = (shared.clone(), tls.clone());
+            shared.tasks.spawn(cut_off(shared.clone(), async move {
+                match tls {
+                    None => connection::serve(owner, stream, peer).await,
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => connection::serve(owner, stream, peer).await,
+                        Err(error) => tracing::info!(%error, "TLS handshake failed"),
+                    },
+                }
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// Ends a connection that goes on after the grace.
+async fn cut_off(shared: Arc<Shared>, connection: impl Future<Output = ()>) {
+    let overdue = async {
+        shared.stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        () = connection => {}
+        () = overdue => {}
+    }
+}
