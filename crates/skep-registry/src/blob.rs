@@ -8,6 +8,7 @@ use reqwest::header::CONTENT_RANGE;
 use reqwest::{Response, StatusCode};
 use skep_types::Digest;
 
+use crate::error::Phase;
 use crate::repository::{Repository, backoff};
 use crate::transport::broken_body;
 use crate::{RegistryError, Result};
@@ -136,7 +137,12 @@ impl Blob {
                 Ok(None) if self.offset == self.size => return self.finish().map(|()| None),
                 Ok(None) => {
                     let url = response.url().to_string();
-                    let cut = RegistryError::Transport { method: "Get", url, reason: "unexpected EOF".to_owned() };
+                    let cut = RegistryError::Transport {
+                        method: "Get",
+                        url,
+                        phase: Phase::Exchange,
+                        reason: "unexpected EOF".to_owned(),
+                    };
                     return self.failed(cut).map(Some);
                 }
                 Err(e) => {

@@ -15,6 +15,8 @@ pub enum RegistryError {
         method: &'static str,
         /// What was asked for.
         url: String,
+        /// How far it came.
+        phase: Phase,
         /// Why, as Go's network library says it.
         reason: String,
     },
@@ -108,6 +110,17 @@ pub enum RegistryError {
     Setup(String),
 }
 
+/// How far an exchange came before it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// No connection.
+    Connect,
+    /// Connected; no answer, or a part of it.
+    Exchange,
+    /// Sent from one address to the next without end.
+    Redirect,
+}
+
 /// One entry of the `errors` in a registry's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
@@ -149,7 +162,7 @@ impl RegistryError {
     /// Whether the same request may succeed a little later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            RegistryError::Transport { .. } => true,
+            RegistryError::Transport { phase, .. } => *phase != Phase::Redirect,
             RegistryError::Status(status) => status.starts_with('5'),
             RegistryError::Api(e) => matches!(e.code.as_str(), "UNAVAILABLE" | "TOOMANYREQUESTS"),
             RegistryError::Unreadable { status, .. } => *status == 429,

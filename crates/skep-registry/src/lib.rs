@@ -19,7 +19,7 @@ mod transport;
 
 pub use blob::{Blob, BlobPart};
 pub use config::{Credentials, RegistryConfig};
-pub use error::RegistryError;
+pub use error::{ApiError, Phase, RegistryError};
 pub use manifest::{Descriptor, ImageManifest, Index, MAX_MANIFEST_SIZE, Manifest, ManifestError, media_type};
 pub use repository::{FetchedManifest, Repository};
 

@@ -12,7 +12,7 @@ use crate::auth::Auth;
 use crate::blob::{Blob, sha256};
 use crate::challenge::bearer_error;
 use crate::endpoint::{Endpoint, candidates};
-use crate::error::from_answer;
+use crate::error::{Phase, from_answer};
 use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, Manifest, media_type};
 use crate::transport::{failed, read_body};
 use crate::{Credentials, RegistryConfig, RegistryError, Result};
@@ -217,7 +217,7 @@ impl Inner {
 /// A failure that is worth a second try at once. A rate limit is not: the user should read it now.
 fn stumbled(error: &RegistryError) -> bool {
     match error {
-        RegistryError::Transport { reason, .. } => !reason.starts_with("dial tcp"),
+        RegistryError::Transport { phase, .. } => *phase == Phase::Exchange,
         RegistryError::Status(_) => error.is_transient(),
         _ => false,
     }

@@ -7,6 +7,7 @@ use reqwest::Response;
 use url::Url;
 
 use crate::endpoint::host_of;
+use crate::error::Phase;
 use crate::{RegistryError, Result};
 
 /// The last cause in the chain.
@@ -20,14 +21,19 @@ pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
 
 /// Turns a failed request into an error that names address and reason.
 pub(crate) async fn failed(method: &'static str, url: &Url, error: reqwest::Error) -> RegistryError {
-    let reason = if error.is_redirect() {
+    let phase = match () {
+        () if error.is_redirect() => Phase::Redirect,
+        () if error.is_connect() => Phase::Connect,
+        () => Phase::Exchange,
+    };
+    let reason = if phase == Phase::Redirect {
         "stopped after 10 redirects".to_owned()
     } else if let Some(reason) = cause::<rustls::Error>(&error).map(|e| tls_reason(e, url)) {
         reason
     } else {
         connection_reason(&error, url).await
     };
-    RegistryError::Transport { method, url: url.to_string(), reason }
+    RegistryError::Transport { method, url: url.to_string(), phase, reason }
 }
 
 /// A body that ended too early or got stuck.
@@ -39,7 +45,7 @@ pub(crate) fn broken_body(method: &'static str, url: &Url, error: &reqwest::Erro
     } else {
         "unexpected EOF".to_owned()
     };
-    RegistryError::Transport { method, url: url.to_string(), reason }
+    RegistryError::Transport { method, url: url.to_string(), phase: Phase::Exchange, reason }
 }
 
 /// Reads a whole body, at most `limit` bytes.
