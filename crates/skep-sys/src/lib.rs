@@ -6,6 +6,7 @@
 pub mod bpf;
 pub mod mount;
 pub mod netns;
+pub mod ns;
 pub mod overlay;
 pub mod process;
 pub mod pty;
