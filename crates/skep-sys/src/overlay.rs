@@ -155,10 +155,6 @@ mod tests {
     type Way = fn(&Overlay<'_, std::path::PathBuf>) -> io::Result<OwnedFd>;
 
     fn check(way: Way, count: usize, name: &str) {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: needs root");
-            return;
-        }
         let top = std::env::temp_dir().join(format!("skep-overlay-{}-{name}", std::process::id()));
         let lower = layers(&top, count);
         let (upper, work) = (top.join("rw/upper"), top.join("rw/work"));
@@ -184,11 +180,11 @@ mod tests {
 
     #[test]
     fn two_hundred_layers_with_long_names() {
-        check(mount::<std::path::PathBuf>, 200, &"long".repeat(60));
+        check(mount::<std::path::PathBuf>, 200, &"long".repeat(50));
     }
 
     #[test]
     fn the_way_of_older_kernels() {
-        check(mount_by_string::<std::path::PathBuf>, 100, &"old".repeat(80));
+        check(mount_by_string::<std::path::PathBuf>, 100, &"old".repeat(60));
     }
 }

@@ -1,1 +1,156 @@
-//! container
+//! From a specification to a process.
+//!
+//! [`launch`] clones the container's first process and lets it set itself up; [`exec`] clones one that enters a container. Both
+//! return when the new process waits at its gate, one step before `execve`; [`Launched::start`] lets it through.
+//!
+//! The calling process must have a single thread: the child runs ordinary code after the clone.
+
+mod error;
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use crate::cgroup::Cgroup;
+use crate::spec::{ConsoleSize, Process, Spec};
+pub use error::{LaunchError, LaunchErrorKind, Result};
+
+/// What a container is made from.
+#[derive(Debug)]
+pub struct LaunchOptions<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// The specification.
+    pub spec: &'a Spec,
+    /// The bundle's directory, from which relative paths of the specification start.
+    pub bundle: &'a Path,
+    /// The root file system.
+    pub rootfs: Rootfs<'a>,
+    /// Standard input, output and error.
+    pub stdio: Stdio,
+    /// The network namespace to join instead of what the specification says.
+    pub netns: Option<BorrowedFd<'a>>,
+    /// The cgroup to live in.
+    pub cgroup: Option<&'a Cgroup>,
+    /// A listening `SOCK_SEQPACKET` socket: whoever connects to it with [`open_gate`] starts the container. If missing,
+    /// [`Launched::start`] does.
+    pub gate: Option<BorrowedFd<'a>>,
+    /// How many descriptors from 3 on the program keeps.
+    pub preserve_fds: u32,
+    /// Whether the process gets a session keyring of its own.
+    pub keyring: Keyring,
+}
+
+/// The root file system of a container.
+#[derive(Debug, Clone, Copy)]
+pub enum Rootfs<'a> {
+    /// The directory that the specification names.
+    Spec,
+    /// An overlay, mounted inside the container's mount namespace only.
+    Overlay {
+        /// Read-only directories, topmost first.
+        lower: &'a [PathBuf],
+        /// Where changes go.
+        upper: &'a Path,
+        /// The overlay's scratch directory, on the file system of `upper`.
+        work: &'a Path,
+    },
+}
+
+/// Where a process's standard input, output and error go.
+#[derive(Debug)]
+pub enum Stdio {
+    /// The caller's own.
+    Inherit,
+    /// These, in this order.
+    Fds([OwnedFd; 3]),
+    /// A new terminal of the container's own devpts; its master comes back in [`Launched::pty_master`].
+    Terminal(ConsoleSize),
+}
+
+/// The session keyring of a process (keyrings(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keyring {
+    /// A new one, so that the container can't read the caller's keys.
+    #[default]
+    Own,
+    /// The caller's.
+    Inherit,
+}
+
+/// A process that waits at its gate, or has passed it.
+#[derive(Debug)]
+pub struct Launched {
+    /// Its process id, in the caller's pid namespace. It is a child of the caller.
+    pub pid: i32,
+    /// A descriptor of it.
+    pub pidfd: OwnedFd,
+    /// When it started, in clock ticks since boot: with the pid, this names it for good.
+    pub start_time: u64,
+    /// The master of its terminal, if it has one.
+    pub pty_master: Option<OwnedFd>,
+    gate: Option<OwnedFd>,
+}
+
+/// The container that [`exec`] enters.
+#[derive(Debug, Clone, Copy)]
+pub struct ExecTarget<'a> {
+    /// The pid of its first process, in the caller's pid namespace.
+    pub pid: i32,
+    /// A descriptor of it.
+    pub pidfd: BorrowedFd<'a>,
+    /// Its cgroup.
+    pub cgroup: Option<&'a Cgroup>,
+    /// The container's specification: seccomp filter, and nothing else, is taken from it.
+    pub spec: &'a Spec,
+    /// The container's id.
+    pub id: &'a str,
+    /// How many descriptors from 3 on the program keeps.
+    pub preserve_fds: u32,
+}
+
+/// Clones a container's first process and returns when it waits at its gate. On failure nothing is left.
+pub fn launch(options: LaunchOptions<'_>) -> Result<Launched> {
+    let LaunchOptions {
+        id: _,
+        spec: _,
+        bundle: _,
+        rootfs: _,
+        stdio: _,
+        netns: _,
+        cgroup: _,
+        gate: _,
+        preserve_fds: _,
+        keyring: _,
+    } = options;
+    Err(LaunchError::refused("launch", "not yet"))
+}
+
+/// Clones a process that enters a container and returns when it waits at its gate. On failure nothing is left.
+pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<Launched> {
+    let _ = (target, process, stdio);
+    Err(LaunchError::refused("exec", "not yet"))
+}
+
+/// Starts the container that waits at the listening socket with which it was launched, and returns when its program runs.
+pub fn open_gate(socket: &Path) -> Result<()> {
+    let _ = socket;
+    Err(LaunchError::refused("start", "not yet"))
+}
+
+impl Launched {
+    /// Lets the process through its gate and returns when its program runs, or tells why `execve` failed; the process is then
+    /// about to exit and has to be waited for.
+    pub fn start(&mut self) -> Result<()> {
+        let _ = self.gate.take();
+        Err(LaunchError::refused("start", "not yet"))
+    }
+
+    /// Kills a process that is not to be started, and waits for its end.
+    pub fn abandon(self) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
+        let _ = rustix::process::waitid(
+            rustix::process::WaitId::PidFd(std::os::fd::AsFd::as_fd(&self.pidfd)),
+            rustix::process::WaitIdOptions::EXITED,
+        );
+    }
+}
