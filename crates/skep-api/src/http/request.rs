@@ -1,9 +1,9 @@
 //! A request, decoded as far as every handler needs it.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use skep_engine::Engine;
 use skep_wire::DecodeError;
@@ -73,13 +73,17 @@ impl Request {
     }
 
     async fn bytes(&mut self) -> Result<Bytes, ApiError> {
-        let body = std::mem::replace(&mut self.body, crate::http::answer::full(Bytes::new()));
-        match Limited::new(body, JSON_LIMIT).collect().await {
-            Ok(collected) => Ok(collected.to_bytes()),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                Err(ApiError::invalid("http: request body too large"))
+        let mut body = std::mem::replace(&mut self.body, crate::http::answer::full(Bytes::new()));
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| ApiError::invalid(format!("reading the request: {error}")))?;
+            if let Ok(data) = frame.into_data() {
+                bytes.extend_from_slice(&data);
             }
-            Err(error) => Err(ApiError::invalid(format!("reading the request: {error}"))),
+            if bytes.len() > JSON_LIMIT {
+                return Err(ApiError::invalid("http: request body too large"));
+            }
         }
+        Ok(bytes.freeze())
     }
 }

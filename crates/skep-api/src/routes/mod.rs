@@ -1,11 +1,37 @@
 //! The endpoints, one file per group.
 
+mod attach;
+mod containers;
+mod events;
+mod exec;
+mod files;
+mod lifecycle;
+mod logs;
+mod networks;
+mod stats;
 mod system;
 mod unsupported;
+mod volumes;
 
 use crate::http::router::Route;
 
 /// All endpoints. The ones that skep does not offer come last, so that what is offered wins.
 pub(crate) fn all() -> Vec<Route> {
-    [system::routes(), unsupported::routes()].into_iter().flatten().collect()
+    [
+        system::routes(),
+        events::routes(),
+        containers::routes(),
+        lifecycle::routes(),
+        attach::routes(),
+        logs::routes(),
+        stats::routes(),
+        files::routes(),
+        exec::routes(),
+        volumes::routes(),
+        networks::routes(),
+        unsupported::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

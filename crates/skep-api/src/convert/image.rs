@@ -1,0 +1,97 @@
+//! Images to the wire.
+
+use chrono::SecondsFormat;
+use skep_engine::model::image::{HistoryEntry, ImageConfig, ImageDetails, ImageSummary, Removal};
+use skep_wire::{
+    Empty, GraphDriver, HealthConfig, ImageDeleted, ImageHistoryItem, ImageInspect, ImageMetadata, RootFs, Timestamp,
+};
+
+use crate::http::version::ApiVersion;
+
+fn bytes(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A row of `images`. `containers` says how many use it, if that was counted.
+pub(crate) fn summary(image: ImageSummary, containers: Option<usize>, version: ApiVersion) -> skep_wire::ImageSummary {
+    skep_wire::ImageSummary {
+        containers: containers.and_then(|count| i64::try_from(count).ok()).unwrap_or(-1),
+        created: image.created,
+        id: image.id.to_string(),
+        labels: image.labels.unwrap_or_default(),
+        parent_id: image.parent.map(|id| id.to_string()).unwrap_or_default(),
+        repo_digests: image.repo_digests,
+        repo_tags: image.repo_tags,
+        shared_size: image.shared_size.map_or(-1, bytes),
+        size: bytes(image.size),
+        virtual_size: if version < ApiVersion::minor(44) { bytes(image.size) } else { 0 },
+        ..skep_wire::ImageSummary::default()
+    }
+}
+
+pub(crate) fn details(image: ImageDetails, version: ApiVersion) -> ImageInspect {
+    ImageInspect {
+        id: image.id.to_string(),
+        repo_tags: image.repo_tags,
+        repo_digests: image.repo_digests,
+        parent: image.parent.map(|id| id.to_string()).unwrap_or_default(),
+        comment: image.comment,
+        created: image.created.map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true)).unwrap_or_default(),
+        docker_version: image.docker_version,
+        author: image.author,
+        config: config(image.config),
+        architecture: image.platform.architecture,
+        variant: image.platform.variant,
+        os: image.platform.os,
+        os_version: image.os_version,
+        size: bytes(image.size),
+        virtual_size: if version < ApiVersion::minor(44) { bytes(image.size) } else { 0 },
+        graph_driver: GraphDriver { data: image.graph_driver_data, name: image.graph_driver.to_owned() },
+        root_fs: RootFs { kind: "layers".to_owned(), layers: image.diff_ids.iter().map(ToString::to_string).collect() },
+        metadata: ImageMetadata { last_tag_time: Timestamp::or_never(image.last_tag_time) },
+        descriptor: None,
+    }
+}
+
+fn config(config: ImageConfig) -> skep_wire::ImageConfig {
+    skep_wire::ImageConfig {
+        user: config.user,
+        exposed_ports: config.exposed_ports.iter().map(|port| (port.to_string(), Empty {})).collect(),
+        env: config.env,
+        entrypoint: config.entrypoint,
+        cmd: config.cmd,
+        volumes: config.volumes.into_iter().map(|path| (path, Empty {})).collect(),
+        working_dir: config.working_dir,
+        labels: config.labels,
+        stop_signal: config.stop_signal.unwrap_or_default(),
+        args_escaped: config.args_escaped,
+        healthcheck: config.healthcheck.map(|check| HealthConfig {
+            test: check.test.unwrap_or_default(),
+            interval: check.interval,
+            timeout: check.timeout,
+            start_period: check.start_period,
+            start_interval: check.start_interval,
+            retries: check.retries,
+        }),
+        on_build: config.on_build,
+        shell: config.shell.unwrap_or_default(),
+    }
+}
+
+pub(crate) fn history(entry: HistoryEntry) -> ImageHistoryItem {
+    ImageHistoryItem {
+        comment: entry.comment,
+        created: entry.created,
+        created_by: entry.created_by,
+        id: entry.id.map_or_else(|| "<missing>".to_owned(), |id| id.to_string()),
+        size: bytes(entry.size),
+        tags: entry.tags,
+    }
+}
+
+pub(crate) fn removal(removal: Removal) -> ImageDeleted {
+    match removal {
+        Removal::Untagged(name) => ImageDeleted { untagged: name, ..ImageDeleted::default() },
+        Removal::Deleted(id) => ImageDeleted { deleted: id.to_string(), ..ImageDeleted::default() },
+    }
+}
