@@ -36,7 +36,7 @@ const REPLACE: u32 = 1 << 2;
 const LOG_SIZE: usize = 16 * 1024;
 
 /// More programs than this are not expected in one cgroup.
-const MAX_ATTACHED: usize = 64;
+const MAX_ATTACHED: u32 = 64;
 
 /// Members of `union bpf_attr` for `BPF_PROG_LOAD`, as far as they are used.
 #[repr(C)]
@@ -139,20 +139,19 @@ pub fn detach_device_filter(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> 
 
 /// The filters attached to a cgroup itself (not to those above it). Needs CAP_SYS_ADMIN.
 pub fn attached_device_filters(cgroup: BorrowedFd<'_>) -> Result<Vec<OwnedFd>, Errno> {
-    let mut ids = [0u32; MAX_ATTACHED];
+    let mut ids = [0u32; MAX_ATTACHED as usize];
     let mut query = QueryAttr {
         target_fd: raw(cgroup),
         attach_type: ATTACH_TYPE_CGROUP_DEVICE,
         query_flags: 0,
         attach_flags: 0,
         ids: ids.as_mut_ptr() as u64,
-        count: MAX_ATTACHED as u32,
+        count: MAX_ATTACHED,
         padding: 0,
     };
     bpf(PROG_QUERY, &mut query)?;
-    let count = usize::try_from(query.count).unwrap_or(0).min(MAX_ATTACHED);
-    let mut programs = Vec::with_capacity(count);
-    for id in &ids[..count] {
+    let mut programs = Vec::new();
+    for id in ids.iter().zip(0..query.count).map(|(id, _)| id) {
         match bpf(PROG_GET_FD_BY_ID, &mut ByIdAttr { id: *id, next_id: 0, open_flags: 0 }) {
             // SAFETY: the call has just made this descriptor (close-on-exec, as bpf(2) always does), nobody else has it.
             Ok(fd) => programs.push(unsafe { OwnedFd::from_raw_fd(fd) }),

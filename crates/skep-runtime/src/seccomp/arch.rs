@@ -1,5 +1,7 @@
 //! Architectures, and the numbers that calls have on them.
 
+use syscalls::x86_64::Sysno;
+
 use super::Error;
 
 /// An instruction set with its table of calls. Several can be in use on one machine, even by one process.
@@ -16,45 +18,58 @@ pub(super) enum Arch {
 /// Marks the numbers of x32.
 pub(super) const X32_BIT: u32 = 0x4000_0000;
 
-/// Calls with a number of their own on x32, where 64-bit programs have another (arch/x86/entry/syscalls/syscall_64.tbl).
-const X32_NUMBERS: [(&str, u32); 36] = [
-    ("rt_sigaction", 512),
-    ("rt_sigreturn", 513),
-    ("ioctl", 514),
-    ("readv", 515),
-    ("writev", 516),
-    ("recvfrom", 517),
-    ("sendmsg", 518),
-    ("recvmsg", 519),
-    ("execve", 520),
-    ("ptrace", 521),
-    ("rt_sigpending", 522),
-    ("rt_sigtimedwait", 523),
-    ("rt_sigqueueinfo", 524),
-    ("sigaltstack", 525),
-    ("timer_create", 526),
-    ("mq_notify", 527),
-    ("kexec_load", 528),
-    ("waitid", 529),
-    ("set_robust_list", 530),
-    ("get_robust_list", 531),
-    ("vmsplice", 532),
-    ("move_pages", 533),
-    ("preadv", 534),
-    ("pwritev", 535),
-    ("rt_tgsigqueueinfo", 536),
-    ("recvmmsg", 537),
-    ("sendmmsg", 538),
-    ("process_vm_readv", 539),
-    ("process_vm_writev", 540),
-    ("setsockopt", 541),
-    ("getsockopt", 542),
-    ("io_setup", 543),
-    ("io_submit", 544),
-    ("execveat", 545),
-    ("preadv2", 546),
-    ("pwritev2", 547),
+/// Calls with a number of their own on x32, in its order from 512 on, where 64-bit programs have another
+/// (arch/x86/entry/syscalls/syscall_64.tbl).
+const X32_OWN: [Sysno; 36] = [
+    Sysno::rt_sigaction,
+    Sysno::rt_sigreturn,
+    Sysno::ioctl,
+    Sysno::readv,
+    Sysno::writev,
+    Sysno::recvfrom,
+    Sysno::sendmsg,
+    Sysno::recvmsg,
+    Sysno::execve,
+    Sysno::ptrace,
+    Sysno::rt_sigpending,
+    Sysno::rt_sigtimedwait,
+    Sysno::rt_sigqueueinfo,
+    Sysno::sigaltstack,
+    Sysno::timer_create,
+    Sysno::mq_notify,
+    Sysno::kexec_load,
+    Sysno::waitid,
+    Sysno::set_robust_list,
+    Sysno::get_robust_list,
+    Sysno::vmsplice,
+    Sysno::move_pages,
+    Sysno::preadv,
+    Sysno::pwritev,
+    Sysno::rt_tgsigqueueinfo,
+    Sysno::recvmmsg,
+    Sysno::sendmmsg,
+    Sysno::process_vm_readv,
+    Sysno::process_vm_writev,
+    Sysno::setsockopt,
+    Sysno::getsockopt,
+    Sysno::io_setup,
+    Sysno::io_submit,
+    Sysno::execveat,
+    Sysno::preadv2,
+    Sysno::pwritev2,
 ];
+
+/// The number on x32 for each number on x86-64, where it is another.
+static X32_FROM_X86_64: [u16; 400] = {
+    let mut table = [0; 400];
+    let (mut at, mut number) = (0, 512);
+    while at < X32_OWN.len() {
+        table[X32_OWN[at] as usize] = number;
+        at += 1;
+        number += 1;
+    }
+    table
+};
 
 /// Calls outside of the table of 32-bit ARM (arch/arm/include/uapi/asm/unistd.h).
 const ARM_PRIVATE: [(&str, u32); 3] = [("breakpoint", 0x0f_0001), ("cacheflush", 0x0f_0002), ("set_tls", 0x0f_0005)];
@@ -110,18 +125,20 @@ impl Arch {
             Arch::X86_64 => find(&X86_64, name),
             Arch::X86 => find(&X86, name),
             Arch::Aarch64 => find(&AARCH64, name),
-            Arch::Arm => find(&ARM, name).or_else(|| private(&ARM_PRIVATE, name)),
-            Arch::X32 => private(&X32_NUMBERS, name).or_else(|| find(&X86_64, name)).map(|number| number | X32_BIT),
+            Arch::Arm => find(&ARM, name).or_else(|| {
+                let own = ARM_PRIVATE.iter().find(|(known, _)| *known == name);
+                own.map(|(_, number)| *number)
+            }),
+            Arch::X32 => find(&X86_64, name).map(|number| {
+                let own = X32_FROM_X86_64.get(number as usize).copied().filter(|own| *own != 0);
+                own.map_or(number, u32::from) | X32_BIT
+            }),
         }
     }
 }
 
 fn find(table: &[(&str, u32)], name: &str) -> Option<u32> {
     table.binary_search_by(|(known, _)| (*known).cmp(name)).ok().map(|position| table[position].1)
-}
-
-fn private(table: &[(&str, u32)], name: &str) -> Option<u32> {
-    table.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
 }
 
 /// The table of an architecture in the order of names, made by the compiler: a container's start looks up a thousand names.
@@ -192,6 +209,7 @@ mod tests {
         assert_eq!(Arch::Arm.number("cacheflush"), Some(0x0f_0002));
         assert_eq!(Arch::X32.number("read"), Some(X32_BIT));
         assert_eq!(Arch::X32.number("ioctl"), Some(X32_BIT | 514));
+        assert_eq!(Arch::X32.number("pwritev2"), Some(X32_BIT | 547));
         assert_eq!(Arch::X86_64.number("socketcall"), None);
         assert_eq!(Arch::X86.number("socketcall"), Some(102));
         assert_eq!(Arch::X86_64.number("no_such_call"), None);

@@ -14,7 +14,6 @@ mod arch;
 mod code;
 mod profile;
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use skep_sys::seccomp::{Flags, Instruction};
@@ -146,33 +145,32 @@ fn parse_condition(arg: &SeccompArg) -> Result<Condition, Error> {
 
 /// The ranges of all numbers of an architecture. For x32 they begin at its bit, otherwise at 0.
 fn ranges(arch: Arch, rules: &[Rule<'_>], default: Action) -> Vec<Range> {
-    /// The rules with conditions, and the first without.
-    type Found = (Vec<(Vec<Condition>, Action)>, Option<Action>);
-    let mut calls: BTreeMap<u32, Found> = BTreeMap::new();
+    let mut found: Vec<(u32, &Rule<'_>)> = Vec::with_capacity(512);
     for rule in rules {
-        for number in rule.names.iter().filter_map(|name| arch.number(name)) {
-            let (conditional, otherwise) = calls.entry(number).or_default();
-            if rule.conditions.is_empty() {
-                otherwise.get_or_insert(rule.action);
-            } else {
-                conditional.push((rule.conditions.clone(), rule.action));
-            }
-        }
+        found.extend(rule.names.iter().filter_map(|name| Some((arch.number(name)?, rule))));
     }
+    found.sort_by_key(|(number, _)| *number); // stable: rules stay in their order
     let first = if arch == Arch::X32 { X32_BIT } else { 0 };
     let above = if default.lets_through() { default } else { Action::NO_SUCH_CALL };
-    let mut ranges: Vec<Range> = Vec::with_capacity(calls.len());
-    let mut next = first;
+    let mut ranges: Vec<Range> = Vec::with_capacity(found.len());
     let add = |ranges: &mut Vec<Range>, first: u32, outcome: Outcome| {
         if ranges.last().is_none_or(|last| last.outcome != outcome) {
             ranges.push(Range { first, outcome });
         }
     };
-    for (number, (conditional, otherwise)) in calls {
+    let mut next = first;
+    for call in found.chunk_by(|(one, _), (other, _)| one == other) {
+        let number = call[0].0;
         if number > next {
             add(&mut ranges, next, always(default));
         }
-        add(&mut ranges, number, Outcome { conditional, otherwise: otherwise.unwrap_or(default) });
+        let mut outcome = always(default);
+        let with_conditions = call.iter().filter(|(_, rule)| !rule.conditions.is_empty());
+        outcome.conditional.extend(with_conditions.map(|(_, rule)| (rule.conditions.clone(), rule.action)));
+        if let Some((_, rule)) = call.iter().find(|(_, rule)| rule.conditions.is_empty()) {
+            outcome.otherwise = rule.action;
+        }
+        add(&mut ranges, number, outcome);
         next = number + 1;
     }
     add(&mut ranges, next, always(above));
