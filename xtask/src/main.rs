@@ -1,1 +1,42 @@
-fn main() {}
+//! What is done to the project from outside of cargo: `cargo xtask <task>`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+
+mod deps;
+mod edges;
+mod paths;
+mod test;
+mod vm;
+mod vm_test;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks around the project")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Checks that crates depend only on what ARCHITECTURE.md lets them
+    CheckEdges,
+    /// Installs the Debian packages that building, testing or the demo need
+    Deps(deps::Arguments),
+    /// Runs all checks and tests, and counts them
+    Test(test::Arguments),
+    /// Runs shell commands as root in a throw-away virtual machine with pure cgroup v2
+    Vm(vm::Arguments),
+    /// Runs the tests that depend on the cgroup version in the virtual machine
+    VmTest(vm_test::Arguments),
+}
+
+fn main() -> anyhow::Result<std::process::ExitCode> {
+    match Arguments::parse().task {
+        Task::CheckEdges => edges::check(),
+        Task::Deps(arguments) => deps::install(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
+        Task::Vm(arguments) => vm::run(&arguments),
+        Task::VmTest(arguments) => vm_test::run(&arguments),
+    }
+}

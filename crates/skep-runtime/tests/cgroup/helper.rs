@@ -26,12 +26,14 @@ fn helper() {
             let _ = std::io::stdin().read(&mut [0]);
         }
         ("burn", _) => {
+            let memory = vec![1u8; 8 << 20]; // enough that the kernel's batches of charges do not hide it
             let start = Instant::now();
             while start.elapsed() < Duration::from_millis(60) {
                 std::hint::black_box(start);
             }
             say("burned");
             let _ = std::io::stdin().read(&mut [0]);
+            std::hint::black_box(memory);
         }
         ("eat", megabytes) => {
             let memory = vec![1u8; megabytes.parse::<usize>().unwrap() << 20];

@@ -1,0 +1,22 @@
+//! Where things are.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The top of the repository.
+pub(crate) fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// A directory for what is downloaded or made once and used by every checkout.
+pub(crate) fn cache(part: &str) -> Result<PathBuf> {
+    let base = match (std::env::var_os("SKEP_CACHE"), std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
+        (Some(own), ..) => PathBuf::from(own),
+        (None, Some(cache), _) => PathBuf::from(cache).join("skep"),
+        (None, None, home) => PathBuf::from(home.unwrap_or_else(|| "/root".into())).join(".cache/skep"),
+    };
+    let dir = base.join(part);
+    std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    Ok(dir)
+}
