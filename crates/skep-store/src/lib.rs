@@ -1,1 +1,118 @@
-//! skep-store
+//! The data root: blobs, image layers, containers' own layers and the metadata database.
+//!
+//! ```text
+//! D/meta.redb                     Db: typed tables, one commit per user action; locked by the one daemon that has it open
+//! D/blobs/sha256/<hex>            Blobs: content by digest (image configurations, manifests)
+//! D/layers/<short>/fs             Layers: an unpacked layer in overlayfs' own format
+//! D/layers/<short>/split          what its archive holds besides file contents, so that it can be made again byte by byte
+//! D/containers/<id>/rw/{upper,work}  Containers: what a container writes
+//! D/staging/<random>              all that is not finished; emptied at start
+//! D/trash/<random>                all that is not wanted any more; emptied in the background
+//! ```
+//! Invariants: nothing becomes visible before its bytes are on the disk; what is visible is whole; a crash at any point
+//! leaves only files below `staging`, `trash`, or layer directories that the database doesn't name, and all of these are
+//! moved to the trash when the store is opened. The database is the truth about layers, the file system about blobs.
+//!
+//! All calls block; the engine makes them from blocking threads. A [`Store`] is cheap to clone.
+#![warn(missing_docs)]
+
+mod blobs;
+mod chain;
+mod containers;
+mod db;
+mod error;
+mod layers;
+mod trash;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use blobs::{Blobs, Ingest};
+pub use chain::ChainId;
+pub use containers::Containers;
+pub use db::{Db, DbError, Key, ReadTx, Table, WriteTx};
+pub use error::StoreError;
+pub use layers::{LayerInfo, LayerLease, LayerTar, Layers, StagedLayer, Staging, UnpackOptions};
+pub use skep_fs::apply::Limits;
+pub use trash::Trash;
+
+/// The opened data root.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    db: Db,
+    trash: Trash,
+    blobs: Blobs,
+    layers: Layers,
+    containers: Containers,
+}
+
+impl Store {
+    /// Opens the data root `root`, making what is missing, and moves to the trash what an earlier run left unfinished.
+    /// Fails when another daemon has it open. Call [`Store::empty_trash`] in the background afterwards.
+    pub fn open(root: &Path) -> Result<Store, StoreError> {
+        make_dir(root, 0o711)?;
+        let root = std::fs::canonicalize(root).map_err(|source| StoreError::io("open", root, source))?;
+        let db = Db::open(&root.join("meta.redb"))?;
+        for (name, mode) in [("layers", 0o711), ("containers", 0o711), ("volumes", 0o711)] {
+            make_dir(&root.join(name), mode)?;
+        }
+        for name in ["blobs", "blobs/sha256", "staging", "trash"] {
+            make_dir(&root.join(name), 0o700)?;
+        }
+        let trash = Trash::new(root.join("trash"));
+        trash.discard_children(&root.join("staging"))?;
+        let blobs = Blobs::new(root.join("blobs/sha256"), root.join("staging"));
+        let layers = Layers::open(root.join("layers"), root.join("staging"), db.clone(), trash.clone())?;
+        let containers = Containers::new(root.join("containers"), layers.clone(), trash.clone());
+        Ok(Store { inner: Arc::new(Inner { root, db, trash, blobs, layers, containers }) })
+    }
+
+    /// The data root's absolute path.
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// The metadata database.
+    pub fn db(&self) -> &Db {
+        &self.inner.db
+    }
+
+    /// Content by digest.
+    pub fn blobs(&self) -> &Blobs {
+        &self.inner.blobs
+    }
+
+    /// Image layers.
+    pub fn layers(&self) -> &Layers {
+        &self.inner.layers
+    }
+
+    /// Containers' directories and read-write layers.
+    pub fn containers(&self) -> &Containers {
+        &self.inner.containers
+    }
+
+    /// Where files go that nobody needs any more.
+    pub fn trash(&self) -> &Trash {
+        &self.inner.trash
+    }
+
+    /// Deletes what is in the trash; returns how many things those were. Slow: for a background thread.
+    pub fn empty_trash(&self) -> Result<usize, StoreError> {
+        self.inner.trash.empty()
+    }
+}
+
+/// Makes a directory with exactly `mode`, and what is missing above it.
+fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(path)
+        .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)))
+        .map_err(|source| StoreError::io("create", path, source))
+}

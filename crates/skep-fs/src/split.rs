@@ -1,0 +1,1 @@
+//! A layer's archive with the file contents taken out.

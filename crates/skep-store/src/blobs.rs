@@ -1,0 +1,165 @@
+//! Content by digest, one file each.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::Context;
+use skep_fs::atomic::{random_name, sync_dir};
+use skep_types::Digest;
+
+use crate::chain::{digest_context, finished};
+use crate::error::StoreError;
+use crate::trash::children;
+
+/// The blobs of a data root.
+#[derive(Debug, Clone)]
+pub struct Blobs {
+    dir: PathBuf,
+    staging: PathBuf,
+}
+
+impl Blobs {
+    pub(crate) fn new(dir: PathBuf, staging: PathBuf) -> Self {
+        Blobs { dir, staging }
+    }
+
+    /// Starts a new blob. Write to it, then commit it; dropped without that, it is gone.
+    pub fn ingest(&self) -> Result<Ingest, StoreError> {
+        let path = self.staging.join(random_name());
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(|source| StoreError::io("create", &path, source))?;
+        Ok(Ingest { file, path, blobs: self.clone(), context: digest_context(), size: 0, committed: false })
+    }
+
+    /// Stores bytes that are at hand, checked against `expected` if there is one.
+    pub fn put(&self, bytes: &[u8], expected: Option<&Digest>) -> Result<Digest, StoreError> {
+        let mut ingest = self.ingest()?;
+        ingest.write_all(bytes).map_err(|source| StoreError::io("write", &ingest.path, source))?;
+        ingest.commit(expected, None)
+    }
+
+    /// Opens a blob for reading.
+    pub fn open(&self, digest: &Digest) -> Result<File, StoreError> {
+        let path = self.path(digest);
+        File::open(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => StoreError::NoBlob(*digest),
+            _ => StoreError::io("open", &path, source),
+        })
+    }
+
+    /// Reads a whole blob and verifies it: for configurations and manifests, which are small.
+    pub fn read(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::new();
+        self.open(digest)?
+            .read_to_end(&mut bytes)
+            .map_err(|source| StoreError::io("read", &self.path(digest), source))?;
+        match crate::chain::sha256(&bytes) {
+            got if got == *digest => Ok(bytes),
+            got => Err(StoreError::DigestMismatch { wanted: *digest, got }),
+        }
+    }
+
+    /// A blob's size in bytes, `None` if there is no such blob.
+    pub fn size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        let path = self.path(digest);
+        match std::fs::metadata(&path) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::io("stat", &path, source)),
+        }
+    }
+
+    /// Whether there is such a blob.
+    pub fn contains(&self, digest: &Digest) -> Result<bool, StoreError> {
+        Ok(self.size(digest)?.is_some())
+    }
+
+    /// Deletes a blob. One that isn't there is no error.
+    pub fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+        let path = self.path(digest);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("delete", &path, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The digests of all blobs.
+    pub fn list(&self) -> Result<Vec<Digest>, StoreError> {
+        let paths = children(&self.dir)?;
+        Ok(paths.iter().filter_map(|path| Digest::from_hex(path.file_name()?.to_str()?).ok()).collect())
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join(digest.hex())
+    }
+}
+
+/// A blob that is being written.
+pub struct Ingest {
+    file: File,
+    path: PathBuf,
+    blobs: Blobs,
+    context: Context,
+    size: u64,
+    committed: bool,
+}
+
+impl Ingest {
+    /// Bytes written so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Makes the blob visible under its digest, once it is on the disk. Refuses it when it doesn't have the digest or
+    /// the size that were expected.
+    pub fn commit(mut self, expected: Option<&Digest>, size: Option<u64>) -> Result<Digest, StoreError> {
+        if let Some(wanted) = size.filter(|wanted| *wanted != self.size) {
+            return Err(StoreError::SizeMismatch { wanted, got: self.size });
+        }
+        let got = finished(std::mem::replace(&mut self.context, digest_context()));
+        if let Some(wanted) = expected.filter(|wanted| **wanted != got) {
+            return Err(StoreError::DigestMismatch { wanted: *wanted, got });
+        }
+        self.publish(&self.blobs.path(&got))?;
+        self.committed = true;
+        Ok(got)
+    }
+
+    fn publish(&self, target: &Path) -> Result<(), StoreError> {
+        self.file.sync_data().map_err(|source| StoreError::io("flush", &self.path, source))?;
+        std::fs::rename(&self.path, target).map_err(|source| StoreError::io("rename", &self.path, source))?;
+        sync_dir(&self.blobs.dir).map_err(|source| StoreError::io("flush", &self.blobs.dir, source))
+    }
+}
+
+impl std::fmt::Debug for Ingest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ingest").field("path", &self.path).field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl Write for Ingest {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.context.update(&bytes[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        if !self.committed {
+            // A file that stays is swept when the store is opened next.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! The metadata database: typed tables of JSON values in one redb file.
+//!
+//! A table is a constant ([`Table::new`]) with its own name and schema version. Each value is stored with the version it
+//! was written under, so that a later version reads what an earlier one left ([`Table::migrated`]). A write transaction is
+//! one durable commit: collect all that one user action changes into one [`Db::write`].
+//!
+//! Measured on ext4: a commit of one 1 KiB value takes 0.3 to 0.5 ms, nearly all of it one `fdatasync`.
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use skep_types::{ContainerId, Digest, ErrorKind, ExecId, NetworkId};
+
+use crate::chain::ChainId;
+
+/// Memory that redb may keep pages in.
+const CACHE_BYTES: usize = 1 << 20;
+
+/// Why the database could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// Another process has it open.
+    #[error("the database {} is in use: another skep daemon is running with this data root", .0.display())]
+    InUse(PathBuf),
+    /// Its content makes no sense.
+    #[error(
+        "the database {} is damaged ({reason}). Stop the daemon, put back a copy of the file, or move the file away and start anew; images then have to be pulled again", path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// It was written by a newer version.
+    #[error("table {table} was written by a newer version of skep (schema {found}, this one knows {known})")]
+    Newer {
+        /// The table.
+        table: &'static str,
+        /// The schema version found.
+        found: u32,
+        /// The schema version of this program.
+        known: u32,
+    },
+    /// A value that doesn't fit its type.
+    #[error("table {table}: value of {key:?} can't be read: {reason}")]
+    Value {
+        /// The table.
+        table: &'static str,
+        /// The key, as far as it is text.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Reading or writing the file failed (a full disk, for one).
+    #[error("database {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The failure.
+        source: std::io::Error,
+    },
+}
+
+impl DbError {
+    /// What sort of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            DbError::InUse(_) => ErrorKind::Conflict,
+            DbError::Damaged { .. } | DbError::Value { .. } => ErrorKind::DataLoss,
+            DbError::Newer { .. } => ErrorKind::NotImplemented,
+            DbError::Io { source, .. } => crate::error::io_kind(source),
+        }
+    }
+}
+
+/// A type that can be a key. Keys are ordered by their bytes.
+pub trait Key: Sized {
+    /// The key as bytes.
+    fn encode(&self) -> Cow<'_, [u8]>;
+    /// The key of these bytes, `None` if they are none.
+    fn decode(bytes: &[u8]) -> Option<Self>;
+}
+
+impl Key for String {
+    fn encode(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(self.as_bytes())
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        String::from_utf8(bytes.to_vec()).ok()
+    }
+}
+
+impl Key for Vec<u8> {
+    fn encode(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(self)
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        Some(bytes.to_vec())
+    }
+}
+
+impl Key for Digest {
+    fn encode(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(self.as_bytes())
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Digest::from_bytes)
+    }
+}
+
+macro_rules! text_key {
+    ($($name:ty),+) => {$(
+        impl Key for $name {
+            fn encode(&self) -> Cow<'_, [u8]> {
+                Cow::Owned(self.to_string().into_bytes())
+            }
+
+            fn decode(bytes: &[u8]) -> Option<Self> {
+                std::str::from_utf8(bytes).ok()?.parse().ok()
+            }
+        }
+    )+};
+}
+
+text_key!(ContainerId, ExecId, NetworkId, ChainId, skep_types::VolumeName, skep_types::ContainerName);
+
+/// How a value of an older schema version becomes one of the present version.
+type Migration = fn(u32, serde_json::Value) -> Result<serde_json::Value, String>;
+
+/// A table: a name, a key type, a value type and the version of the value's schema. Make it a constant.
+#[derive(Debug)]
+pub struct Table<K, V> {
+    name: &'static str,
+    version: u32,
+    migrate: Option<Migration>,
+    types: PhantomData<fn(K) -> V>,
+}
+
+impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
+    /// A table of that name whose values have schema `version`.
+    pub const fn new(name: &'static str, version: u32) -> Self {
+        Table { name, version, migrate: None, types: PhantomData }
+    }
+
+    /// The same, with values of older versions changed by `migrate` as they are read.
+    pub const fn migrated(name: &'static str, version: u32, migrate: Migration) -> Self {
+        Table { name, version, migrate: Some(migrate), types: PhantomData }
+    }
+
+    fn definition(&self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+        TableDefinition::new(self.name)
+    }
+
+    fn encode(&self, key: &K, value: &V) -> Result<Vec<u8>, DbError> {
+        serde_json::to_vec(&(self.version, value)).map_err(|error| self.bad_value(&key.encode(), error))
+    }
+
+    fn decode(&self, key: &[u8], bytes: &[u8]) -> Result<V, DbError> {
+        let bad = |error: serde_json::Error| self.bad_value(key, error);
+        let (version, value): (u32, &RawValue) = serde_json::from_slice(bytes).map_err(bad)?;
+        if version > self.version {
+            return Err(DbError::Newer { table: self.name, found: version, known: self.version });
+        }
+        match self.migrate.filter(|_| version < self.version) {
+            None => serde_json::from_str(value.get()).map_err(bad),
+            Some(migrate) => {
+                let old = serde_json::from_str(value.get()).map_err(bad)?;
+                let new = migrate(version, old).map_err(|reason| self.bad_value(key, reason))?;
+                serde_json::from_value(new).map_err(bad)
+            }
+        }
+    }
+
+    fn bad_value(&self, key: &[u8], reason: impl ToString) -> DbError {
+        let key = String::from_utf8_lossy(key).into_owned();
+        DbError::Value { table: self.name, key, reason: reason.to_string() }
+    }
+}
+
+/// The opened database; clones share it.
+#[derive(Debug, Clone)]
+pub struct Db {
+    redb: Arc<redb::Database>,
+    path: Arc<PathBuf>,
+}
+
+impl Db {
+    /// Opens or makes the database at `path` and locks it.
+    pub fn open(path: &Path) -> Result<Self, DbError> {
+        let opened = guard(path, || {
+            redb::Builder::new().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
+                redb::DatabaseError::DatabaseAlreadyOpen => DbError::InUse(path.to_owned()),
+                other => classify(path, other.into()),
+            })
+        })?;
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .map_err(|source| DbError::Io { path: path.to_owned(), source })?;
+        Ok(Db { redb: Arc::new(opened), path: Arc::new(path.to_owned()) })
+    }
+
+    /// Reads a consistent state, which later writes don't disturb.
+    pub fn read<T, E: From<DbError>>(&self, body: impl FnOnce(&ReadTx) -> Result<T, E>) -> Result<T, E> {
+        guard_with(&self.path, || {
+            let transaction = self.redb.begin_read().map_err(|error| self.classify(error))?;
+            body(&ReadTx { transaction, path: Arc::clone(&self.path) })
+        })
+    }
+
+    /// Makes all changes of `body` durable in one commit, or none if it fails. Writers wait for each other.
+    pub fn write<T, E: From<DbError>>(&self, body: impl FnOnce(&WriteTx) -> Result<T, E>) -> Result<T, E> {
+        guard_with(&self.path, || {
+            let transaction = self.redb.begin_write().map_err(|error| self.classify(error))?;
+            let open = WriteTx { transaction, path: Arc::clone(&self.path) };
+            let result = body(&open)?;
+            open.transaction.commit().map_err(|error| self.classify(error))?;
+            Ok(result)
+        })
+    }
+
+    fn classify(&self, error: impl Into<redb::Error>) -> DbError {
+        classify(&self.path, error.into())
+    }
+}
+
+/// A view of the database.
+pub struct ReadTx {
+    transaction: redb::ReadTransaction,
+    path: Arc<PathBuf>,
+}
+
+impl ReadTx {
+    /// The value of `key`.
+    pub fn get<K: Key, V: Serialize + DeserializeOwned>(
+        &self,
+        table: &Table<K, V>,
+        key: &K,
+    ) -> Result<Option<V>, DbError> {
+        match self.open(table)? {
+            Some(open) => fetch(&open, table, key, &self.path),
+            None => Ok(None),
+        }
+    }
+
+    /// All keys and values, in the order of the keys' bytes.
+    pub fn all<K: Key, V: Serialize + DeserializeOwned>(&self, table: &Table<K, V>) -> Result<Vec<(K, V)>, DbError> {
+        match self.open(table)? {
+            Some(open) => fetch_all(&open, table, &self.path),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn open<K: Key, V: Serialize + DeserializeOwned>(&self, table: &Table<K, V>) -> Result<Option<OpenTable>, DbError> {
+        match self.transaction.open_table(table.definition()) {
+            Ok(open) => Ok(Some(open)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(classify(&self.path, error.into())),
+        }
+    }
+}
+
+type OpenTable = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+/// A set of changes that will be committed together. Reads see them already.
+pub struct WriteTx {
+    transaction: redb::WriteTransaction,
+    path: Arc<PathBuf>,
+}
+
+impl WriteTx {
+    /// The value of `key`.
+    pub fn get<K: Key, V: Serialize + DeserializeOwned>(
+        &self,
+        table: &Table<K, V>,
+        key: &K,
+    ) -> Result<Option<V>, DbError> {
+        fetch(&self.open(table)?, table, key, &self.path)
+    }
+
+    /// All keys and values, in the order of the keys' bytes.
+    pub fn all<K: Key, V: Serialize + DeserializeOwned>(&self, table: &Table<K, V>) -> Result<Vec<(K, V)>, DbError> {
+        fetch_all(&self.open(table)?, table, &self.path)
+    }
+
+    /// Sets the value of `key`.
+    pub fn put<K: Key, V: Serialize + DeserializeOwned>(
+        &self,
+        table: &Table<K, V>,
+        key: &K,
+        value: &V,
+    ) -> Result<(), DbError> {
+        let bytes = table.encode(key, value)?;
+        self.open(table)?
+            .insert(&*key.encode(), bytes.as_slice())
+            .map_err(|error| classify(&self.path, error.into()))?;
+        Ok(())
+    }
+
+    /// Removes `key`; tells whether it was there.
+    pub fn remove<K: Key, V: Serialize + DeserializeOwned>(
+        &self,
+        table: &Table<K, V>,
+        key: &K,
+    ) -> Result<bool, DbError> {
+        let mut open = self.open(table)?;
+        let removed = open.remove(&*key.encode()).map_err(|error| classify(&self.path, error.into()))?;
+        Ok(removed.is_some())
+    }
+
+    fn open<K: Key, V: Serialize + DeserializeOwned>(
+        &self,
+        table: &Table<K, V>,
+    ) -> Result<redb::Table<'_, &'static [u8], &'static [u8]>, DbError> {
+        self.transaction.open_table(table.definition()).map_err(|error| classify(&self.path, error.into()))
+    }
+}
+
+fn fetch<K: Key, V: Serialize + DeserializeOwned>(
+    open: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    table: &Table<K, V>,
+    key: &K,
+    path: &Path,
+) -> Result<Option<V>, DbError> {
+    let key = key.encode();
+    let found = open.get(&*key).map_err(|error| classify(path, error.into()))?;
+    found.map(|value| table.decode(&key, value.value())).transpose()
+}
+
+fn fetch_all<K: Key, V: Serialize + DeserializeOwned>(
+    open: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    table: &Table<K, V>,
+    path: &Path,
+) -> Result<Vec<(K, V)>, DbError> {
+    let mut all = Vec::new();
+    for pair in open.iter().map_err(|error| classify(path, error.into()))? {
+        let (key, value) = pair.map_err(|error| classify(path, error.into()))?;
+        let decoded = K::decode(key.value()).ok_or_else(|| table.bad_value(key.value(), "not a key of this table"))?;
+        all.push((decoded, table.decode(key.value(), value.value())?));
+    }
+    Ok(all)
+}
+
+fn classify(path: &Path, error: redb::Error) -> DbError {
+    let path = path.to_owned();
+    match error {
+        redb::Error::Io(source) if source.kind() != std::io::ErrorKind::InvalidData => DbError::Io { path, source },
+        redb::Error::PreviousIo => {
+            let source = std::io::Error::other("a write failed earlier; the daemon has to be started again");
+            DbError::Io { path, source }
+        }
+        other => DbError::Damaged { path, reason: other.to_string() },
+    }
+}
+
+/// redb asserts in places that a file is whole: a panic in it means damage. The caller's own panics pass through here
+/// too, they are rarer than damage and the message names them.
+fn guard<T>(path: &Path, body: impl FnOnce() -> Result<T, DbError>) -> Result<T, DbError> {
+    guard_with(path, body)
+}
+
+fn guard_with<T, E: From<DbError>>(path: &Path, body: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let reason = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let reason = reason.unwrap_or_else(|| "it could not be read".to_owned());
+        Err(DbError::Damaged { path: path.to_owned(), reason }.into())
+    })
+}
