@@ -1,9 +1,11 @@
 //! What is done to the project from outside of cargo: `cargo xtask <task>`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
+mod bench;
 mod deps;
 mod edges;
 mod paths;
+mod peers;
 mod test;
 mod vm;
 mod vm_test;
@@ -19,6 +21,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measures skep beside Docker, Podman and runc
+    Bench(bench::Arguments),
     /// Checks that crates depend only on what ARCHITECTURE.md lets them
     CheckEdges,
     /// Installs the Debian packages that building, testing or the demo need
@@ -33,6 +37,7 @@ enum Task {
 
 fn main() -> anyhow::Result<std::process::ExitCode> {
     match Arguments::parse().task {
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::CheckEdges => edges::check(),
         Task::Deps(arguments) => deps::install(&arguments),
         Task::Test(arguments) => test::run(&arguments),

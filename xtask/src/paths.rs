@@ -20,3 +20,13 @@ pub(crate) fn cache(part: &str) -> Result<PathBuf> {
     std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     Ok(dir)
 }
+
+/// The folder that cargo builds into.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| top().join("target"), PathBuf::from)
+}
+
+/// A program of the release build.
+pub(crate) fn release(name: &str) -> PathBuf {
+    target().join("x86_64-unknown-linux-gnu/release").join(name)
+}
