@@ -9,7 +9,14 @@ pub mod images;
 pub mod model;
 pub mod shim;
 
+mod containers;
 mod error;
+mod events;
+mod logs;
+mod networks;
+mod random;
+mod storage;
+mod volumes;
 
 pub use config::{BridgeSettings, EngineConfig};
 pub use engine::Engine;

@@ -167,16 +167,19 @@ impl NetError {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            NetError::PortRange(..) | NetError::AddressOutside { .. } | NetError::Config(_) | NetError::NotAHostAddress { .. } => {
-                ErrorKind::InvalidParameter
-            }
+            NetError::PortRange(..)
+            | NetError::AddressOutside { .. }
+            | NetError::Config(_)
+            | NetError::NotAHostAddress { .. } => ErrorKind::InvalidParameter,
             NetError::AddressInUse(_)
             | NetError::NetworkExists(_)
             | NetError::NetworkBusy { .. }
             | NetError::NotABridge(_)
             | NetError::SubnetOverlap { .. } => ErrorKind::Conflict,
             NetError::NoSuchNetwork(_) => ErrorKind::NotFound,
-            NetError::PortsExhausted | NetError::AddressesExhausted(_) | NetError::SubnetsExhausted => ErrorKind::Exhausted,
+            NetError::PortsExhausted | NetError::AddressesExhausted(_) | NetError::SubnetsExhausted => {
+                ErrorKind::Exhausted
+            }
             // dockerd answers 500 to a taken port, and its clients match on the text.
             NetError::PortInUse { .. }
             | NetError::Bind { .. }

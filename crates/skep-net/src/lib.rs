@@ -29,8 +29,8 @@ pub mod resolv;
 mod stack;
 
 pub use config::{
-    BridgeConfig, Endpoint, EndpointConfig, ForwardPolicy, HostPort, LinkStats, MacAddr, PortMapping, Protocol, Published,
-    Restored, Saved, StackConfig,
+    BridgeConfig, Endpoint, EndpointConfig, ForwardPolicy, HostPort, LinkStats, MacAddr, PortMapping, Protocol,
+    Published, Restored, Saved, StackConfig,
 };
 pub use error::{NetError, PortHolder};
 pub use netns::{Netns, NetnsPool};

@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn overrides_replace_whole_lists_and_a_dot_means_no_search() {
-        let overrides = ResolvOverrides { servers: vec!["127.0.0.1".into()], search: vec![".".into()], options: vec![] };
+        let overrides =
+            ResolvOverrides { servers: vec!["127.0.0.1".into()], search: vec![".".into()], options: vec![] };
         let text = make("nameserver 10.0.0.1\nsearch a\noptions ndots:1\n", BRIDGE, &overrides);
         assert!(text.ends_with("\nnameserver 127.0.0.1\noptions ndots:1\n"), "{text}");
     }

@@ -3,7 +3,9 @@
 use ipnet::Ipv4Net;
 use skep_types::NetworkId;
 
-use crate::config::{BridgeConfig, Endpoint, EndpointConfig, LinkStats, PortMapping, Published, Restored, Saved, StackConfig};
+use crate::config::{
+    BridgeConfig, Endpoint, EndpointConfig, LinkStats, PortMapping, Published, Restored, Saved, StackConfig,
+};
 use crate::error::NetError;
 use crate::netns::Netns;
 

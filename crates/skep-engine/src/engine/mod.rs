@@ -8,25 +8,90 @@ mod streams;
 mod system;
 mod volumes;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{EngineConfig, Result};
+use tokio_util::task::TaskTracker;
+
+use crate::containers::exec::Execs;
+use crate::containers::index::Index;
+use crate::containers::record::Record;
+use crate::containers::restore;
+use crate::containers::rootfs::Identities;
+use crate::events::Events;
+use crate::images::Images;
+use crate::model::event::EventType;
+use crate::model::view::ContainerView;
+use crate::networks::Networks;
+use crate::storage::{Storage, make_dir};
+use crate::volumes::Volumes;
+use crate::{EngineConfig, Error, Result};
+
+pub(crate) use system::limit_support;
 
 /// One container engine over its two roots. Cheap to clone; all clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    config: EngineConfig,
+pub(crate) struct Inner {
+    pub(crate) config: EngineConfig,
+    pub(crate) storage: Arc<Storage>,
+    pub(crate) images: Images,
+    pub(crate) volumes: Volumes,
+    pub(crate) networks: Networks,
+    pub(crate) events: Arc<Events>,
+    pub(crate) containers: Index,
+    pub(crate) execs: Execs,
+    pub(crate) identities: Identities,
+    /// Owner tasks.
+    pub(crate) tasks: TaskTracker,
 }
 
 impl Engine {
     /// Opens the roots, re-connects to containers that run, applies restart policies. A second engine over the same roots is
     /// refused.
     pub async fn open(config: EngineConfig) -> Result<Self> {
-        Ok(Engine { inner: Arc::new(Inner { config }) })
+        let events = Arc::new(Events::new());
+        let sink = events.clone();
+        let (inner, records) = blocking(move || {
+            make_roots(&config)?;
+            let storage = Arc::new(Storage::open(&config.data_root)?);
+            let images = open_images(&config, &storage, sink.clone())?;
+            let volumes = Volumes::open(config.data_root.join("volumes"), storage.clone())?;
+            let records = storage.containers()?;
+            let endpoints = records.iter().filter_map(|record| record.net.clone()).collect();
+            let (networks, restored) = Networks::open(&config, &storage, endpoints)?;
+            for (container, published, holder) in &restored.contested {
+                tracing::warn!(%container, port = published.host_port, "a published port was taken meanwhile by {holder}");
+            }
+            for (network, error) in &restored.failed {
+                tracing::error!(%network, %error, "a network could not be restored");
+            }
+            let inner = Inner {
+                config,
+                storage,
+                images,
+                volumes,
+                networks,
+                events: sink,
+                containers: Index::default(),
+                execs: Execs::default(),
+                identities: Identities::default(),
+                tasks: TaskTracker::new(),
+            };
+            Ok((Arc::new(inner), records))
+        })
+        .await?;
+        restore::all(&inner, records).await?;
+        let emptying = inner.clone();
+        inner.tasks.spawn_blocking(move || emptying.storage.empty_trash());
+        Ok(Engine { inner })
+    }
+
+    pub(crate) fn from_inner(inner: Arc<Inner>) -> Self {
+        Engine { inner }
     }
 
     /// How it was set up.
@@ -35,5 +100,58 @@ impl Engine {
     }
 
     /// Lets go of everything but the containers, which go on.
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        for handle in self.inner.containers.all() {
+            let (reply, closed) = tokio::sync::oneshot::channel();
+            if handle.commands.send(crate::containers::task::Command::Close(reply)).await.is_ok() {
+                let _ = closed.await;
+            }
+        }
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    pub(crate) fn views(&self) -> Vec<Arc<ContainerView>> {
+        self.inner.containers.all().iter().map(|handle| handle.view()).collect()
+    }
+}
+
+impl Inner {
+    /// Tells the world what happened to a container.
+    pub(crate) fn container_event<const N: usize>(&self, record: &Record, action: &str, more: [(&str, String); N]) {
+        let mut attributes: BTreeMap<String, String> = record.config.labels.clone();
+        attributes.insert("image".to_owned(), record.config.image.clone());
+        attributes.insert("name".to_owned(), record.name.to_string());
+        attributes.extend(more.into_iter().map(|(key, value)| (key.to_owned(), value)));
+        self.events.emit(EventType::Container, action, record.id.to_string(), attributes);
+    }
+}
+
+/// Runs blocking work on tokio's threads for it. Work that was begun is finished, also if the caller goes away.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::system("a worker thread of the engine", error)),
+    }
+}
+
+fn make_roots(config: &EngineConfig) -> Result<()> {
+    for (path, mode) in [
+        (config.data_root.clone(), 0o710),
+        (config.data_root.join("containers"), 0o710),
+        (config.exec_root.clone(), 0o711),
+        (config.exec_root.join("containers"), 0o700),
+    ] {
+        make_dir(&path, mode)?;
+    }
+    Ok(())
+}
+
+fn open_images(config: &EngineConfig, _storage: &Storage, events: Arc<Events>) -> Result<Images> {
+    let mut registry = skep_registry::RegistryConfig::default();
+    registry.insecure.clone_from(&config.insecure_registries);
+    let sink = Arc::new(move |event: crate::model::event::Event| {
+        events.emit(event.kind, event.action, event.actor, event.attributes);
+    });
+    Ok(Images::open(registry, sink)?)
 }

@@ -21,6 +21,8 @@ pub struct Stats {
 pub struct Sample {
     /// When they were read.
     pub read: DateTime<Utc>,
+    /// From the control groups.
+    pub cgroup: skep_runtime::cgroup::Stats,
     /// The processors' time of the whole host, in nanoseconds.
     pub system_cpu_nanos: u64,
     /// Processors that are online.

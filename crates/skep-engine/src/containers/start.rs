@@ -1,0 +1,217 @@
+//! The start path of a container: from a stored record to a running process.
+//!
+//! ```text
+//!  allocate addresses ─▶ write files and bundle ─▶ ┬─ spawn the shim: init waits at its gate ─┬─▶ bind attached clients
+//!                                                  └─ plug the network, publish the ports ────┘        │
+//!                        running ◀── store that it runs ── the init executes its program ◀──── start ◀─┘
+//! ```
+//! What fails on the way is undone in reverse; dropping the shim's events before the start makes it undo the container.
+
+use std::path::PathBuf;
+
+use chrono::Utc;
+use skep_runtime::protocol::{Attach, FailureKind};
+
+use super::attach::Binding;
+use super::bundle::{self, Prepared};
+use super::task::Task;
+use crate::engine::{Inner, blocking};
+use crate::model::request::AttachOptions;
+use crate::model::status::{Exited, Running as Facts, Status};
+use crate::networks::Plug;
+use crate::shim::{ShimError, ShimEvents, ShimHandle, Spawned};
+use crate::{Error, Result, StartFailure};
+
+/// A container whose process runs.
+pub(crate) struct Running {
+    pub(crate) shim: ShimHandle,
+    pub(crate) events: ShimEvents,
+    pub(crate) facts: Facts,
+    pub(crate) cgroup: PathBuf,
+    pub(crate) bundle: PathBuf,
+    /// Its place in the network; none for `host`, `none` and `container:`.
+    pub(crate) plug: Option<Plug>,
+}
+
+impl Running {
+    /// Connects a client to the process.
+    pub(super) async fn bind(&self, options: &AttachOptions, binding: Binding, open_stdin: bool) -> Result<()> {
+        let streams = Attach { stdin: options.stdin && open_stdin, stdout: options.stdout, stderr: options.stderr };
+        let stream = self.shim.attach(streams).await.map_err(|e| Error::system("attaching to the container", e))?;
+        binding.bind(stream);
+        Ok(())
+    }
+
+    /// Gives back what the process had: network, bundle, and with `leftovers` processes that may still be in its cgroup.
+    pub(super) async fn tear_down(self, engine: &std::sync::Arc<Inner>, leftovers: bool) {
+        let engine = engine.clone();
+        let bundle = self.bundle.clone();
+        let torn_down = blocking(move || {
+            if leftovers {
+                bundle::end_leftovers(&self.cgroup)?;
+            }
+            let unplugged = self.plug.as_ref().map_or(Ok(()), |plug| engine.networks.unplug(plug));
+            bundle::delete(&bundle)?;
+            unplugged
+        });
+        if let Err(error) = torn_down.await {
+            tracing::warn!(%error, "tearing down a container");
+        }
+    }
+}
+
+impl Task {
+    /// Starts the process. On failure the container is as it was, but for the reason, which `inspect` shows.
+    pub(super) async fn start(&mut self) -> Result<()> {
+        match self.try_start().await {
+            Ok(running) => {
+                self.status = Status::Running(running.facts);
+                self.running = Some(running);
+                self.publish();
+                self.event("start", []);
+                Ok(())
+            }
+            Err(error) => {
+                self.waiting_clients.clear();
+                self.record.running = None;
+                self.record.net = None;
+                self.record.ports.clear();
+                for endpoint in self.record.endpoints.values_mut() {
+                    endpoint.attached = None;
+                }
+                let code = match &error {
+                    Error::Start { cause: StartFailure::CommandNotFound, .. } => 127,
+                    Error::Start { cause: StartFailure::NotExecutable, .. } => 126,
+                    _ => 128,
+                };
+                let now = Utc::now();
+                let exited =
+                    Exited { code, oom_killed: false, error: error.to_string(), started_at: None, finished_at: now };
+                self.record.last_exit = Some(exited);
+                self.status = self.record.status();
+                if let Err(error) = self.save().await {
+                    tracing::error!(container = %self.record.id, %error, "storing a failed start");
+                }
+                self.publish();
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_start(&mut self) -> Result<Running> {
+        let engine = self.engine.clone();
+        let record = self.record.clone();
+        let overlay = self.overlay.clone();
+        let Prepared { bundle, config, cgroup, netns, to_plug, hostname } =
+            blocking(move || bundle::prepare(&engine, &record, &overlay)).await?;
+        let plugging = plug(self.engine.clone(), self.record.clone(), hostname, to_plug);
+        let spawning = ShimHandle::spawn(&self.engine.config.runtime, &bundle, config, netns);
+        let (spawned, plug) = tokio::join!(spawning, plugging);
+        let mut undo = Undo { engine: self.engine.clone(), plug: None, bundle, cgroup, armed: true };
+        undo.plug = plug?;
+        let Spawned { shim, events, created } = spawned.map_err(|e| start_error(&e))?;
+        for warning in &created.warnings {
+            tracing::warn!(container = %self.record.id, "{warning}");
+        }
+        let facts = Facts { pid: created.pid, start_time: created.start_time, started_at: Utc::now() };
+        if let Some(plug) = &undo.plug {
+            plug.describe(&mut self.record.endpoints, &mut self.record.ports);
+            self.record.net = Some(plug.endpoint.clone());
+        }
+        self.record.running = Some(facts);
+        let ran_before = std::mem::replace(&mut self.record.ever_ran, true);
+        let running =
+            Running { shim, events, facts, cgroup: undo.cgroup.clone(), bundle: undo.bundle.clone(), plug: None };
+        for (options, binding) in std::mem::take(&mut self.waiting_clients) {
+            running.bind(&options, binding, self.record.config.open_stdin).await?;
+        }
+        let (started, saved) = tokio::join!(running.shim.start(), self.save());
+        if let Err(error) = started.map_err(|e| start_error(&e)).and(saved) {
+            self.record.ever_ran = ran_before;
+            return Err(error);
+        }
+        Ok(Running { plug: undo.disarm(), ..running })
+    }
+}
+
+/// Plugs the namespace in, if it is to be plugged, and writes the address into /etc/hosts.
+async fn plug(
+    engine: std::sync::Arc<Inner>,
+    record: super::record::Record,
+    hostname: String,
+    netns: Option<skep_net::Netns>,
+) -> Result<Option<Plug>> {
+    let Some(netns) = netns else { return Ok(None) };
+    let refilling = engine.clone();
+    let plug = blocking(move || {
+        let plug = engine.networks.plug(&engine, &record, &netns)?;
+        if let Some(plug) = &plug {
+            let written = bundle::write_hosts(&engine, &record, &hostname, Some(plug.endpoint.address.into()));
+            if let Err(error) = written {
+                engine.networks.unplug(plug)?;
+                return Err(error);
+            }
+        }
+        Ok(plug)
+    })
+    .await;
+    // The namespace that was taken is made up for while the container starts; nobody waits for it.
+    tokio::task::spawn_blocking(move || refilling.networks.refill());
+    plug
+}
+
+/// What is taken back when a start fails.
+struct Undo {
+    engine: std::sync::Arc<Inner>,
+    plug: Option<Plug>,
+    bundle: PathBuf,
+    cgroup: PathBuf,
+    armed: bool,
+}
+
+impl Undo {
+    fn disarm(mut self) -> Option<Plug> {
+        self.armed = false;
+        self.plug.take()
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        let engine = self.engine.clone();
+        let (plug, bundle, cgroup) =
+            (self.plug.take(), std::mem::take(&mut self.bundle), std::mem::take(&mut self.cgroup));
+        let undo = move || {
+            let results = [
+                bundle::end_leftovers(&cgroup),
+                plug.as_ref().map_or(Ok(()), |plug| engine.networks.unplug(plug)),
+                bundle::delete(&bundle),
+            ];
+            for error in results.into_iter().filter_map(Result::err) {
+                tracing::warn!(%error, "undoing a failed start");
+            }
+        };
+        // A start fails rarely and its undoing takes a few milliseconds; the caller waits for it, so that the next start
+        // finds everything gone.
+        tokio::task::block_in_place(undo);
+    }
+}
+
+/// Docker's words for a process that can't be started.
+pub(super) fn start_error(error: &ShimError) -> Error {
+    let cause = match error.kind() {
+        FailureKind::CommandNotFound => StartFailure::CommandNotFound,
+        FailureKind::NotExecutable => StartFailure::NotExecutable,
+        FailureKind::NoTarget | FailureKind::WrongPhase | FailureKind::Other => StartFailure::Other,
+    };
+    Error::Start {
+        cause,
+        message: format!(
+            "failed to create task for container: failed to create shim task: OCI runtime create failed: \
+             unable to start container process: {error}: unknown"
+        ),
+    }
+}

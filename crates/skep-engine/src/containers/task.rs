@@ -1,0 +1,656 @@
+//! The owner task of one container: takes commands one after the other, hears of the end of the process, keeps the timers of
+//! stops and restarts. Nothing it waits for takes longer than a start: while a stop runs its course, commands are taken.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use skep_runtime::protocol::{Exit, Scope, Target};
+use skep_types::{ContainerName, Signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::attach::Binding;
+use super::index::{Handle, Live, Published};
+use super::record::Record;
+use super::restart::{self, BackOff};
+use super::start::Running;
+use crate::engine::{Inner, blocking};
+use crate::model::request::{AttachOptions, Change, RemoveContainer};
+use crate::model::status::{Exited, Status};
+use crate::model::view::OverlayDirs;
+use crate::shim::ShimEvent;
+use crate::{Error, Result};
+
+/// How long a killed process may take to vanish before a waiting caller is told that it does not.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+const DEFAULT_STOP_TIMEOUT: i64 = 10;
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// What others ask of a container.
+pub(crate) enum Command {
+    Start(Reply<Change>),
+    Stop {
+        timeout: Option<i64>,
+        signal: Option<Signal>,
+        reply: Reply<Change>,
+    },
+    Restart {
+        timeout: Option<i64>,
+        signal: Option<Signal>,
+        reply: Reply<()>,
+    },
+    Kill(Signal, Reply<()>),
+    Pause(Reply<()>),
+    Unpause(Reply<()>),
+    Rename(ContainerName, Reply<()>),
+    Remove(RemoveContainer, Reply<()>),
+    Attach(AttachOptions, Binding, Reply<()>),
+    /// The engine closes: the container is left alone.
+    Close(oneshot::Sender<()>),
+}
+
+/// What is to happen when the process that was told to end has ended.
+enum Then {
+    /// Answer that there was nothing to stop.
+    AnswerStop(Reply<Change>),
+    /// Answer that it was stopped.
+    Done(Reply<Change>),
+    Start(Reply<()>),
+    Remove(RemoveContainer, Reply<()>),
+}
+
+impl Then {
+    /// The same after a process has really ended.
+    fn into_done(self) -> Self {
+        match self {
+            Then::AnswerStop(reply) => Then::Done(reply),
+            other => other,
+        }
+    }
+
+    fn fail(self, error: Error) {
+        match self {
+            Then::AnswerStop(reply) | Then::Done(reply) => answer(reply, Err(error)),
+            Then::Start(reply) | Then::Remove(_, reply) => answer(reply, Err(error)),
+        }
+    }
+
+    /// The container was removed by itself.
+    fn removed(self, removal: &Result<()>) {
+        match (self, removal) {
+            (then, Err(error)) => then.fail(Error::Conflict(error.to_string())),
+            (Then::AnswerStop(reply) | Then::Done(reply), Ok(())) => answer(reply, Ok(Change::Done)),
+            (Then::Start(reply) | Then::Remove(_, reply), Ok(())) => answer(reply, Ok(())),
+        }
+    }
+}
+
+/// A process that was told to end.
+#[derive(Default)]
+struct Stopping {
+    /// When it is killed, or when the callers are told that killing did not help.
+    deadline: Option<Instant>,
+    killed: bool,
+    then: Vec<Then>,
+}
+
+pub(crate) struct Task {
+    pub(super) engine: Arc<Inner>,
+    pub(super) record: Record,
+    /// The status when the record alone does not tell it: paused, restarting, dead.
+    pub(super) status: Status,
+    pub(super) running: Option<Running>,
+    pub(super) waiting_clients: Vec<(AttachOptions, Binding)>,
+    /// The parts of the root file system.
+    pub(super) overlay: OverlayDirs,
+    published: watch::Sender<Published>,
+    commands: mpsc::Receiver<Command>,
+    stopping: Option<Stopping>,
+    back_off: BackOff,
+    restart_at: Option<Instant>,
+    exits: u64,
+    /// The container is gone, or the engine closes.
+    done: bool,
+}
+
+impl Task {
+    /// Starts the owner task of a container; `running` if its process was found running.
+    pub(crate) fn spawn(engine: Arc<Inner>, record: Record, status: Status, running: Option<Running>) -> Handle {
+        let (commands, receiver) = mpsc::channel(64);
+        let live = running.as_ref().map(Running::live);
+        // Only damage of the store makes this fail; starting the container then says so.
+        let overlay = super::bundle::overlay(&engine, &record).unwrap_or_default();
+        let view = super::bundle::view(&engine, &record, &status, running.as_ref(), &overlay);
+        let (sender, published) = watch::channel(Published { view: Arc::new(view), exits: 0, live });
+        let handle = Handle { id: record.id, commands, published };
+        let task = Task {
+            engine: engine.clone(),
+            record,
+            status,
+            running,
+            waiting_clients: Vec::new(),
+            overlay,
+            published: sender,
+            commands: receiver,
+            stopping: None,
+            back_off: BackOff::default(),
+            restart_at: None,
+            exits: 0,
+            done: false,
+        };
+        engine.containers.insert(handle.clone());
+        engine.tasks.spawn(task.run());
+        handle
+    }
+
+    async fn run(mut self) {
+        while !self.done {
+            let timer = self.timer();
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => self.handle(command).await,
+                    None => break,
+                },
+                event = next_event(&mut self.running) => self.heard(event).await,
+                () = sleep_until(timer) => self.timer_fired().await,
+            }
+        }
+    }
+
+    fn timer(&self) -> Option<Instant> {
+        let stop = self.stopping.as_ref().and_then(|stopping| stopping.deadline);
+        [stop, self.restart_at].into_iter().flatten().min()
+    }
+
+    async fn handle(&mut self, command: Command) {
+        match command {
+            Command::Start(reply) => {
+                let result = self.start_asked().await;
+                let failed = result.is_err();
+                answer(reply, result);
+                if failed && self.record.host.auto_remove && self.running.is_none() {
+                    let _ = self.remove_now(RemoveContainer { force: true, volumes: true }).await;
+                }
+            }
+            Command::Stop { timeout, signal, reply } => self.stop(timeout, signal, Then::AnswerStop(reply)).await,
+            Command::Restart { timeout, signal, reply } => self.stop(timeout, signal, Then::Start(reply)).await,
+            Command::Kill(signal, reply) => {
+                let result = self.kill_asked(signal).await;
+                answer(reply, result);
+            }
+            Command::Pause(reply) => {
+                let result = self.pause().await;
+                answer(reply, result);
+            }
+            Command::Unpause(reply) => {
+                let result = self.unpause().await;
+                answer(reply, result);
+            }
+            Command::Rename(name, reply) => {
+                let result = self.rename(name).await;
+                answer(reply, result);
+            }
+            Command::Remove(options, reply) => self.remove_asked(options, reply).await,
+            Command::Attach(options, binding, reply) => {
+                let result = self.attach(options, binding).await;
+                answer(reply, result);
+            }
+            Command::Close(reply) => {
+                self.done = true;
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    async fn timer_fired(&mut self) {
+        let now = Instant::now();
+        if self.restart_at.is_some_and(|at| at <= now) {
+            self.restart_at = None;
+            self.restart_by_policy().await;
+        }
+        let Some(stopping) = &mut self.stopping else { return };
+        if stopping.deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        if stopping.killed {
+            // The kernel does not let it go (a hung disk, say): the callers hear of it, the end is still awaited.
+            let text =
+                format!("tried to kill container, but did not receive an exit event: container {}", self.record.id);
+            for then in std::mem::take(&mut stopping.then) {
+                then.fail(Error::Conflict(text.clone()));
+            }
+            stopping.deadline = None;
+        } else {
+            stopping.killed = true;
+            stopping.deadline = Some(now + KILL_PATIENCE);
+            if let Err(error) = self.signal(Signal::KILL).await {
+                tracing::warn!(container = %self.record.id, %error, "killing");
+            }
+        }
+    }
+
+    async fn start_asked(&mut self) -> Result<Change> {
+        match &self.status {
+            Status::Running(_) => return Ok(Change::Already),
+            Status::Paused(_) => {
+                return Err(Error::Conflict("cannot start a paused container, try unpause instead".to_owned()));
+            }
+            Status::Removing | Status::Dead => {
+                return Err(Error::Conflict("container is marked for removal and cannot be started".to_owned()));
+            }
+            Status::Created | Status::Restarting(_) | Status::Exited(_) => {}
+        }
+        self.restart_at = None;
+        self.back_off.reset();
+        self.record.restart_count = 0;
+        self.record.stopped_by_user = false;
+        self.start().await?;
+        Ok(Change::Done)
+    }
+
+    /// Tells the process to end, or does at once what was to come after.
+    async fn stop(&mut self, timeout: Option<i64>, signal: Option<Signal>, then: Then) {
+        self.restart_at = None;
+        if self.running.is_none() {
+            if let Status::Restarting(exited) = &self.status {
+                self.status = Status::Exited(exited.clone());
+                self.record.stopped_by_user = true;
+                self.save_and_publish().await;
+                return self.proceed(vec![then.into_done()]).await;
+            }
+            return self.proceed(vec![then]).await;
+        }
+        self.record.stopped_by_user = !matches!(then, Then::Start(_));
+        let configured = self.record.config.stop_signal.as_deref().and_then(|text| text.parse().ok());
+        let signal = signal.or(configured).unwrap_or(Signal::TERM);
+        let timeout = timeout.or(self.record.config.stop_timeout).unwrap_or(DEFAULT_STOP_TIMEOUT);
+        let deadline = u64::try_from(timeout).ok().map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        let stopping = self.stopping.get_or_insert_default();
+        stopping.then.push(then);
+        stopping.deadline = match (stopping.deadline, deadline) {
+            (Some(old), Some(new)) => Some(old.min(new)),
+            (old, new) => new.or(old),
+        };
+        if let Err(error) = self.signal(signal).await {
+            tracing::warn!(container = %self.record.id, %error, "stopping");
+        }
+        // Frozen processes take no signal but the last one.
+        if matches!(self.status, Status::Paused(_)) {
+            let _ = self.unpause().await;
+        }
+    }
+
+    async fn kill_asked(&mut self, signal: Signal) -> Result<()> {
+        if let Status::Restarting(exited) = &self.status {
+            self.status = Status::Exited(exited.clone());
+            self.restart_at = None;
+            self.record.stopped_by_user = true;
+            self.save_and_publish().await;
+            return Ok(());
+        }
+        if self.running.is_none() {
+            return Err(Error::Conflict(format!("container {} is not running", self.record.id)));
+        }
+        let stop_signal = self.record.config.stop_signal.as_deref().and_then(|text| text.parse().ok());
+        if signal == Signal::KILL || signal == stop_signal.unwrap_or(Signal::TERM) {
+            self.record.stopped_by_user = true;
+        }
+        self.signal(signal).await?;
+        if signal == Signal::KILL && matches!(self.status, Status::Paused(_)) {
+            let _ = self.thaw().await;
+        }
+        Ok(())
+    }
+
+    /// Sends a signal to the first process.
+    async fn signal(&mut self, signal: Signal) -> Result<()> {
+        let Some(running) = &self.running else { return Ok(()) };
+        let sent = running.shim.kill(Target::Container, signal, Scope::Process).await;
+        self.event("kill", [("signal", signal.number().to_string())]);
+        // A shim that is gone is heard of on its event connection.
+        sent.map_err(|e| Error::system(format!("sending {signal} to container {}", self.record.id), e))
+    }
+
+    async fn pause(&mut self) -> Result<()> {
+        match (&self.status, &self.running) {
+            (Status::Paused(_), _) => Err(Error::Conflict(format!("container {} is already paused", self.record.id))),
+            (Status::Restarting(_), _) => Err(Error::Conflict(format!(
+                "container {} is restarting, wait until the container is running",
+                self.record.id
+            ))),
+            (_, None) => Err(Error::Conflict(format!("container {} is not running", self.record.id))),
+            (_, Some(running)) => {
+                let facts = running.facts;
+                let cgroup = running.cgroup.clone();
+                blocking(move || {
+                    super::bundle::open_cgroup(&cgroup)?.freeze().map_err(|e| Error::system("freezing", e))
+                })
+                .await?;
+                self.status = Status::Paused(facts);
+                self.publish();
+                self.event("pause", []);
+                Ok(())
+            }
+        }
+    }
+
+    async fn unpause(&mut self) -> Result<()> {
+        if self.running.is_none() {
+            return Err(Error::Conflict(format!("container {} is not running", self.record.id)));
+        }
+        let Status::Paused(facts) = self.status else {
+            return Err(Error::Conflict(format!("container {} is not paused", self.record.id)));
+        };
+        self.thaw().await?;
+        self.status = Status::Running(facts);
+        self.publish();
+        self.event("unpause", []);
+        Ok(())
+    }
+
+    async fn thaw(&self) -> Result<()> {
+        let Some(running) = &self.running else { return Ok(()) };
+        let cgroup = running.cgroup.clone();
+        blocking(move || super::bundle::open_cgroup(&cgroup)?.thaw().map_err(|e| Error::system("thawing", e))).await
+    }
+
+    async fn rename(&mut self, name: ContainerName) -> Result<()> {
+        if name == self.record.name {
+            return Err(Error::Invalid("Renaming a container with the same name as its current name".to_owned()));
+        }
+        self.engine.containers.reserve_name(&name, self.record.id)?;
+        let old = std::mem::replace(&mut self.record.name, name.clone());
+        if let Err(error) = self.save().await {
+            self.engine.containers.release_name(&name);
+            self.record.name = old;
+            return Err(error);
+        }
+        self.engine.containers.release_name(&old);
+        self.publish();
+        self.event("rename", [("oldName", format!("/{old}"))]);
+        Ok(())
+    }
+
+    async fn remove_asked(&mut self, options: RemoveContainer, reply: Reply<()>) {
+        if self.running.is_none() {
+            let result = self.remove_now(options).await;
+            return answer(reply, result);
+        }
+        if !options.force {
+            let why = match self.status {
+                Status::Paused(_) => "container is paused and must be unpaused first".to_owned(),
+                _ => "container is running: stop the container before removing or force remove".to_owned(),
+            };
+            return answer(
+                reply,
+                Err(Error::Conflict(format!("cannot remove container \"/{}\": {why}", self.record.name))),
+            );
+        }
+        self.record.stopped_by_user = true;
+        let stopping = self.stopping.get_or_insert_default();
+        stopping.killed = true;
+        stopping.deadline = Some(Instant::now() + KILL_PATIENCE);
+        stopping.then.push(Then::Remove(options, reply));
+        if let Err(error) = self.signal(Signal::KILL).await {
+            tracing::warn!(container = %self.record.id, %error, "killing");
+        }
+        if matches!(self.status, Status::Paused(_)) {
+            let _ = self.thaw().await;
+        }
+    }
+
+    async fn attach(&mut self, options: AttachOptions, binding: Binding) -> Result<()> {
+        match (&self.status, &self.running) {
+            (Status::Paused(_), _) => Err(Error::Conflict(format!(
+                "container {} is paused, unpause the container before attach",
+                self.record.id
+            ))),
+            (Status::Restarting(_), _) => Err(Error::Conflict(format!(
+                "container {} is restarting, wait until the container is running",
+                self.record.id
+            ))),
+            (_, Some(running)) => running.bind(&options, binding, self.record.config.open_stdin).await,
+            (_, None) => {
+                self.waiting_clients.push((options, binding));
+                Ok(())
+            }
+        }
+    }
+
+    async fn heard(&mut self, event: Heard) {
+        match event {
+            Heard::Event(ShimEvent::Exited { target: Target::Container, exit }) => self.ended(Some(exit)).await,
+            Heard::Event(ShimEvent::Exited { target: Target::Exec(id), exit }) => {
+                self.engine.execs.ended(id, i32::from(exit.code));
+                self.publish();
+            }
+            Heard::Event(ShimEvent::Trouble(text)) => tracing::warn!(container = %self.record.id, "{text}"),
+            Heard::Lost => self.ended(None).await,
+        }
+    }
+
+    /// The process is gone: `None` if its shim went without a word, as when someone killed it.
+    async fn ended(&mut self, exit: Option<Exit>) {
+        let Some(running) = self.running.take() else { return };
+        let started_at = running.facts.started_at;
+        let was_paused = matches!(self.status, Status::Paused(_));
+        let exited = match exit {
+            Some(exit) => Exited {
+                code: i32::from(exit.code),
+                oom_killed: exit.oom_killed,
+                error: String::new(),
+                started_at: Some(started_at),
+                finished_at: chrono::DateTime::from_timestamp_nanos(exit.finished_at),
+            },
+            None => Exited {
+                code: 137,
+                oom_killed: false,
+                error: "the container's shim was killed".to_owned(),
+                started_at: Some(started_at),
+                finished_at: Utc::now(),
+            },
+        };
+        running.tear_down(&self.engine, exit.is_none() || was_paused).await;
+        let ran = (exited.finished_at - started_at).to_std().unwrap_or_default();
+        self.engine.execs.container_ended(self.record.id);
+        self.record.running = None;
+        self.record.net = None;
+        for endpoint in self.record.endpoints.values_mut() {
+            endpoint.attached = None;
+        }
+        self.record.ports.clear();
+        self.record.last_exit = Some(exited.clone());
+        self.exits += 1;
+        if exited.oom_killed {
+            self.event("oom", []);
+        }
+        self.event("die", [("exitCode", exited.code.to_string()), ("execDuration", ran.as_secs().to_string())]);
+        self.after_exit(exited, ran).await;
+    }
+
+    async fn after_exit(&mut self, exited: Exited, ran: Duration) {
+        let stopping = self.stopping.take();
+        let asked = stopping.is_some();
+        let then = stopping.map(|stopping| stopping.then).unwrap_or_default();
+        let again = !asked
+            && restart::wanted(
+                self.record.host.restart_policy,
+                exited.code,
+                self.record.restart_count,
+                self.record.stopped_by_user,
+            );
+        if again {
+            self.restart_at = Some(Instant::now() + self.back_off.next(ran));
+            self.status = Status::Restarting(exited);
+            return self.save_and_publish().await;
+        }
+        self.status = Status::Exited(exited);
+        let starts_again = then.iter().any(|then| matches!(then, Then::Start(_)));
+        if self.record.host.auto_remove && !starts_again {
+            self.publish();
+            if asked {
+                self.event("stop", []);
+            }
+            let removal = self.remove_now(RemoveContainer { force: true, volumes: true }).await;
+            for then in then {
+                then.removed(&removal);
+            }
+            return;
+        }
+        self.save_and_publish().await;
+        if asked && !starts_again {
+            self.event("stop", []);
+        }
+        self.proceed(then.into_iter().map(Then::into_done).collect()).await;
+    }
+
+    /// Does what was to come after the end.
+    async fn proceed(&mut self, then: Vec<Then>) {
+        for then in then {
+            match then {
+                Then::AnswerStop(reply) => answer(reply, Ok(Change::Already)),
+                Then::Done(reply) => answer(reply, Ok(Change::Done)),
+                Then::Start(reply) => {
+                    let result = self.start_asked().await.map(drop);
+                    if result.is_ok() {
+                        self.event("restart", []);
+                    }
+                    answer(reply, result);
+                }
+                Then::Remove(options, reply) => {
+                    let result = self.remove_now(options).await;
+                    answer(reply, result);
+                }
+            }
+        }
+    }
+
+    async fn restart_by_policy(&mut self) {
+        self.record.restart_count += 1;
+        if let Err(error) = self.start().await {
+            tracing::warn!(container = %self.record.id, %error, "starting again");
+            let exited = Exited {
+                code: self.record.last_exit.as_ref().map_or(128, |exit| exit.code),
+                oom_killed: false,
+                error: error.to_string(),
+                started_at: None,
+                finished_at: Utc::now(),
+            };
+            self.record.last_exit = Some(exited.clone());
+            self.after_exit(exited, Duration::ZERO).await;
+        }
+    }
+
+    /// As at boot of the engine: start it if the policy says so.
+    pub(crate) fn restart_soon(handle: &Handle) {
+        let (reply, _) = oneshot::channel();
+        // A full queue means that people are busy with it already.
+        let _ = handle.commands.try_send(Command::Start(reply));
+    }
+
+    /// As at boot of the engine: a container that was to be removed at its end has ended while nobody watched.
+    pub(crate) fn remove_soon(handle: &Handle) {
+        let (reply, _) = oneshot::channel();
+        let _ = handle.commands.try_send(Command::Remove(RemoveContainer { force: true, volumes: true }, reply));
+    }
+
+    /// Removes a container that does not run. The user has the answer once nobody can find it any more; files go afterwards.
+    async fn remove_now(&mut self, options: RemoveContainer) -> Result<()> {
+        self.restart_at = None;
+        self.status = Status::Removing;
+        self.publish();
+        let engine = self.engine.clone();
+        let record = self.record.clone();
+        let removed = blocking(move || super::bundle::remove(&engine, &record)).await;
+        if let Err(error) = removed {
+            self.status = Status::Dead;
+            self.publish();
+            return Err(error);
+        }
+        self.engine.containers.remove(self.record.id, &self.record.name);
+        self.event("destroy", []);
+        self.done = true;
+        if options.volumes {
+            self.remove_anonymous_volumes().await;
+        }
+        let engine = self.engine.clone();
+        // Joined when the engine closes; the caller does not wait for it.
+        self.engine.tasks.spawn_blocking(move || engine.storage.empty_trash());
+        Ok(())
+    }
+
+    async fn remove_anonymous_volumes(&self) {
+        let engine = crate::Engine::from_inner(self.engine.clone());
+        for mount in self.record.mounts.iter().filter(|mount| mount.anonymous && !mount.point.name.is_empty()) {
+            let Ok(volume) = engine.volume(&mount.point.name) else { continue };
+            if engine.volume_users(&mount.point.name).is_empty() {
+                if let Err(error) = engine.delete_volume(volume).await {
+                    tracing::warn!(container = %self.record.id, %error, "removing an anonymous volume");
+                }
+            }
+        }
+    }
+
+    pub(super) async fn save(&self) -> Result<()> {
+        let engine = self.engine.clone();
+        let record = self.record.clone();
+        blocking(move || engine.storage.put_container(&record)).await
+    }
+
+    /// Where nobody waits for an answer a failed write can only be told in the daemon's log; memory stays right.
+    async fn save_and_publish(&mut self) {
+        if let Err(error) = self.save().await {
+            tracing::error!(container = %self.record.id, %error, "storing its state");
+        }
+        self.publish();
+    }
+
+    pub(super) fn publish(&self) {
+        let view = super::bundle::view(&self.engine, &self.record, &self.status, self.running.as_ref(), &self.overlay);
+        let live = self.running.as_ref().map(Running::live);
+        self.published.send_replace(Published { view: Arc::new(view), exits: self.exits, live });
+    }
+
+    pub(super) fn event<const N: usize>(&self, action: &str, more: [(&str, String); N]) {
+        self.engine.container_event(&self.record, action, more);
+    }
+}
+
+impl Running {
+    pub(super) fn live(&self) -> Live {
+        Live { shim: self.shim.clone(), pid: self.facts.pid }
+    }
+}
+
+enum Heard {
+    Event(ShimEvent),
+    Lost,
+}
+
+async fn next_event(running: &mut Option<Running>) -> Heard {
+    match running {
+        None => std::future::pending().await,
+        Some(running) => match running.events.next().await {
+            Ok(Some(event)) => Heard::Event(event),
+            Ok(None) => Heard::Lost,
+            Err(error) => {
+                tracing::warn!(%error, "listening to a shim");
+                Heard::Lost
+            }
+        },
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A caller that went away does not need its answer.
+fn answer<T>(reply: Reply<T>, result: Result<T>) {
+    let _ = reply.send(result);
+}
