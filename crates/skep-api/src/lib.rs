@@ -34,5 +34,6 @@ pub const MIN_API_VERSION: &str = "1.24";
 ///
 /// Socket files that this process made are removed at the end.
 pub async fn serve(engine: Engine, listeners: Vec<Listener>, shutdown: impl Future<Output = ()> + Send) {
-    http::server::serve(engine, listeners, shutdown).await;
+    let router = http::router::Router::new(routes::all());
+    http::server::serve(engine, router, listeners, shutdown).await;
 }

@@ -65,13 +65,13 @@ impl std::fmt::Debug for State {
 }
 
 /// The digest of bytes in memory.
-pub fn digest_of(bytes: &[u8]) -> Digest {
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
     let mut context = Context::new(&SHA256);
     context.update(bytes);
-    finished(context)
+    digest_of(context)
 }
 
-fn finished(context: Context) -> Digest {
+fn digest_of(context: Context) -> Digest {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(context.finish().as_ref());
     Digest::from_bytes(bytes)
@@ -197,7 +197,7 @@ impl Blob {
     fn finish(&mut self) -> Result<()> {
         self.response = None;
         let State::Streaming(context) = std::mem::replace(&mut self.state, State::Complete) else { return Ok(()) };
-        if finished(context) == self.digest { Ok(()) } else { Err(self.wrong_digest()) }
+        if digest_of(context) == self.digest { Ok(()) } else { Err(self.wrong_digest()) }
     }
 
     fn wrong_digest(&self) -> RegistryError {

@@ -111,8 +111,8 @@ pub struct ContainerTop {
 #[serde(default, rename_all = "PascalCase")]
 #[expect(missing_docs, reason = "named as in Docker's API description")]
 pub struct FilesystemChange {
-    pub kind: u8,
     pub path: String,
+    pub kind: u8,
 }
 
 /// Answer of POST /containers/{id}/wait.

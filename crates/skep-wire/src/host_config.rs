@@ -100,7 +100,6 @@ pub struct HostConfig {
     pub memory_swappiness: Option<i64>,
     pub oom_kill_disable: Option<bool>,
     pub pids_limit: Option<i64>,
-    #[serde(serialize_with = "if_empty")]
     pub ulimits: Vec<Ulimit>,
     pub cpu_count: i64,
     pub cpu_percent: i64,

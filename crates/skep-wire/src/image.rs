@@ -76,7 +76,6 @@ pub struct ImageInspect {
     pub created: String,
     pub docker_version: String,
     pub author: String,
-    pub config: ImageConfig,
     pub architecture: String,
     #[serde(skip_serializing_if = "is_zero")]
     pub variant: String,
@@ -93,39 +92,38 @@ pub struct ImageInspect {
     pub metadata: ImageMetadata,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<Descriptor>,
+    pub config: ImageConfig,
 }
 
-/// The defaults that an image brings for its containers.
+/// The defaults that an image brings for its containers. Keys are in order of the alphabet, as dockerd has them here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 #[expect(missing_docs, reason = "named as in Docker's API description")]
 pub struct ImageConfig {
     #[serde(skip_serializing_if = "is_zero")]
-    pub user: String,
+    pub args_escaped: bool,
+    #[serde(deserialize_with = "words")]
+    pub cmd: Option<Vec<String>>,
+    #[serde(deserialize_with = "words")]
+    pub entrypoint: Option<Vec<String>>,
+    #[serde(serialize_with = "if_empty")]
+    pub env: Vec<String>,
     #[serde(skip_serializing_if = "is_zero")]
     pub exposed_ports: PortSet,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub env: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "words")]
-    pub entrypoint: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "words")]
-    pub cmd: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub volumes: BTreeMap<String, Empty>,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub working_dir: String,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub labels: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub stop_signal: String,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub args_escaped: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<HealthConfig>,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(serialize_with = "if_empty")]
+    pub labels: BTreeMap<String, String>,
+    #[serde(serialize_with = "if_empty")]
     pub on_build: Vec<String>,
     #[serde(skip_serializing_if = "is_zero")]
     pub shell: Vec<String>,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub stop_signal: String,
+    pub user: String,
+    #[serde(serialize_with = "if_empty")]
+    pub volumes: BTreeMap<String, Empty>,
+    pub working_dir: String,
 }
 
 /// The layers of an image, as digests of their uncompressed archives.

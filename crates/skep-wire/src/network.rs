@@ -164,6 +164,7 @@ pub struct Ipam {
     pub driver: String,
     #[serde(serialize_with = "if_empty")]
     pub options: BTreeMap<String, String>,
+    #[serde(serialize_with = "if_empty")]
     pub config: Vec<IpamPool>,
 }
 

@@ -208,7 +208,12 @@ pub(crate) fn restart_policy(wire: &skep_wire::RestartPolicy) -> Result<RestartP
 
 fn mount(wire: skep_wire::Mount) -> Result<MountRequest, ApiError> {
     let invalid = |why: &str| ApiError::invalid(format!("invalid mount config for type {:?}: {why}", wire.kind));
-    let alien = |options: &str| Err(invalid(&format!("field {options} must not be specified")));
+    let alien = |options: &str| {
+        Err(ApiError::invalid(format!("{options} must not be specified on mount type {:?}", wire.kind)))
+    };
+    if !matches!(wire.kind.as_str(), "bind" | "volume" | "tmpfs") {
+        return Err(invalid("mount type unknown"));
+    }
     if wire.bind_options.is_some() && wire.kind != "bind" {
         return alien("BindOptions");
     }
@@ -240,12 +245,11 @@ fn mount(wire: skep_wire::Mount) -> Result<MountRequest, ApiError> {
                 subpath: options.subpath,
             }
         }
-        "tmpfs" if !wire.source.is_empty() => return alien("Source"),
-        "tmpfs" => {
+        _ if !wire.source.is_empty() => return Err(invalid("field Source must not be specified")),
+        _ => {
             let options = wire.tmpfs_options.unwrap_or_default();
             MountSource::Tmpfs { size: options.size_bytes, mode: Some(options.mode).filter(|&mode| mode != 0) }
         }
-        other => return Err(ApiError::invalid(format!("mount type unknown: {other:?}"))),
     };
     Ok(MountRequest { target: wire.target, read_only: wire.read_only, source })
 }

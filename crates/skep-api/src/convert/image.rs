@@ -1,11 +1,14 @@
 //! Images to the wire.
 
 use chrono::SecondsFormat;
+use serde_json::Value;
 use skep_engine::model::image::{HistoryEntry, ImageConfig, ImageDetails, ImageSummary, Removal};
+use skep_types::ErrorKind;
 use skep_wire::{
     Empty, GraphDriver, HealthConfig, ImageDeleted, ImageHistoryItem, ImageInspect, ImageMetadata, RootFs, Timestamp,
 };
 
+use crate::http::ApiError;
 use crate::http::version::ApiVersion;
 
 fn bytes(count: u64) -> i64 {
@@ -29,7 +32,32 @@ pub(crate) fn summary(image: ImageSummary, containers: Option<usize>, version: A
     }
 }
 
-pub(crate) fn details(image: ImageDetails, version: ApiVersion) -> ImageInspect {
+/// Fields of a container's configuration that images showed until v1.50, always at zero.
+const FORMER_CONFIG: [(&str, bool); 9] = [
+    ("AttachStderr", false),
+    ("AttachStdin", false),
+    ("AttachStdout", false),
+    ("Domainname", true),
+    ("Hostname", true),
+    ("Image", true),
+    ("OpenStdin", false),
+    ("StdinOnce", false),
+    ("Tty", false),
+];
+
+pub(crate) fn details(image: ImageDetails, version: ApiVersion) -> Result<Value, ApiError> {
+    let mut value = serde_json::to_value(inspect(image, version))
+        .map_err(|error| ApiError::new(ErrorKind::System, format!("encoding the answer: {error}")))?;
+    if version < ApiVersion::minor(50)
+        && let Some(config) = value.get_mut("Config").and_then(Value::as_object_mut)
+    {
+        let zero = |is_text| if is_text { Value::from("") } else { Value::from(false) };
+        config.extend(FORMER_CONFIG.map(|(key, is_text)| (key.to_owned(), zero(is_text))));
+    }
+    Ok(value)
+}
+
+fn inspect(image: ImageDetails, version: ApiVersion) -> ImageInspect {
     ImageInspect {
         id: image.id.to_string(),
         repo_tags: image.repo_tags,

@@ -54,28 +54,38 @@ pub(crate) fn container(view: &ContainerView, size: Option<ContainerSize>, engin
 fn state(view: &ContainerView) -> ContainerState {
     let running = view.status.running();
     let ended = view.status.exited().or(view.last_exit.as_ref());
-    let started = running.map(|running| running.started_at).or_else(|| ended.and_then(|ended| ended.started_at));
-    let is = |wanted: bool| wanted;
-    let (paused, restarting, dead) = match view.status {
-        Status::Paused(_) => (is(true), false, false),
-        Status::Restarting(_) => (false, is(true), false),
-        Status::Dead => (false, false, is(true)),
-        Status::Created | Status::Running(_) | Status::Exited(_) | Status::Removing => (false, false, false),
+    let shown = if never_ran(&view.status) { Status::Created.name() } else { view.status.name() };
+    let mut state = ContainerState {
+        status: shown.to_owned(),
+        running: running.is_some(),
+        started_at: Timestamp::or_never(ended.and_then(|ended| ended.started_at)),
+        ..ContainerState::default()
     };
-    ContainerState {
-        status: view.status.name().to_owned(),
-        running: running.is_some() || restarting,
-        paused,
-        restarting,
-        dead,
-        oom_killed: running.is_none() && ended.is_some_and(|ended| ended.oom_killed),
-        pid: running.map_or(0, |running| i64::from(running.pid)),
-        exit_code: if running.is_some() { 0 } else { ended.map_or(0, |ended| i64::from(ended.code)) },
-        error: if running.is_some() { String::new() } else { ended.map(|e| e.error.clone()).unwrap_or_default() },
-        started_at: Timestamp::or_never(started),
-        finished_at: Timestamp::or_never(ended.map(|ended| ended.finished_at)),
-        health: None,
+    if let Some(ended) = ended {
+        state.oom_killed = ended.oom_killed;
+        state.exit_code = i64::from(ended.code);
+        state.error.clone_from(&ended.error);
+        state.finished_at = Timestamp::or_never(ended.started_at.map(|_| ended.finished_at));
     }
+    match &view.status {
+        Status::Running(_) => {}
+        Status::Paused(_) => state.paused = true,
+        Status::Restarting(_) => (state.running, state.restarting) = (true, true),
+        Status::Dead => state.dead = true,
+        Status::Created | Status::Exited(_) | Status::Removing => {}
+    }
+    if let Some(running) = running {
+        state.pid = i64::from(running.pid);
+        state.started_at = running.started_at.into();
+        (state.oom_killed, state.exit_code) = (false, 0);
+        state.error.clear();
+    }
+    state
+}
+
+/// A container whose first start failed: to Docker it still is one that was only made.
+pub(crate) fn never_ran(status: &Status) -> bool {
+    matches!(status, Status::Exited(ended) if ended.started_at.is_none())
 }
 
 pub(crate) fn config(config: &ContainerConfig) -> skep_wire::ContainerConfig {

@@ -31,7 +31,7 @@ pub(crate) fn container(
         size_rw: size.map_or(0, |size| bytes(size.writable)),
         size_root_fs: size.map_or(0, |size| bytes(size.root)),
         labels: view.config.labels.clone(),
-        state: view.status.name().to_owned(),
+        state: if inspect::never_ran(&view.status) { Status::Created.name() } else { view.status.name() }.to_owned(),
         status: status(&view.status, now),
         host_config: SummaryHostConfig {
             network_mode: host::network_mode(&view.host.network_mode),
@@ -77,11 +77,10 @@ fn status(status: &Status, now: DateTime<Utc>) -> String {
     let since = |time: DateTime<Utc>| human((now - time).to_std().unwrap_or_default());
     match status {
         Status::Created => "Created".to_owned(),
+        status if inspect::never_ran(status) => "Created".to_owned(),
         Status::Running(running) => format!("Up {}", since(running.started_at)),
         Status::Paused(running) => format!("Up {} (Paused)", since(running.started_at)),
         Status::Restarting(ended) => format!("Restarting ({}) {} ago", ended.code, since(ended.finished_at)),
-        // Docker shows a container whose start failed as one that never ran.
-        Status::Exited(ended) if ended.started_at.is_none() => "Created".to_owned(),
         Status::Exited(ended) => format!("Exited ({}) {} ago", ended.code, since(ended.finished_at)),
         Status::Removing => "Removal In Progress".to_owned(),
         Status::Dead => "Dead".to_owned(),

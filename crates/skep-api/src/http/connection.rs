@@ -40,6 +40,7 @@ pub(crate) async fn serve<T: Duplex + 'static>(shared: Arc<Shared>, io: T, peer:
     let mut connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .title_case_headers(true)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     let mut stopping = Box::pin(shared.stop.cancelled());

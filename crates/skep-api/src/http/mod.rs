@@ -11,6 +11,9 @@ pub(crate) mod router;
 pub(crate) mod server;
 pub(crate) mod version;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use answer::Answer;
 pub(crate) use error::ApiError;
 pub(crate) use request::Request;

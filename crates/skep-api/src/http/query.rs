@@ -56,7 +56,7 @@ impl Query {
                 _ => "invalid syntax",
             },
         };
-        Err(ApiError::invalid(format!("strconv.ParseInt: parsing {text:?}: {fault}")))
+        Err(ApiError::invalid(format!("strconv.Atoi: parsing {text:?}: {fault}")))
     }
 
     /// `filters`: a JSON map of lists, or of sets (`{"label": {"a": true}}`), which is what Docker's own client sends.
@@ -93,9 +93,17 @@ impl Query {
     pub(crate) fn time(&self, key: &str) -> Result<Option<DateTime<Utc>>, ApiError> {
         let Some(text) = self.filled(key) else { return Ok(None) };
         let time = point_in_time(text)
-            .ok_or_else(|| ApiError::invalid(format!("invalid value for {key:?}: {text:?} is not a timestamp")))?;
+            .ok_or_else(|| ApiError::invalid(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?;
         Ok(Some(time).filter(|time| time.timestamp() != 0 || time.timestamp_subsec_nanos() != 0))
     }
+}
+
+/// A point in time, or how long ago it was (`10m`, `1h30m`).
+pub(crate) fn time_or_age(text: &str) -> Option<DateTime<Utc>> {
+    point_in_time(text).or_else(|| {
+        let age = skep_types::parse_go_duration(text).ok()?;
+        Utc::now().checked_sub_signed(chrono::Duration::from_std(age).ok()?)
+    })
 }
 
 fn point_in_time(text: &str) -> Option<DateTime<Utc>> {
@@ -139,10 +147,10 @@ mod tests {
         assert_eq!(Query::parse("t=-1").number("t"), Ok(Some(-1)));
         assert_eq!(Query::parse("t=").number("t"), Ok(None));
         let text = |query| Query::parse(query).number("t").expect_err(query).to_string();
-        assert_eq!(text("t=1s"), r#"strconv.ParseInt: parsing "1s": invalid syntax"#);
+        assert_eq!(text("t=1s"), r#"strconv.Atoi: parsing "1s": invalid syntax"#);
         assert_eq!(
             text("t=99999999999999999999"),
-            r#"strconv.ParseInt: parsing "99999999999999999999": value out of range"#
+            r#"strconv.Atoi: parsing "99999999999999999999": value out of range"#
         );
     }
 

@@ -29,10 +29,15 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
 }
 
-pub(crate) async fn serve(engine: Engine, listeners: Vec<Listener>, shutdown: impl Future<Output = ()> + Send) {
+pub(crate) async fn serve(
+    engine: Engine,
+    router: Router,
+    listeners: Vec<Listener>,
+    shutdown: impl Future<Output = ()> + Send,
+) {
     let shared = Arc::new(Shared {
         engine,
-        router: Router::new(crate::routes::all()),
+        router,
         headers: connection::common_headers(),
         stop: CancellationToken::new(),
         abort: CancellationToken::new(),

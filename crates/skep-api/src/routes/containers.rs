@@ -65,7 +65,12 @@ async fn rename(request: Request) -> Result<Answer, ApiError> {
     if name.is_empty() {
         return Err(ApiError::invalid("Neither old nor new names may be empty"));
     }
-    let name = name.parse::<ContainerName>().map_err(|error| ApiError::invalid(error.to_string()))?;
+    let name = name.parse::<ContainerName>().map_err(|_| {
+        ApiError::invalid(format!(
+            "Error when allocating new name: Invalid container name (/{}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
+            name.trim_start_matches('/')
+        ))
+    })?;
     request.engine.rename_container(request.name(), name).await?;
     Ok(Answer::no_content())
 }

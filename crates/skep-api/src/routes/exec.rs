@@ -23,7 +23,7 @@ async fn create(mut request: Request) -> Result<Answer, ApiError> {
     let wanted: ExecCreateRequest = request.json().await?;
     let cmd = wanted.cmd.unwrap_or_default();
     if cmd.is_empty() {
-        return Err(ApiError::invalid("no exec command specified"));
+        return Err(ApiError::invalid("No exec command specified"));
     }
     let config = ExecConfig {
         cmd,

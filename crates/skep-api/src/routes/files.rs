@@ -23,7 +23,7 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 fn path(request: &Request) -> Result<&str, ApiError> {
-    request.query.filled("path").ok_or_else(|| ApiError::invalid("bad parameter: 'path' cannot be empty"))
+    request.query.filled("path").ok_or_else(|| ApiError::invalid("bad parameter: path cannot be empty"))
 }
 
 fn header(stat: PathStat) -> String {

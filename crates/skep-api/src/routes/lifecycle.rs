@@ -33,9 +33,13 @@ fn changed(change: Change) -> Answer {
     }
 }
 
-fn signal(request: &Request) -> Result<Option<Signal>, ApiError> {
-    let parse =
-        |text: &str| text.parse().map_err(|error: skep_types::SignalError| ApiError::invalid(error.to_string()));
+/// The signal that was asked for; `verb` says in an error what it was meant for.
+fn signal(request: &Request, verb: &str) -> Result<Option<Signal>, ApiError> {
+    let parse = |text: &str| {
+        text.parse().map_err(|error: skep_types::SignalError| {
+            ApiError::invalid(format!("cannot {verb} container: {}: {error}", request.name()))
+        })
+    };
     request.query.filled("signal").map(parse).transpose()
 }
 
@@ -47,18 +51,18 @@ async fn start(request: Request) -> Result<Answer, ApiError> {
 }
 
 async fn stop(request: Request) -> Result<Answer, ApiError> {
-    let (timeout, signal) = (request.query.number("t")?, signal(&request)?);
+    let (timeout, signal) = (request.query.number("t")?, signal(&request, "stop")?);
     request.engine.stop_container(request.name(), timeout, signal).await.map(changed).map_err(Into::into)
 }
 
 async fn restart(request: Request) -> Result<Answer, ApiError> {
-    let (timeout, signal) = (request.query.number("t")?, signal(&request)?);
+    let (timeout, signal) = (request.query.number("t")?, signal(&request, "restart")?);
     request.engine.restart_container(request.name(), timeout, signal).await?;
     Ok(Answer::no_content())
 }
 
 async fn kill(request: Request) -> Result<Answer, ApiError> {
-    let signal = signal(&request)?.unwrap_or(Signal::KILL);
+    let signal = signal(&request, "kill")?.unwrap_or(Signal::KILL);
     request.engine.kill_container(request.name(), signal).await?;
     Ok(Answer::no_content())
 }
@@ -104,12 +108,12 @@ async fn resize(request: Request) -> Result<Answer, ApiError> {
 
 /// `h` and `w`, in characters.
 pub(crate) fn terminal_size(request: &Request) -> Result<(u16, u16), ApiError> {
-    let side = |key: &str| -> Result<u16, ApiError> {
+    let side = |key: &str, what: &str| -> Result<u16, ApiError> {
         let text = request.query.text(key);
         text.parse().map_err(|_| {
             let fault = if text.parse::<u64>().is_ok() { "value out of range" } else { "invalid syntax" };
-            ApiError::invalid(format!("strconv.Atoi: parsing {text:?}: {fault}"))
+            ApiError::invalid(format!("invalid resize {what} {text:?}: {fault}"))
         })
     };
-    Ok((side("h")?, side("w")?))
+    Ok((side("h", "height")?, side("w", "width")?))
 }

@@ -5,11 +5,13 @@ mod containers;
 mod events;
 mod exec;
 mod files;
+mod images;
 mod lifecycle;
 mod logs;
 mod networks;
 mod stats;
 mod system;
+mod transfer;
 mod unsupported;
 mod volumes;
 
@@ -27,6 +29,8 @@ pub(crate) fn all() -> Vec<Route> {
         stats::routes(),
         files::routes(),
         exec::routes(),
+        images::routes(),
+        transfer::routes(),
         volumes::routes(),
         networks::routes(),
         unsupported::routes(),

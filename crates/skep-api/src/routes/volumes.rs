@@ -31,7 +31,7 @@ async fn create(mut request: Request) -> Result<Answer, ApiError> {
     }
     let name = match wanted.name.as_str() {
         "" => None,
-        name => Some(name.parse::<VolumeName>().map_err(|error| ApiError::invalid(error.to_string()))?),
+        name => Some(name.parse::<VolumeName>().map_err(|error| ApiError::invalid(format!("create {name}: {error}")))?),
     };
     let wanted = CreateVolume { name, driver: wanted.driver, options: wanted.driver_opts, labels: wanted.labels };
     Answer::json_with(StatusCode::CREATED, &volume(request.engine.create_volume(wanted).await?))
