@@ -145,7 +145,7 @@ fn network_mode(text: String) -> NetworkMode {
 fn namespace(what: &str, text: &str, allowed: &[&str]) -> Result<NamespaceMode, ApiError> {
     let (word, container) = text.split_once(':').unwrap_or((text, ""));
     let known = matches!(word, "" | "host" | "private") || allowed.contains(&word);
-    let fits = (word == "container") == !container.is_empty();
+    let fits = (word == "container") != container.is_empty();
     match word {
         _ if !known || !fits => Err(ApiError::invalid(format!("invalid {what}: {text}"))),
         "" => Ok(NamespaceMode::Default),

@@ -2,7 +2,9 @@
 
 use skep_engine::model::event::{Event, EventType};
 use skep_engine::model::stats::{Sample, Stats};
-use skep_wire::{CpuStats, EventActor, NetworkStats, Timestamp};
+use skep_wire::{
+    BlkioEntry, BlkioStats, CpuStats, CpuUsage, EventActor, MemoryStats, NetworkStats, PidsStats, Throttling, Timestamp,
+};
 
 pub(crate) fn stats(stats: &Stats) -> skep_wire::Stats {
     let mut wire =
@@ -14,7 +16,16 @@ pub(crate) fn stats(stats: &Stats) -> skep_wire::Stats {
     let Some(now) = &stats.now else { return wire };
     wire.read = Timestamp::from(now.read);
     wire.cpu_stats = cpu(now);
-    wire.memory_stats.limit = now.memory_limit;
+    wire.memory_stats = memory(now);
+    wire.pids_stats = now.cgroup.pids.map_or_else(PidsStats::default, |pids| PidsStats {
+        current: pids.current,
+        limit: pids.limit.unwrap_or_default(),
+    });
+    wire.blkio_stats = BlkioStats {
+        io_service_bytes_recursive: entries(&now.cgroup.blkio.service_bytes),
+        io_serviced_recursive: entries(&now.cgroup.blkio.serviced),
+        ..BlkioStats::default()
+    };
     wire.networks = now
         .networks
         .iter()
@@ -36,7 +47,43 @@ pub(crate) fn stats(stats: &Stats) -> skep_wire::Stats {
 }
 
 fn cpu(sample: &Sample) -> CpuStats {
-    CpuStats { system_cpu_usage: sample.system_cpu_nanos, online_cpus: sample.online_cpus, ..CpuStats::default() }
+    let cpu = &sample.cgroup.cpu;
+    CpuStats {
+        cpu_usage: CpuUsage {
+            total_usage: cpu.total,
+            percpu_usage: cpu.per_cpu.clone(),
+            usage_in_kernelmode: cpu.kernel,
+            usage_in_usermode: cpu.user,
+        },
+        system_cpu_usage: sample.system_cpu_nanos,
+        online_cpus: sample.online_cpus,
+        throttling_data: Throttling {
+            periods: cpu.throttling.periods,
+            throttled_periods: cpu.throttling.throttled_periods,
+            throttled_time: cpu.throttling.throttled_time,
+        },
+    }
+}
+
+fn memory(sample: &Sample) -> MemoryStats {
+    let Some(memory) = &sample.cgroup.memory else { return MemoryStats::default() };
+    MemoryStats {
+        usage: memory.usage,
+        max_usage: memory.max_usage.unwrap_or_default(),
+        stats: memory.stats.iter().cloned().collect(),
+        failcnt: memory.failcnt.unwrap_or_default(),
+        limit: sample.memory_limit,
+    }
+}
+
+fn entries(counters: &[skep_runtime::cgroup::BlkioEntry]) -> Vec<BlkioEntry> {
+    let entry = |counter: &skep_runtime::cgroup::BlkioEntry| BlkioEntry {
+        major: counter.major,
+        minor: counter.minor,
+        op: counter.op.to_ascii_lowercase(),
+        value: counter.value,
+    };
+    counters.iter().map(entry).collect()
 }
 
 pub(crate) fn event(event: Event) -> skep_wire::Event {

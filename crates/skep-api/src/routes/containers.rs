@@ -32,7 +32,9 @@ async fn list(request: Request) -> Result<Answer, ApiError> {
     let mut rows = Vec::new();
     for view in request.engine.list_containers(&options)? {
         let size = if sizes { Some(request.engine.container_size(view.id).await?) } else { None };
-        let current = *names.entry(view.config.image.clone()).or_insert(Some(view.image_id));
+        let current = *names
+            .entry(view.config.image.clone())
+            .or_insert_with_key(|name| request.engine.images().resolve(name).ok().map(|image| image.id));
         rows.push(convert::summary::container(&view, current, size, now));
     }
     Answer::json(&rows)

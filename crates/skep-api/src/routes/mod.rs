@@ -13,6 +13,7 @@ mod stats;
 mod system;
 mod transfer;
 mod unsupported;
+mod usage;
 mod volumes;
 
 use crate::http::router::Route;
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Vec<Route> {
         transfer::routes(),
         volumes::routes(),
         networks::routes(),
+        usage::routes(),
         unsupported::routes(),
     ]
     .into_iter()

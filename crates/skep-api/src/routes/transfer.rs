@@ -172,9 +172,11 @@ async fn progress<M: Send + 'static>(
     Ok(Answer::stream("application/json", lines))
 }
 
+type Work = Pin<Box<dyn Future<Output = Result<Vec<Progress>, ImageError>> + Send>>;
+
 struct Transfer<M> {
     /// None once it has ended.
-    work: Option<Pin<Box<dyn Future<Output = Result<Vec<Progress>, ImageError>> + Send>>>,
+    work: Option<Work>,
     messages: mpsc::Receiver<M>,
     show: fn(M) -> Progress,
     last: VecDeque<Progress>,

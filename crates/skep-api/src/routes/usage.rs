@@ -1,0 +1,106 @@
+//! Disk usage: `system df`.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chrono::Utc;
+use http::Method;
+use skep_engine::Engine;
+use skep_engine::model::image::ListImages;
+use skep_engine::model::request::ListContainers;
+use skep_engine::model::view::MountKind;
+use skep_wire::{ContainerSummary, DiskUsage, ImageSummary, Volume, VolumeUsage};
+
+use super::images::blocking;
+use crate::convert;
+use crate::http::router::{Route, route};
+use crate::http::version::ApiVersion;
+use crate::http::{Answer, ApiError, Request};
+
+const KINDS: [&str; 4] = ["container", "image", "volume", "build-cache"];
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![route(Method::GET, "/system/df", usage)]
+}
+
+async fn usage(request: Request) -> Result<Answer, ApiError> {
+    let chosen: HashSet<String> = request.query.all("type").into_iter().collect();
+    if let Some(unknown) = chosen.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
+        return Err(ApiError::invalid(format!("unknown object type: {unknown}")));
+    }
+    let wanted = |kind: &str| chosen.is_empty() || chosen.contains(kind);
+    let mut usage = DiskUsage::default();
+    if wanted("image") {
+        let (layers_size, images) = images(&request.engine, request.version).await?;
+        (usage.layers_size, usage.images) = (layers_size, Some(images));
+    }
+    if wanted("container") {
+        usage.containers = Some(containers(&request.engine).await?);
+    }
+    if wanted("volume") {
+        usage.volumes = Some(volumes(&request.engine)?);
+    }
+    if wanted("build-cache") {
+        usage.build_cache = Some(Vec::new());
+        usage.builder_size = (request.version < ApiVersion::minor(42)).then_some(0);
+    }
+    Answer::json(&usage)
+}
+
+fn everything() -> ListContainers {
+    ListContainers { all: true, ..ListContainers::default() }
+}
+
+/// The images, and the bytes of their layers, each layer counted once.
+async fn images(engine: &Engine, version: ApiVersion) -> Result<(i64, Vec<ImageSummary>), ApiError> {
+    let mut users: BTreeMap<_, usize> = BTreeMap::new();
+    for view in engine.list_containers(&everything())? {
+        *users.entry(view.image_id).or_default() += 1;
+    }
+    let store = engine.clone();
+    blocking(move || {
+        let options = ListImages { shared_size: true, ..ListImages::default() };
+        let images = store.images().list(&options)?;
+        // What images share is counted once, as if they all shared the same base: a lower bound where they don't.
+        let own: u64 =
+            images.iter().map(|image| image.size - image.shared_size.unwrap_or_default().min(image.size)).sum();
+        let shared = images.iter().filter_map(|image| image.shared_size).max().unwrap_or_default();
+        let layers = own + shared;
+        let rows = images.into_iter().map(|image| {
+            let count = users.get(&image.id).copied().unwrap_or_default();
+            convert::image::summary(image, Some(count), version)
+        });
+        Ok::<_, skep_engine::images::ImageError>((i64::try_from(layers).unwrap_or(i64::MAX), rows.collect()))
+    })
+    .await
+}
+
+async fn containers(engine: &Engine) -> Result<Vec<ContainerSummary>, ApiError> {
+    let now = Utc::now();
+    let mut rows = Vec::new();
+    for view in engine.list_containers(&everything())? {
+        let size = engine.container_size(view.id).await?;
+        let current = engine.images().resolve(&view.config.image).ok().map(|image| image.id);
+        rows.push(convert::summary::container(&view, current, Some(size), now));
+    }
+    Ok(rows)
+}
+
+/// The volumes and how many containers use each. Their sizes are not counted, which Docker writes as -1.
+fn volumes(engine: &Engine) -> Result<Vec<Volume>, ApiError> {
+    let mut users: BTreeMap<String, i64> = BTreeMap::new();
+    for view in engine.list_containers(&everything())? {
+        let names: HashSet<&str> = view
+            .mounts
+            .iter()
+            .filter(|mount| mount.kind == MountKind::Volume)
+            .map(|mount| mount.name.as_str())
+            .collect();
+        names.into_iter().for_each(|name| *users.entry(name.to_owned()).or_default() += 1);
+    }
+    let volumes = engine.list_volumes(&BTreeMap::new())?.into_iter().map(|volume| {
+        let ref_count = users.get(volume.name.as_str()).copied().unwrap_or_default();
+        let usage = VolumeUsage { ref_count, size: -1 };
+        Volume { usage_data: Some(usage), ..convert::network::volume(volume) }
+    });
+    Ok(volumes.collect())
+}
