@@ -1,0 +1,11 @@
+//! The shim with real containers and a client of its own: needs root and busybox.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod clients;
+mod execs;
+mod first_process;
+mod harness;
+mod life;
+mod logs;
+mod survival;
+mod terminal;
