@@ -21,8 +21,7 @@ fn with_init(script: &str) -> Setup {
 }
 
 fn signal(container: &Container, name: &str) {
-    let request =
-        Request::Signal { target: Target::Container, signal: name.parse().unwrap(), scope: Scope::Process };
+    let request = Request::Signal { target: Target::Container, signal: name.parse().unwrap(), scope: Scope::Process };
     assert_eq!(container.connect().ask(&request), Reply::Done);
 }
 
@@ -59,7 +58,8 @@ fn it_reaps_orphans() {
 
 #[test]
 fn a_program_that_does_not_exist_is_127() {
-    let mut container = with_init("").with_spec(|s| s["process"]["args"] = json!(["/sbin/docker-init", "--", "nope"])).start();
+    let mut container =
+        with_init("").with_spec(|s| s["process"]["args"] = json!(["/sbin/docker-init", "--", "nope"])).start();
     assert_eq!(container.wait().code, 127);
     assert!(container.log().contains("exec nope failed"), "{}", container.log());
 }

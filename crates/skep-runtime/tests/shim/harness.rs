@@ -270,7 +270,8 @@ impl Link {
             let mut control = SendAncillaryBuffer::new(&mut space);
             let rights = [fd.as_fd()];
             control.push(SendAncillaryMessage::ScmRights(&rights));
-            sent = rustix::net::sendmsg(&self.stream, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL).unwrap();
+            sent =
+                rustix::net::sendmsg(&self.stream, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL).unwrap();
         }
         self.stream.write_all(&bytes[sent..]).unwrap();
     }
@@ -322,9 +323,7 @@ impl Link {
 /// The text of all entries of a log file.
 pub(crate) fn log_text(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["log"].as_str().unwrap().to_owned())
-        .collect()
+    text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["log"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Reads a data socket to its end.
