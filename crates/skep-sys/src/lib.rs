@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "this crate exists to hold it")]
 
 pub mod bpf;
+pub mod event;
 pub mod mount;
 pub mod netns;
 pub mod ns;

@@ -5,7 +5,27 @@
 //!
 //! The calling process must have a single thread: the child runs ordinary code after the clone.
 
+mod cgroupfs;
+mod channel;
+mod copyup;
+mod devices;
+mod enter;
 mod error;
+mod finish;
+mod first;
+mod hooks;
+mod identity;
+mod launch;
+mod mounts;
+mod namespaces;
+mod options;
+mod procfs;
+mod program;
+mod rooted;
+mod selfexe;
+mod sources;
+mod task;
+mod terminal;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -13,6 +33,9 @@ use std::path::{Path, PathBuf};
 use crate::cgroup::Cgroup;
 use crate::spec::{ConsoleSize, Process, Spec};
 pub use error::{LaunchError, LaunchErrorKind, Result};
+pub use hooks::{State, Status, run_hooks};
+pub use launch::start_time;
+pub use selfexe::protect_runtime_binary;
 
 /// What a container is made from.
 #[derive(Debug)]
@@ -110,47 +133,31 @@ pub struct ExecTarget<'a> {
 
 /// Clones a container's first process and returns when it waits at its gate. On failure nothing is left.
 pub fn launch(options: LaunchOptions<'_>) -> Result<Launched> {
-    let LaunchOptions {
-        id: _,
-        spec: _,
-        bundle: _,
-        rootfs: _,
-        stdio: _,
-        netns: _,
-        cgroup: _,
-        gate: _,
-        preserve_fds: _,
-        keyring: _,
-    } = options;
-    Err(LaunchError::refused("launch", "not yet"))
+    launch::launch(&options)
 }
 
 /// Clones a process that enters a container and returns when it waits at its gate. On failure nothing is left.
 pub fn exec(target: &ExecTarget<'_>, process: &Process, stdio: Stdio) -> Result<Launched> {
-    let _ = (target, process, stdio);
-    Err(LaunchError::refused("exec", "not yet"))
+    enter::exec(target, process, &stdio)
 }
 
-/// Starts the container that waits at the listening socket with which it was launched, and returns when its program runs.
-pub fn open_gate(socket: &Path) -> Result<()> {
-    let _ = socket;
-    Err(LaunchError::refused("start", "not yet"))
+/// Starts a container through a connection to the listening socket with which it was launched, and returns when its program runs.
+pub fn open_gate(connection: OwnedFd) -> Result<()> {
+    launch::open(connection)
 }
 
 impl Launched {
     /// Lets the process through its gate and returns when its program runs, or tells why `execve` failed; the process is then
     /// about to exit and has to be waited for.
     pub fn start(&mut self) -> Result<()> {
-        let _ = self.gate.take();
-        Err(LaunchError::refused("start", "not yet"))
+        match self.gate.take() {
+            Some(gate) => launch::open(gate),
+            None => Err(LaunchError::wrong_state("the process was started before")),
+        }
     }
 
     /// Kills a process that is not to be started, and waits for its end.
     pub fn abandon(self) {
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
-        let _ = rustix::process::waitid(
-            rustix::process::WaitId::PidFd(std::os::fd::AsFd::as_fd(&self.pidfd)),
-            rustix::process::WaitIdOptions::EXITED,
-        );
+        launch::kill_and_wait(&self.pidfd);
     }
 }

@@ -1,0 +1,95 @@
+//! What comes from the host's file systems: the root file system and the sources of bind mounts, as detached mounts.
+//!
+//! They are opened by whoever has the rights: the child, in its own copy of the mounts; or the parent, when the child is born into a
+//! user namespace that may not be allowed to see the directories.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use skep_sys::mount::{self, Change, Depth, Propagation};
+use skep_sys::overlay::{self, Overlay, Writable};
+
+use super::Rootfs;
+use super::error::{LaunchError, Result, Step};
+use super::options::Options;
+use crate::spec::{Mount, Spec};
+
+/// The detached mounts of a container.
+#[derive(Debug)]
+pub(super) struct Sources {
+    /// The root file system.
+    pub(super) root: OwnedFd,
+    /// For each mount of the specification, its source if it is a bind mount.
+    pub(super) binds: Vec<Option<OwnedFd>>,
+}
+
+impl Sources {
+    /// Opens them all.
+    pub(super) fn open(spec: &Spec, bundle: &Path, rootfs: Rootfs<'_>) -> Result<Self> {
+        let binds = spec.mounts.iter().map(|mount| bind_source(mount, bundle)).collect::<Result<_>>()?;
+        Ok(Self { root: root(spec, bundle, rootfs)?, binds })
+    }
+}
+
+/// Whether a mount shows something that exists elsewhere.
+pub(super) fn is_bind(mount: &Mount, options: &Options) -> bool {
+    options.bind.is_some() || mount.kind.as_deref() == Some("bind")
+}
+
+fn bind_source(mount: &Mount, bundle: &Path) -> Result<Option<OwnedFd>> {
+    let options = Options::parse(&mount.options)?;
+    if !is_bind(mount, &options) {
+        return Ok(None);
+    }
+    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+        return Err(LaunchError::invalid("id-mapped mounts are not supported"));
+    }
+    let source = mount
+        .source
+        .as_deref()
+        .ok_or_else(|| LaunchError::invalid(format!("the bind mount {} has no source", mount.destination.display())))?;
+    let source = bundle.join(source);
+    let step = || format!("open bind mount source {}", source.display());
+    let tree = mount::clone_path(&source, options.bind.unwrap_or(Depth::One)).step_with(step)?;
+    // Without other orders, what is mounted below the source later comes in, and nothing goes out.
+    let default = (Propagation::Slave, Depth::Tree);
+    for (propagation, depth) in
+        std::iter::once(&default).filter(|_| options.propagation.is_empty()).chain(&options.propagation)
+    {
+        let change = Change { propagation: Some(*propagation), ..Change::default() };
+        mount::change(&tree, *depth, &change).step_with(step)?;
+    }
+    for (bits, depth) in [(options.tree_bits, Depth::Tree), (options.bits, Depth::One)] {
+        if let Some(change) = bits.change() {
+            mount::change(&tree, depth, &change).step_with(step)?;
+        }
+    }
+    Ok(Some(tree))
+}
+
+fn root(spec: &Spec, bundle: &Path, rootfs: Rootfs<'_>) -> Result<OwnedFd> {
+    match rootfs {
+        Rootfs::Spec => {
+            let root = spec.root.as_ref().ok_or_else(|| LaunchError::invalid("the specification has no root"))?;
+            let path = bundle.join(&root.path);
+            let step = || format!("open rootfs {}", path.display());
+            let tree = mount::clone_path(&path, Depth::Tree).step_with(step)?;
+            if !super::rooted::is_directory(&tree).step_with(step)? {
+                return Err(LaunchError::invalid(format!("rootfs {} is not a directory", path.display())));
+            }
+            let private = Change { propagation: Some(Propagation::Private), ..Change::default() };
+            mount::change(&tree, Depth::Tree, &private).step_with(step)?;
+            Ok(tree)
+        }
+        Rootfs::Overlay { lower, upper, work } => {
+            let upper = Some(Writable { upper, work });
+            let options = [("index", "off")];
+            let overlay = Overlay { lower, upper, options: &options };
+            overlay::mount(&overlay).map_err(|error| {
+                let said = error.to_string();
+                let shown = LaunchError::os("mount overlay", error);
+                if shown.errno.is_some() { shown } else { LaunchError { message: said, ..shown } }
+            })
+        }
+    }
+}
