@@ -1,0 +1,137 @@
+//! A registry on the loopback interface: Debian's docker-registry, with an empty store of its own.
+
+use std::net::TcpListener;
+use std::process::{Child, Stdio};
+
+use serde_json::json;
+
+use crate::image::sha256;
+use crate::{Api, Image, until};
+
+/// A running registry, which ends and disappears with this value.
+#[derive(Debug)]
+pub struct Registry {
+    address: String,
+    server: Child,
+    _dir: tempfile::TempDir,
+}
+
+impl Registry {
+    /// Starts a registry on a free port.
+    pub fn start() -> Registry {
+        let dir = tempfile::Builder::new().prefix("skep-registry-").tempdir().expect("a temporary directory");
+        let log = dir.path().join("log");
+        // The port could be taken between here and the start of the registry; then it ends, and another is tried.
+        for _ in 0..20 {
+            let port =
+                TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+            let address = format!("127.0.0.1:{port}");
+            let config = dir.path().join("config.yml");
+            let text = format!(
+                "version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{address}'}}\n",
+                dir.path().join("store").display()
+            );
+            std::fs::write(&config, text).expect("write the registry's configuration");
+            let output = std::fs::File::create(&log).expect("a log file");
+            let mut server = std::process::Command::new("docker-registry")
+                .arg("serve")
+                .arg(&config)
+                .env("OTEL_TRACES_EXPORTER", "none")
+                .stdin(Stdio::null())
+                .stdout(output.try_clone().expect("a second descriptor"))
+                .stderr(output)
+                .spawn()
+                .expect("Debian's docker-registry (cargo xtask deps)");
+            let api = Api::Tcp(address.clone());
+            until("the registry answers or ends", || {
+                server.try_wait().expect("wait for a child").is_some() || api.request("GET", "/v2/", None).is_ok()
+            });
+            if server.try_wait().expect("wait for a child").is_none() {
+                return Registry { address, server, _dir: dir };
+            }
+        }
+        panic!("no registry: {}", std::fs::read_to_string(&log).unwrap_or_default());
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// For looking at it, or breaking it.
+    pub fn api(&self) -> Api {
+        Api::Tcp(self.address.clone())
+    }
+
+    /// The name of an image in this registry.
+    pub fn name(&self, image: &str) -> String {
+        format!("{}/{image}", self.address)
+    }
+
+    /// Stores an image as `name` (`repository:tag`), with uncompressed layers; returns the digest of the manifest.
+    #[track_caller]
+    pub fn push(&self, name: &str, image: &Image) -> String {
+        let (repository, tag) = name.split_once(':').unwrap_or((name, "latest"));
+        let descriptor = |media_type: &str, bytes: &[u8]| {
+            let digest = self.upload(repository, bytes);
+            json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
+        };
+        let layers: Vec<_> =
+            image.layers.iter().map(|layer| descriptor("application/vnd.oci.image.layer.v1.tar", layer)).collect();
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": descriptor("application/vnd.oci.image.config.v1+json", &image.config),
+            "layers": layers,
+        });
+        self.put_manifest(repository, tag, MANIFEST, manifest.to_string().as_bytes())
+    }
+
+    /// Stores a blob; returns its digest.
+    #[track_caller]
+    pub fn upload(&self, repository: &str, bytes: &[u8]) -> String {
+        let digest = sha256(bytes);
+        let start =
+            self.api().request("POST", &format!("/v2/{repository}/blobs/uploads/"), None).expect("start an upload");
+        let location = start.header("location").expect("an upload has a place").to_owned();
+        let path = location.split_once(&self.address).map_or(location.as_str(), |(_, path)| path);
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{separator}digest={digest}");
+        let reply =
+            self.api().send("PUT", &path, &[("Content-Type", "application/octet-stream")], bytes).expect("upload");
+        assert_eq!(reply.status, 201, "{}", reply.text());
+        digest
+    }
+
+    /// Stores a manifest or an index; returns its digest.
+    #[track_caller]
+    pub fn put_manifest(&self, repository: &str, tag: &str, media_type: &str, manifest: &[u8]) -> String {
+        let path = format!("/v2/{repository}/manifests/{tag}");
+        let reply = self.api().send("PUT", &path, &[("Content-Type", media_type)], manifest).expect("put a manifest");
+        assert_eq!(reply.status, 201, "{}", reply.text());
+        sha256(manifest)
+    }
+}
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_can_be_pushed() {
+        let registry = Registry::start();
+        let digest = registry.push("test/busybox:1", Image::busybox());
+        let reply = registry.api().send("GET", "/v2/test/busybox/manifests/1", &[("Accept", MANIFEST)], &[]).unwrap();
+        assert_eq!(reply.header("docker-content-digest"), Some(digest.as_str()));
+        assert_eq!(reply.json()["config"]["digest"], Image::busybox().id());
+    }
+}
