@@ -1,0 +1,179 @@
+//! From a stream to an unpacked layer, on four threads:
+//!
+//! ```text
+//! caller: read, sha256 ──▶ decompress ──┬──▶ sha256 (diff id)
+//!                                       └──▶ unpack, record headers
+//! ```
+//! The queues between them are short, so memory is bounded. When one ends early, the queue towards it closes and those
+//! before it end too.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use skep_fs::Root;
+use skep_fs::apply::{Applied, ApplyError, LayerTarget, Limits, apply_layer};
+use skep_fs::atomic::random_name;
+use skep_fs::decode::Decoder;
+use skep_fs::split::SplitWriter;
+use skep_types::Digest;
+
+use super::{Layers, StagedDir, StagedLayer, Staging, UnpackOptions};
+use crate::chain::{digest_context, finished};
+use crate::error::StoreError;
+use crate::make_dir;
+
+/// Bytes handed from thread to thread at a time, and how many such pieces wait.
+const PIECE: usize = 128 * 1024;
+const QUEUE: usize = 8;
+
+type Piece = io::Result<Arc<Vec<u8>>>;
+
+impl Layers {
+    /// Starts a layer; several can be unpacked at a time, in any order.
+    pub fn stage(&self) -> Result<Staging, StoreError> {
+        let path = self.staging.join(random_name());
+        make_dir(&path, 0o700)?;
+        let dir = StagedDir { path, trash: self.trash.clone() };
+        make_dir(&dir.path.join("fs"), 0o755)?;
+        Ok(Staging { dir })
+    }
+}
+
+impl Staging {
+    /// Unpacks a layer: `input` is its archive, plain, gzip or zstd. Hashing, decompressing and writing overlap on threads
+    /// of their own. On any failure nothing stays.
+    pub fn unpack(self, input: impl Read + Send, options: &UnpackOptions) -> Result<StagedLayer, StoreError> {
+        let (applied, read, (diff_id, tar_size)) = self.pipeline(input, options.limits)?;
+        let (digest, compressed_size) = read.map_err(StoreError::Stream)?;
+        if let Some(wanted) = options.size.filter(|wanted| *wanted != compressed_size) {
+            return Err(StoreError::SizeMismatch { wanted, got: compressed_size });
+        }
+        if let Some(wanted) = options.digest.filter(|wanted| *wanted != digest) {
+            return Err(StoreError::DigestMismatch { wanted, got: digest });
+        }
+        if let Some(wanted) = options.diff_id.filter(|wanted| *wanted != diff_id) {
+            return Err(StoreError::DiffIdMismatch { wanted, got: diff_id });
+        }
+        Ok(StagedLayer { digest, compressed_size, diff_id, tar_size, size: applied.bytes, dir: self.dir, applied })
+    }
+
+    fn pipeline(
+        &self,
+        input: impl Read + Send,
+        limits: Limits,
+    ) -> Result<(Applied, io::Result<(Digest, u64)>, (Digest, u64)), StoreError> {
+        let io_error = |source| StoreError::io("create", &self.dir.path, source);
+        let root = Root::open(&self.dir.path.join("fs")).map_err(io_error)?;
+        let split = File::create_new(self.dir.path.join("split")).and_then(SplitWriter::new).map_err(io_error)?;
+        let target = LayerTarget::new(split, self.dir.path.join("kept"));
+        let (compressed, to_decompress) = sync_channel::<Piece>(QUEUE);
+        let (plain, to_unpack) = sync_channel::<Piece>(QUEUE);
+        let (copy, to_hash) = sync_channel::<Piece>(QUEUE);
+        thread::scope(|scope| {
+            let decompressing = scope.spawn(move || decompress(to_decompress, &[&copy, &plain]));
+            let hashing = scope.spawn(move || hash_all(&to_hash));
+            let unpacking = scope.spawn(|| apply_layer(Pieces::new(to_unpack), &root, target, limits));
+            let read = read_and_hash(input, compressed);
+            let applied: Result<Applied, ApplyError> = joined(unpacking);
+            let () = joined(decompressing);
+            let hashed = joined(hashing);
+            // A failed download shows up as a failure to read the archive as well: the first cause is told.
+            match (applied, read) {
+                (Ok(applied), read) => Ok((applied, read, hashed)),
+                (Err(_), Err(read)) if read.kind() != io::ErrorKind::BrokenPipe => Err(StoreError::Stream(read)),
+                (Err(error), _) => Err(error.into()),
+            }
+        })
+    }
+}
+
+/// The thread's result; its panic goes on in this thread.
+fn joined<T>(handle: thread::ScopedJoinHandle<'_, T>) -> T {
+    handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Reads all of `input` and passes it on; digest and length of it.
+fn read_and_hash(mut input: impl Read, out: SyncSender<Piece>) -> io::Result<(Digest, u64)> {
+    let (mut context, mut size) = (digest_context(), 0);
+    loop {
+        let mut piece = Vec::with_capacity(PIECE);
+        if let Err(error) = input.by_ref().take(PIECE as u64).read_to_end(&mut piece) {
+            let copy = io::Error::new(error.kind(), error.to_string());
+            // Nobody listening means that the reader's failure came second.
+            let _ = out.send(Err(copy));
+            return Err(error);
+        }
+        if piece.is_empty() {
+            return Ok((finished(context), size));
+        }
+        context.update(&piece);
+        size += piece.len() as u64;
+        if out.send(Ok(Arc::new(piece))).is_err() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+    }
+}
+
+fn decompress(input: Receiver<Piece>, outs: &[&SyncSender<Piece>]) {
+    let mut pieces = Pieces::new(input);
+    let pass_on = |piece: Piece| {
+        let piece = piece.map_err(|error| (error.kind(), error.to_string()));
+        let copy = || piece.clone().map_err(|(kind, text)| io::Error::new(kind, text));
+        outs.iter().all(|out| out.send(copy()).is_ok())
+    };
+    let mut run = || -> io::Result<()> {
+        let mut decoder = Decoder::new(&mut pieces)?;
+        loop {
+            let mut piece = Vec::with_capacity(PIECE);
+            decoder.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
+            if piece.is_empty() || !pass_on(Ok(Arc::new(piece))) {
+                return Ok(());
+            }
+        }
+    };
+    match run() {
+        // What follows the compressed data still counts for its digest.
+        Ok(()) => while pieces.input.recv().is_ok() {},
+        Err(error) => drop(pass_on(Err(error))),
+    }
+}
+
+fn hash_all(input: &Receiver<Piece>) -> (Digest, u64) {
+    let (mut context, mut size) = (digest_context(), 0);
+    while let Ok(Ok(piece)) = input.recv() {
+        context.update(&piece);
+        size += piece.len() as u64;
+    }
+    (finished(context), size)
+}
+
+/// The receiving end of a queue as a stream.
+struct Pieces {
+    input: Receiver<Piece>,
+    current: Arc<Vec<u8>>,
+    at: usize,
+}
+
+impl Pieces {
+    fn new(input: Receiver<Piece>) -> Self {
+        Pieces { input, current: Arc::default(), at: 0 }
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.current.len() {
+            match self.input.recv() {
+                Ok(piece) => (self.current, self.at) = (piece?, 0),
+                Err(_) => return Ok(0),
+            }
+        }
+        let count = out.len().min(self.current.len() - self.at);
+        out[..count].copy_from_slice(&self.current[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}
