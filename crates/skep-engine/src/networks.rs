@@ -50,6 +50,7 @@ pub(crate) struct Networks {
 }
 
 /// A container's place in the bridge network.
+#[derive(Clone)]
 pub(crate) struct Plug {
     network: String,
     /// 64 random digits that name this attachment.

@@ -87,7 +87,6 @@ fn build(engine: &Arc<Inner>, request: CreateContainer) -> Result<(Record, Vec<V
         stopped_by_user: false,
         ports: BTreeMap::new(),
         net: None,
-        removing: false,
     };
     if let NetworkMode::Container(other) = &record.host.network_mode {
         let other = engine.containers.find(other)?.view();
@@ -313,10 +312,10 @@ impl Drop for Undo {
         for error in unmade.filter_map(Result::err) {
             tracing::warn!(%error, "taking back a volume");
         }
-        if self.directory {
-            if let Err(error) = self.engine.storage.trash(&bundle::directory(&self.engine, self.id)) {
-                tracing::warn!(container = %self.id, %error, "taking back a container's directory");
-            }
+        if self.directory
+            && let Err(error) = self.engine.storage.trash(&bundle::directory(&self.engine, self.id))
+        {
+            tracing::warn!(container = %self.id, %error, "taking back a container's directory");
         }
         if let Some(name) = &self.name {
             self.engine.containers.release_name(name);

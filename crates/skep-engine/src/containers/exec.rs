@@ -52,10 +52,10 @@ impl Execs {
 
     pub(crate) fn running(&self, id: ExecId, pid: i32) {
         // Its end may have been heard of before its start was answered.
-        if let Some(view) = self.0.lock().by_id.get_mut(&id) {
-            if matches!(view.status, ExecStatus::Running(_)) {
-                view.status = ExecStatus::Running(pid);
-            }
+        if let Some(view) = self.0.lock().by_id.get_mut(&id)
+            && matches!(view.status, ExecStatus::Running(_))
+        {
+            view.status = ExecStatus::Running(pid);
         }
     }
 
@@ -64,10 +64,10 @@ impl Execs {
         let Some(view) = inner.by_id.get_mut(&id) else { return };
         view.status = ExecStatus::Exited(code);
         inner.ended.push_back(id);
-        if inner.ended.len() > KEPT {
-            if let Some(oldest) = inner.ended.pop_front() {
-                inner.by_id.remove(&oldest);
-            }
+        if inner.ended.len() > KEPT
+            && let Some(oldest) = inner.ended.pop_front()
+        {
+            inner.by_id.remove(&oldest);
         }
     }
 

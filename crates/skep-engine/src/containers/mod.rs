@@ -15,6 +15,7 @@ mod bundle;
 pub(crate) mod copy_up;
 pub(crate) mod create;
 mod devices;
+mod ending;
 pub(crate) mod exec;
 pub(crate) mod filter;
 mod hosts;

@@ -50,16 +50,12 @@ pub(crate) struct Record {
     /// Its place in the network while it runs, as the network stack knows it.
     #[serde(default)]
     pub(crate) net: Option<skep_net::Endpoint>,
-    /// Its removal has begun and must be finished.
-    #[serde(default)]
-    pub(crate) removing: bool,
 }
 
 impl Record {
     /// The status that the record alone tells.
     pub(crate) fn status(&self) -> Status {
         match (&self.running, &self.last_exit) {
-            _ if self.removing => Status::Removing,
             (Some(running), _) => Status::Running(*running),
             (None, Some(exited)) if self.ever_ran => Status::Exited(exited.clone()),
             (None, _) => Status::Created,

@@ -22,10 +22,6 @@ pub(crate) async fn all(engine: &Arc<Inner>, records: Vec<Record>) -> Result<()>
     let mut to_start = Vec::new();
     for record in records {
         engine.containers.reserve_name(&record.name, record.id)?;
-        if record.removing {
-            finish_removal(engine, &record).await?;
-            continue;
-        }
         let (handle, start) = one(engine, record).await?;
         if start {
             to_start.push(handle);
@@ -35,14 +31,6 @@ pub(crate) async fn all(engine: &Arc<Inner>, records: Vec<Record>) -> Result<()>
         Task::restart_soon(&handle);
     }
     sweep(engine).await
-}
-
-async fn finish_removal(engine: &Arc<Inner>, record: &Record) -> Result<()> {
-    let inner = engine.clone();
-    let owned = record.clone();
-    blocking(move || bundle::remove(&inner, &owned)).await?;
-    engine.containers.release_name(&record.name);
-    Ok(())
 }
 
 /// Takes over one container; tells whether it is to be started.

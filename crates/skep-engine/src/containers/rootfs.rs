@@ -19,7 +19,10 @@ use crate::{Error, Result};
 /// Identities found in images, by layers, user and further groups: they can't change as long as the container did not
 /// write to its /etc.
 #[derive(Default)]
-pub(crate) struct Identities(Mutex<HashMap<(Option<Digest>, String, Vec<String>), Identity>>);
+pub(crate) struct Identities(Mutex<HashMap<Question, Identity>>);
+
+/// Layers, user, further groups.
+type Question = (Option<Digest>, String, Vec<String>);
 
 /// How many are kept.
 const KEPT: usize = 256;
@@ -28,10 +31,8 @@ const KEPT: usize = 256;
 pub(super) fn identity(engine: &Inner, record: &Record, overlay: &OverlayDirs) -> Result<Identity> {
     let untouched = std::fs::symlink_metadata(Path::new(&overlay.upper).join("etc")).is_err();
     let key = (record.chain_id, record.config.user.clone(), record.host.group_add.clone());
-    if untouched {
-        if let Some(identity) = engine.identities.0.lock().get(&key) {
-            return Ok(identity.clone());
-        }
+    if untouched && let Some(identity) = engine.identities.0.lock().get(&key) {
+        return Ok(identity.clone());
     }
     let root = Root::from_fd(detached(overlay, Access::Read)?);
     let identity = look_up(&root, &record.config.user, &record.host.group_add)?;

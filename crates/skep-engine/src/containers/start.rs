@@ -22,6 +22,9 @@ use crate::networks::Plug;
 use crate::shim::{ShimError, ShimEvents, ShimHandle, Spawned};
 use crate::{Error, Result, StartFailure};
 
+/// How long the shim of a failed start may take to end.
+const SETTLING: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// A container whose process runs.
 pub(crate) struct Running {
     pub(crate) shim: ShimHandle,
@@ -42,17 +45,24 @@ impl Running {
         Ok(())
     }
 
-    /// Gives back what the process had: network, bundle, and with `leftovers` processes that may still be in its cgroup.
-    pub(super) async fn tear_down(self, engine: &std::sync::Arc<Inner>, leftovers: bool) {
-        let engine = engine.clone();
-        let bundle = self.bundle.clone();
+    /// Waits until the shim of a container that could not be started is gone, so that it does not write into what is cleared
+    /// away.
+    async fn settle(&mut self) {
+        let gone = async { while let Ok(Some(_)) = self.events.next().await {} };
+        if tokio::time::timeout(SETTLING, gone).await.is_err() {
+            tracing::warn!(bundle = %self.bundle.display(), "the shim of a container that failed to start does not end");
+        }
+    }
+
+    /// Gives back the container's place in the network, and with `leftovers` ends processes that may still be in its cgroup. The
+    /// bundle stays until the end is stored: its exit record is all there is until then.
+    pub(super) async fn tear_down(&self, engine: &std::sync::Arc<Inner>, leftovers: bool) {
+        let (engine, plug, cgroup) = (engine.clone(), self.plug.clone(), self.cgroup.clone());
         let torn_down = blocking(move || {
             if leftovers {
-                bundle::end_leftovers(&self.cgroup)?;
+                bundle::end_leftovers(&cgroup)?;
             }
-            let unplugged = self.plug.as_ref().map_or(Ok(()), |plug| engine.networks.unplug(plug));
-            bundle::delete(&bundle)?;
-            unplugged
+            plug.as_ref().map_or(Ok(()), |plug| engine.networks.unplug(plug))
         });
         if let Err(error) = torn_down.await {
             tracing::warn!(%error, "tearing down a container");
@@ -108,8 +118,18 @@ impl Task {
         let spawning = ShimHandle::spawn(&self.engine.config.runtime, &bundle, config, netns);
         let (spawned, plug) = tokio::join!(spawning, plugging);
         let mut undo = Undo { engine: self.engine.clone(), plug: None, bundle, cgroup, armed: true };
-        undo.plug = plug?;
-        let Spawned { shim, events, created } = spawned.map_err(|e| start_error(&e))?;
+        // If one of the two failed, the other is taken back: the shim by dropping it, the plug by `undo`.
+        let spawned = spawned.map_err(|e| start_error(&e));
+        let Spawned { shim, events, created } = match plug {
+            Ok(plug) => {
+                undo.plug = plug;
+                spawned?
+            }
+            Err(error) => {
+                drop(spawned);
+                return Err(error);
+            }
+        };
         for warning in &created.warnings {
             tracing::warn!(container = %self.record.id, "{warning}");
         }
@@ -120,7 +140,7 @@ impl Task {
         }
         self.record.running = Some(facts);
         let ran_before = std::mem::replace(&mut self.record.ever_ran, true);
-        let running =
+        let mut running =
             Running { shim, events, facts, cgroup: undo.cgroup.clone(), bundle: undo.bundle.clone(), plug: None };
         for (options, binding) in std::mem::take(&mut self.waiting_clients) {
             running.bind(&options, binding, self.record.config.open_stdin).await?;
@@ -128,6 +148,7 @@ impl Task {
         let (started, saved) = tokio::join!(running.shim.start(), self.save());
         if let Err(error) = started.map_err(|e| start_error(&e)).and(saved) {
             self.record.ever_ran = ran_before;
+            running.settle().await;
             return Err(error);
         }
         Ok(Running { plug: undo.disarm(), ..running })
@@ -211,7 +232,7 @@ pub(super) fn start_error(error: &ShimError) -> Error {
         cause,
         message: format!(
             "failed to create task for container: failed to create shim task: OCI runtime create failed: \
-             unable to start container process: {error}: unknown"
+             unable to start container process: {error}"
         ),
     }
 }

@@ -1,23 +1,24 @@
 //! The owner task of one container: takes commands one after the other, hears of the end of the process, keeps the timers of
 //! stops and restarts. Nothing it waits for takes longer than a start: while a stop runs its course, commands are taken.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
-use skep_runtime::protocol::{Exit, Scope, Target};
+use skep_runtime::protocol::{Scope, Target};
 use skep_types::{ContainerName, Signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::attach::Binding;
+use super::ending::{Stopping, Then};
 use super::index::{Handle, Live, Published};
 use super::record::Record;
-use super::restart::{self, BackOff};
+use super::restart::BackOff;
 use super::start::Running;
 use crate::engine::{Inner, blocking};
 use crate::model::request::{AttachOptions, Change, RemoveContainer};
-use crate::model::status::{Exited, Status};
+use crate::model::status::Status;
 use crate::model::view::OverlayDirs;
 use crate::shim::ShimEvent;
 use crate::{Error, Result};
@@ -51,51 +52,6 @@ pub(crate) enum Command {
     Close(oneshot::Sender<()>),
 }
 
-/// What is to happen when the process that was told to end has ended.
-enum Then {
-    /// Answer that there was nothing to stop.
-    AnswerStop(Reply<Change>),
-    /// Answer that it was stopped.
-    Done(Reply<Change>),
-    Start(Reply<()>),
-    Remove(RemoveContainer, Reply<()>),
-}
-
-impl Then {
-    /// The same after a process has really ended.
-    fn into_done(self) -> Self {
-        match self {
-            Then::AnswerStop(reply) => Then::Done(reply),
-            other => other,
-        }
-    }
-
-    fn fail(self, error: Error) {
-        match self {
-            Then::AnswerStop(reply) | Then::Done(reply) => answer(reply, Err(error)),
-            Then::Start(reply) | Then::Remove(_, reply) => answer(reply, Err(error)),
-        }
-    }
-
-    /// The container was removed by itself.
-    fn removed(self, removal: &Result<()>) {
-        match (self, removal) {
-            (then, Err(error)) => then.fail(Error::Conflict(error.to_string())),
-            (Then::AnswerStop(reply) | Then::Done(reply), Ok(())) => answer(reply, Ok(Change::Done)),
-            (Then::Start(reply) | Then::Remove(_, reply), Ok(())) => answer(reply, Ok(())),
-        }
-    }
-}
-
-/// A process that was told to end.
-#[derive(Default)]
-struct Stopping {
-    /// When it is killed, or when the callers are told that killing did not help.
-    deadline: Option<Instant>,
-    killed: bool,
-    then: Vec<Then>,
-}
-
 pub(crate) struct Task {
     pub(super) engine: Arc<Inner>,
     pub(super) record: Record,
@@ -107,12 +63,14 @@ pub(crate) struct Task {
     pub(super) overlay: OverlayDirs,
     published: watch::Sender<Published>,
     commands: mpsc::Receiver<Command>,
-    stopping: Option<Stopping>,
-    back_off: BackOff,
-    restart_at: Option<Instant>,
-    exits: u64,
+    pub(super) stopping: Option<Stopping>,
+    pub(super) back_off: BackOff,
+    pub(super) restart_at: Option<Instant>,
+    pub(super) exits: u64,
+    /// The bundle of a run that is over, until its end is stored.
+    pub(super) stale_bundle: Option<PathBuf>,
     /// The container is gone, or the engine closes.
-    done: bool,
+    pub(super) done: bool,
 }
 
 impl Task {
@@ -138,6 +96,7 @@ impl Task {
             back_off: BackOff::default(),
             restart_at: None,
             exits: 0,
+            stale_bundle: None,
             done: false,
         };
         engine.containers.insert(handle.clone());
@@ -231,7 +190,7 @@ impl Task {
         }
     }
 
-    async fn start_asked(&mut self) -> Result<Change> {
+    pub(super) async fn start_asked(&mut self) -> Result<Change> {
         match &self.status {
             Status::Running(_) => return Ok(Change::Already),
             Status::Paused(_) => {
@@ -431,118 +390,6 @@ impl Task {
         }
     }
 
-    /// The process is gone: `None` if its shim went without a word, as when someone killed it.
-    async fn ended(&mut self, exit: Option<Exit>) {
-        let Some(running) = self.running.take() else { return };
-        let started_at = running.facts.started_at;
-        let was_paused = matches!(self.status, Status::Paused(_));
-        let exited = match exit {
-            Some(exit) => Exited {
-                code: i32::from(exit.code),
-                oom_killed: exit.oom_killed,
-                error: String::new(),
-                started_at: Some(started_at),
-                finished_at: chrono::DateTime::from_timestamp_nanos(exit.finished_at),
-            },
-            None => Exited {
-                code: 137,
-                oom_killed: false,
-                error: "the container's shim was killed".to_owned(),
-                started_at: Some(started_at),
-                finished_at: Utc::now(),
-            },
-        };
-        running.tear_down(&self.engine, exit.is_none() || was_paused).await;
-        let ran = (exited.finished_at - started_at).to_std().unwrap_or_default();
-        self.engine.execs.container_ended(self.record.id);
-        self.record.running = None;
-        self.record.net = None;
-        for endpoint in self.record.endpoints.values_mut() {
-            endpoint.attached = None;
-        }
-        self.record.ports.clear();
-        self.record.last_exit = Some(exited.clone());
-        self.exits += 1;
-        if exited.oom_killed {
-            self.event("oom", []);
-        }
-        self.event("die", [("exitCode", exited.code.to_string()), ("execDuration", ran.as_secs().to_string())]);
-        self.after_exit(exited, ran).await;
-    }
-
-    async fn after_exit(&mut self, exited: Exited, ran: Duration) {
-        let stopping = self.stopping.take();
-        let asked = stopping.is_some();
-        let then = stopping.map(|stopping| stopping.then).unwrap_or_default();
-        let again = !asked
-            && restart::wanted(
-                self.record.host.restart_policy,
-                exited.code,
-                self.record.restart_count,
-                self.record.stopped_by_user,
-            );
-        if again {
-            self.restart_at = Some(Instant::now() + self.back_off.next(ran));
-            self.status = Status::Restarting(exited);
-            return self.save_and_publish().await;
-        }
-        self.status = Status::Exited(exited);
-        let starts_again = then.iter().any(|then| matches!(then, Then::Start(_)));
-        if self.record.host.auto_remove && !starts_again {
-            self.publish();
-            if asked {
-                self.event("stop", []);
-            }
-            let removal = self.remove_now(RemoveContainer { force: true, volumes: true }).await;
-            for then in then {
-                then.removed(&removal);
-            }
-            return;
-        }
-        self.save_and_publish().await;
-        if asked && !starts_again {
-            self.event("stop", []);
-        }
-        self.proceed(then.into_iter().map(Then::into_done).collect()).await;
-    }
-
-    /// Does what was to come after the end.
-    async fn proceed(&mut self, then: Vec<Then>) {
-        for then in then {
-            match then {
-                Then::AnswerStop(reply) => answer(reply, Ok(Change::Already)),
-                Then::Done(reply) => answer(reply, Ok(Change::Done)),
-                Then::Start(reply) => {
-                    let result = self.start_asked().await.map(drop);
-                    if result.is_ok() {
-                        self.event("restart", []);
-                    }
-                    answer(reply, result);
-                }
-                Then::Remove(options, reply) => {
-                    let result = self.remove_now(options).await;
-                    answer(reply, result);
-                }
-            }
-        }
-    }
-
-    async fn restart_by_policy(&mut self) {
-        self.record.restart_count += 1;
-        if let Err(error) = self.start().await {
-            tracing::warn!(container = %self.record.id, %error, "starting again");
-            let exited = Exited {
-                code: self.record.last_exit.as_ref().map_or(128, |exit| exit.code),
-                oom_killed: false,
-                error: error.to_string(),
-                started_at: None,
-                finished_at: Utc::now(),
-            };
-            self.record.last_exit = Some(exited.clone());
-            self.after_exit(exited, Duration::ZERO).await;
-        }
-    }
-
     /// As at boot of the engine: start it if the policy says so.
     pub(crate) fn restart_soon(handle: &Handle) {
         let (reply, _) = oneshot::channel();
@@ -556,43 +403,6 @@ impl Task {
         let _ = handle.commands.try_send(Command::Remove(RemoveContainer { force: true, volumes: true }, reply));
     }
 
-    /// Removes a container that does not run. The user has the answer once nobody can find it any more; files go afterwards.
-    async fn remove_now(&mut self, options: RemoveContainer) -> Result<()> {
-        self.restart_at = None;
-        self.status = Status::Removing;
-        self.publish();
-        let engine = self.engine.clone();
-        let record = self.record.clone();
-        let removed = blocking(move || super::bundle::remove(&engine, &record)).await;
-        if let Err(error) = removed {
-            self.status = Status::Dead;
-            self.publish();
-            return Err(error);
-        }
-        self.engine.containers.remove(self.record.id, &self.record.name);
-        self.event("destroy", []);
-        self.done = true;
-        if options.volumes {
-            self.remove_anonymous_volumes().await;
-        }
-        let engine = self.engine.clone();
-        // Joined when the engine closes; the caller does not wait for it.
-        self.engine.tasks.spawn_blocking(move || engine.storage.empty_trash());
-        Ok(())
-    }
-
-    async fn remove_anonymous_volumes(&self) {
-        let engine = crate::Engine::from_inner(self.engine.clone());
-        for mount in self.record.mounts.iter().filter(|mount| mount.anonymous && !mount.point.name.is_empty()) {
-            let Ok(volume) = engine.volume(&mount.point.name) else { continue };
-            if engine.volume_users(&mount.point.name).is_empty() {
-                if let Err(error) = engine.delete_volume(volume).await {
-                    tracing::warn!(container = %self.record.id, %error, "removing an anonymous volume");
-                }
-            }
-        }
-    }
-
     pub(super) async fn save(&self) -> Result<()> {
         let engine = self.engine.clone();
         let record = self.record.clone();
@@ -600,9 +410,10 @@ impl Task {
     }
 
     /// Where nobody waits for an answer a failed write can only be told in the daemon's log; memory stays right.
-    async fn save_and_publish(&mut self) {
-        if let Err(error) = self.save().await {
-            tracing::error!(container = %self.record.id, %error, "storing its state");
+    pub(super) async fn save_and_publish(&mut self) {
+        match self.save().await {
+            Ok(()) => self.delete_bundle(),
+            Err(error) => tracing::error!(container = %self.record.id, %error, "storing its state"),
         }
         self.publish();
     }
@@ -651,6 +462,6 @@ async fn sleep_until(deadline: Option<Instant>) {
 }
 
 /// A caller that went away does not need its answer.
-fn answer<T>(reply: Reply<T>, result: Result<T>) {
+pub(super) fn answer<T>(reply: Reply<T>, result: Result<T>) {
     let _ = reply.send(result);
 }

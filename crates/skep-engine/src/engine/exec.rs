@@ -159,6 +159,6 @@ fn exec_error(error: &ShimError) -> Error {
     };
     Error::Start {
         cause,
-        message: format!("OCI runtime exec failed: exec failed: unable to start container process: {error}: unknown"),
+        message: format!("OCI runtime exec failed: exec failed: unable to start container process: {error}"),
     }
 }
