@@ -24,9 +24,10 @@ enum Purpose {
 }
 
 const BUILD: &[&str] = &["build-essential", "ca-certificates"];
-const DEMO: &[&str] = &["busybox-static", "curl", "iproute2"];
-const TEST: &[&str] = &["docker-registry", "e2fsprogs", "nftables", "qemu-system-x86", "runc", "xz-utils"];
-const BENCH: &[&str] = &["docker.io", "podman"];
+const DEMO: &[&str] = &["busybox-static", "curl", "iproute2", "nftables"];
+const TEST: &[&str] = &["docker-registry", "e2fsprogs", "qemu-system-x86", "runc", "xz-utils"];
+// Docker itself is taken from a newer suite, see peers.rs.
+const BENCH: &[&str] = &["crun", "iptables", "podman"];
 
 pub(crate) fn install(arguments: &Arguments) -> Result<ExitCode> {
     let lists = match arguments.purpose {

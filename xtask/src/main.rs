@@ -2,8 +2,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 mod bench;
+mod demo;
 mod deps;
 mod edges;
+mod install;
 mod paths;
 mod peers;
 mod test;
@@ -25,8 +27,12 @@ enum Task {
     Bench(bench::Arguments),
     /// Checks that crates depend only on what ARCHITECTURE.md lets them
     CheckEdges,
+    /// Shows a container's life, command by command
+    Demo,
     /// Installs the Debian packages that building, testing or the demo need
     Deps(deps::Arguments),
+    /// Installs the programs, systemd units and completions
+    Install(install::Arguments),
     /// Runs all checks and tests, and counts them
     Test(test::Arguments),
     /// Runs shell commands as root in a throw-away virtual machine with pure cgroup v2
@@ -39,6 +45,8 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
     match Arguments::parse().task {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::CheckEdges => edges::check(),
+        Task::Demo => demo::run(),
+        Task::Install(arguments) => install::run(&arguments),
         Task::Deps(arguments) => deps::install(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Vm(arguments) => vm::run(&arguments),

@@ -65,13 +65,13 @@ impl std::fmt::Debug for State {
 }
 
 /// The digest of bytes in memory.
-pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+pub fn digest_of(bytes: &[u8]) -> Digest {
     let mut context = Context::new(&SHA256);
     context.update(bytes);
-    digest_of(context)
+    finished(context)
 }
 
-fn digest_of(context: Context) -> Digest {
+fn finished(context: Context) -> Digest {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(context.finish().as_ref());
     Digest::from_bytes(bytes)
@@ -197,7 +197,7 @@ impl Blob {
     fn finish(&mut self) -> Result<()> {
         self.response = None;
         let State::Streaming(context) = std::mem::replace(&mut self.state, State::Complete) else { return Ok(()) };
-        if digest_of(context) == self.digest { Ok(()) } else { Err(self.wrong_digest()) }
+        if finished(context) == self.digest { Ok(()) } else { Err(self.wrong_digest()) }
     }
 
     fn wrong_digest(&self) -> RegistryError {

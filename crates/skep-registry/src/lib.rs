@@ -17,7 +17,7 @@ mod manifest;
 mod repository;
 mod transport;
 
-pub use blob::{Blob, BlobPart};
+pub use blob::{Blob, BlobPart, digest_of};
 pub use config::{Credentials, RegistryConfig};
 pub use error::{ApiError, Phase, RegistryError};
 pub use manifest::{Descriptor, ImageManifest, Index, MAX_MANIFEST_SIZE, Manifest, ManifestError, media_type};

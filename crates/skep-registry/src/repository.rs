@@ -9,7 +9,7 @@ use skep_types::{Digest, Reference, Selector};
 use url::Url;
 
 use crate::auth::Auth;
-use crate::blob::{Blob, sha256};
+use crate::blob::{Blob, digest_of};
 use crate::challenge::bearer_error;
 use crate::endpoint::{Endpoint, candidates};
 use crate::error::{Phase, from_answer};
@@ -100,7 +100,7 @@ impl Repository {
             |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let (served, announced) = (text(CONTENT_TYPE.as_str()), text("docker-content-digest"));
         let raw = read_body(response, MAX_MANIFEST_SIZE, "manifest").await?;
-        let digest = sha256(&raw);
+        let digest = digest_of(&raw);
         let expected = match selector {
             Selector::Digest(digest) => Some(*digest),
             Selector::Tag(_) => announced.parse().ok(),

@@ -15,7 +15,7 @@ use super::{bundle, mounts, names, security};
 use crate::engine::{Inner, blocking};
 use crate::model::container::{ContainerConfig, CreateContainer};
 use crate::model::host::HostConfig;
-use crate::model::image::ImageConfig;
+use crate::model::image::{Image, ImageConfig};
 use crate::model::network::{Endpoint, NetworkMode};
 use crate::model::request::Created;
 use crate::model::status::Status;
@@ -26,7 +26,8 @@ use crate::{Engine, Error, Result};
 /// Makes the container and starts its owner task.
 pub(crate) async fn create(engine: &Engine, request: CreateContainer) -> Result<Created<ContainerId>> {
     let inner = engine.inner.clone();
-    let (record, new_volumes, warnings) = blocking(move || build(&inner, request)).await?;
+    // `_image` keeps the image's layers until the container counts as its user.
+    let (record, new_volumes, warnings, _image) = blocking(move || build(&inner, request)).await?;
     for volume in &new_volumes {
         engine.volume_event("create", volume);
     }
@@ -36,7 +37,7 @@ pub(crate) async fn create(engine: &Engine, request: CreateContainer) -> Result<
     Ok(Created { id, warnings })
 }
 
-fn build(engine: &Arc<Inner>, request: CreateContainer) -> Result<(Record, Vec<Volume>, Vec<String>)> {
+fn build(engine: &Arc<Inner>, request: CreateContainer) -> Result<(Record, Vec<Volume>, Vec<String>, Image)> {
     let CreateContainer { name, platform, mut config, mut host, endpoints } = request;
     if config.image.is_empty() {
         return Err(Error::Invalid("no image specified".to_owned()));
@@ -103,7 +104,7 @@ fn build(engine: &Arc<Inner>, request: CreateContainer) -> Result<(Record, Vec<V
     super::copy_up::run(engine, &record, &undo.volumes)?;
     engine.storage.put_container(&record)?;
     let volumes = undo.disarm();
-    Ok((record, volumes, warnings))
+    Ok((record, volumes, warnings, image))
 }
 
 fn cpus() -> u32 {

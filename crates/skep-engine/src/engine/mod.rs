@@ -147,11 +147,12 @@ fn make_roots(config: &EngineConfig) -> Result<()> {
     Ok(())
 }
 
-fn open_images(config: &EngineConfig, _storage: &Storage, events: Arc<Events>) -> Result<Images> {
+fn open_images(config: &EngineConfig, storage: &Storage, events: Arc<Events>) -> Result<Images> {
     let mut registry = skep_registry::RegistryConfig::default();
     registry.insecure.clone_from(&config.insecure_registries);
+    registry.max_concurrent_downloads = config.max_concurrent_downloads;
     let sink = Arc::new(move |event: crate::model::event::Event| {
         events.emit(event.kind, event.action, event.actor, event.attributes);
     });
-    Ok(Images::open(registry, sink)?)
+    Ok(Images::open(storage.store().clone(), registry, sink)?)
 }

@@ -1,6 +1,7 @@
 //! Errors of image operations, in Docker's words.
 
-use skep_types::{Digest, ErrorKind, Platform};
+use skep_store::DbError;
+use skep_types::{ErrorKind, Platform};
 
 /// Why an operation on images failed.
 #[derive(Debug, thiserror::Error)]
@@ -25,31 +26,49 @@ pub enum ImageError {
         /// What was asked for.
         platform: Platform,
     },
+    /// An index has no image for the platform.
+    #[error("no matching manifest for {0} in the manifest list entries")]
+    NoSuchPlatform(Platform),
+    /// A file or a stream failed.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The registry failed.
+    #[error("{0}")]
+    Registry(#[from] skep_registry::RegistryError),
+    /// The store failed.
+    #[error("{0}")]
+    Store(#[from] skep_store::StoreError),
+    /// The caller went away.
+    #[error("context canceled")]
+    Cancelled,
     /// The request, an archive or a manifest is wrong.
     #[error("{0}")]
     Invalid(String),
-    /// A blob that should be here is gone or damaged.
-    #[error("image {id}: {what}")]
-    Damaged {
-        /// The image.
-        id: Digest,
-        /// What is wrong.
-        what: String,
-    },
-    /// Not there.
-    #[error("{0}")]
-    NotImplemented(String),
 }
 
 impl ImageError {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            ImageError::NotFound(_) | ImageError::OtherPlatform { .. } => ErrorKind::NotFound,
+            ImageError::NotFound(_) | ImageError::OtherPlatform { .. } | ImageError::NoSuchPlatform(_) => {
+                ErrorKind::NotFound
+            }
+            ImageError::Registry(e) => e.kind(),
+            ImageError::Io(e) => match e.kind() {
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
+                std::io::ErrorKind::Unsupported | std::io::ErrorKind::InvalidData => ErrorKind::InvalidParameter,
+                _ => ErrorKind::System,
+            },
             ImageError::Ambiguous(_) | ImageError::Reference(_) | ImageError::Invalid(_) => ErrorKind::InvalidParameter,
             ImageError::Conflict(_) => ErrorKind::Conflict,
-            ImageError::Damaged { .. } => ErrorKind::DataLoss,
-            ImageError::NotImplemented(_) => ErrorKind::NotImplemented,
+            ImageError::Store(e) => e.kind(),
+            ImageError::Cancelled => ErrorKind::Cancelled,
         }
+    }
+}
+
+impl From<DbError> for ImageError {
+    fn from(error: DbError) -> Self {
+        ImageError::Store(error.into())
     }
 }

@@ -1,25 +1,64 @@
-//! Images: pulled, loaded, imported, listed, tagged, removed. Owns the records of images and of the references that point to
-//! them; blobs and layers are the store's.
+//! Images: pulled, loaded, imported, listed, tagged, removed.
+//!
+//! [`Images`] owns the records of images and of the references that point to them. Blobs (configurations and manifests, as they
+//! came) and layers are the store's; this is the only part of the engine that puts blobs there and removes them.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`catalog`], [`records`], [`change`] | the records: in memory, in the database, and the one way to change them |
+//! | [`pull`], [`load`], [`import`], [`save`] | images coming and going; [`archive`] knows the formats, [`build`] what they share |
+//! | [`list`], [`inspect`], [`remove`] | what users ask for; pure functions of a catalog |
+//! | [`platform`] | which image of an index, and is it for this machine |
+//! | [`inflight`], [`holds`] | what goes on at the same time |
+//!
+//! Invariants: an image is in the catalog only with all its layers and blobs in the store; a layer that no image needs, no
+//! container's image needed, and no operation claims, is gone.
 
+mod archive;
+mod bridge;
+mod build;
+mod catalog;
+mod change;
+mod changes;
+mod config;
 mod error;
+mod holds;
+mod import;
+mod inflight;
+mod inspect;
+mod list;
+mod load;
+mod pattern;
+mod platform;
+mod pull;
+mod records;
+mod remove;
+mod save;
+mod words;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use skep_registry::{Credentials, RegistryConfig};
-use skep_types::{Platform, Reference};
+use parking_lot::{Mutex, RwLock};
+use skep_registry::{Credentials, RegistryConfig, digest_of};
+use skep_store::Store;
+use skep_types::{Digest, Platform, Reference};
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 
 pub use error::ImageError;
+pub use holds::ImageHold;
 
-use crate::model::event::Event;
+use crate::model::event::{Event, EventType};
 use crate::model::image::{
     HistoryEntry, Image, ImageDetails, ImageFilters, ImageId, ImageSummary, ImageUser, ImportImage, ListImages,
     LoadProgress, Loaded, PrunedImages, PullProgress, Removal, RemoveImage,
 };
+use catalog::Catalog;
+use config::ConfigFile;
+use remove::{Needs, RemovalEvent};
 
 /// What operations on images return.
 pub type Result<T, E = ImageError> = std::result::Result<T, E>;
@@ -27,123 +66,286 @@ pub type Result<T, E = ImageError> = std::result::Result<T, E>;
 /// Where events about images go.
 pub type EventSink = Arc<dyn Fn(Event) + Send + Sync>;
 
+/// Tells which containers use an image.
+pub type ImageUsers<'a> = &'a (dyn Fn(&ImageId) -> Vec<ImageUser> + Sync);
+
 /// All images of one engine. Cheap to clone; all clones are the same.
 #[derive(Clone)]
 pub struct Images {
-    events: EventSink,
+    inner: Arc<Inner>,
 }
 
-fn missing<T>() -> Result<T> {
-    Err(ImageError::NotImplemented("not there yet".to_owned()))
+struct Inner {
+    store: Store,
+    registry: RegistryConfig,
+    events: EventSink,
+    /// Readers take the whole; only [`change`] puts another one here.
+    catalog: RwLock<Arc<Catalog>>,
+    writer: Arc<tokio::sync::Mutex<()>>,
+    collecting: Mutex<()>,
+    inflight: inflight::Inflight,
+    holds: holds::Holds,
 }
 
 impl Images {
-    /// The images in `store`.
-    pub fn open(registry: RegistryConfig, events: EventSink) -> Result<Self> {
-        let _ = registry;
-        Ok(Images { events })
+    /// The images in `store`. Takes away what an operation left that a crash cut short. Blocks.
+    pub fn open(store: Store, registry: RegistryConfig, events: EventSink) -> Result<Self> {
+        let catalog = records::load(store.db())?;
+        let inner = Inner {
+            store,
+            registry,
+            events,
+            catalog: RwLock::new(Arc::new(catalog)),
+            writer: Arc::default(),
+            collecting: Mutex::default(),
+            inflight: inflight::Inflight::default(),
+            holds: holds::Holds::default(),
+        };
+        inner.sweep()?;
+        Ok(Images { inner: Arc::new(inner) })
     }
 
-    /// Fetches an image from its registry. `progress` may be dropped by the receiver; dropping the future cancels the pull,
-    /// which then leaves nothing but whole layers that another pull waits for.
+    /// Fetches an image from its registry. The receiver of `progress` may go away. Dropping the future cancels the pull, which
+    /// takes back what it made.
     pub async fn pull(
         &self,
-        _reference: &Reference,
-        _platform: Option<&Platform>,
-        _credentials: Option<&Credentials>,
-        _progress: mpsc::Sender<PullProgress>,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        credentials: Option<&Credentials>,
+        progress: mpsc::Sender<PullProgress>,
     ) -> Result<ImageId> {
-        let _ = &self.events;
-        missing()
+        let id = pull::pull(&self.inner, reference, platform, credentials, progress).await?;
+        let name = catalog::stored_form(reference);
+        self.inner.tell("pull", &id, name.familiar(), name.familiar_name());
+        Ok(id)
     }
 
-    /// Reads images from an archive of `docker save` or in OCI layout, plain or compressed.
+    /// Reads images from an archive of `docker save` or in OCI layout, plain or compressed. All become visible together,
+    /// or none.
     pub async fn load(
         &self,
-        _archive: impl AsyncRead + Send + Unpin + 'static,
-        _platform: Option<&Platform>,
-        _progress: mpsc::Sender<LoadProgress>,
+        archive: impl AsyncRead + Send + Unpin,
+        platform: Option<&Platform>,
+        progress: mpsc::Sender<LoadProgress>,
     ) -> Result<Vec<Loaded>> {
-        missing()
+        let loaded = load::load(&self.inner, archive, platform.cloned(), progress).await?;
+        for image in &loaded {
+            self.inner.tell("load", &image.id, image.id.to_string(), image.id.to_string());
+        }
+        Ok(loaded)
     }
 
     /// Writes images as one archive. All names are resolved before this returns.
     pub async fn save(
         &self,
-        _names: &[String],
-        _platform: Option<&Platform>,
+        names: &[String],
+        platform: Option<&Platform>,
     ) -> Result<impl Stream<Item = Result<Bytes>> + Send + Unpin + use<>> {
-        let (_, receiver) = mpsc::channel(1);
-        missing::<()>()?;
-        Ok(tokio_stream::wrappers::ReceiverStream::new(receiver))
+        let (ids, stream) = save::save(&self.inner, names, platform).await?;
+        for id in ids {
+            self.inner.tell("save", &id, id.to_string(), id.to_string());
+        }
+        Ok(stream)
     }
 
     /// Makes an image of one layer from an archive of files.
-    pub async fn import(
-        &self,
-        _archive: impl AsyncRead + Send + Unpin + 'static,
-        _options: ImportImage,
-    ) -> Result<ImageId> {
-        missing()
+    pub async fn import(&self, archive: impl AsyncRead + Send + Unpin, options: ImportImage) -> Result<ImageId> {
+        let id = import::import(&self.inner, archive, options).await?;
+        self.inner.tell("import", &id, id.to_string(), id.to_string());
+        Ok(id)
     }
 
     /// The images that the filters leave, newest first.
-    pub fn list(&self, _options: &ListImages) -> Result<Vec<ImageSummary>> {
-        missing()
+    pub fn list(&self, options: &ListImages) -> Result<Vec<ImageSummary>> {
+        list::list(&self.inner.catalog(), options)
     }
 
     /// How many images there are.
     pub fn count(&self) -> Result<usize> {
-        missing()
+        Ok(self.inner.catalog().len())
     }
 
-    /// The image of a name (`name[:tag]`, `name@digest`), an id or a unique id prefix.
-    pub fn resolve(&self, _name: &str) -> Result<Image> {
-        missing()
+    /// The image of a name (`name[:tag]`, `name@digest`), an id or a unique id prefix. Reads its configuration from disk.
+    pub fn resolve(&self, name: &str) -> Result<Image> {
+        self.inner.image(name, None)
     }
 
     /// As [`resolve`](Self::resolve), for a container: refuses an image of another platform than `platform`, and warns
-    /// (`platform_warning`) if none was asked for and the host is another.
-    pub fn resolve_for_run(&self, _name: &str, _platform: Option<&Platform>) -> Result<Image> {
-        missing()
+    /// (`platform_warning`) if none was asked for and the host is another. Keep the result until the container is registered
+    /// as a user of the image: its `hold` keeps the layers till then.
+    pub fn resolve_for_run(&self, name: &str, platform: Option<&Platform>) -> Result<Image> {
+        loop {
+            let id = self.inner.catalog().resolve(name)?;
+            let hold = self.inner.holds.hold(id);
+            let image = self.inner.image(name, platform)?;
+            // The name may lead elsewhere by now.
+            if image.id == id {
+                let platform_warning = if platform.is_none() { platform::warning(&image.platform) } else { None };
+                return Ok(Image { hold: Some(hold), platform_warning, ..image });
+            }
+        }
     }
 
-    /// The layers' directories, topmost first, for an overlay.
-    pub fn lower_dirs(&self, _id: &ImageId) -> Result<Vec<PathBuf>> {
-        missing()
+    /// The layers' directories, topmost first, for an overlay. Also of an image that was removed while containers use it.
+    pub fn lower_dirs(&self, id: &ImageId) -> Result<Vec<PathBuf>> {
+        let catalog = self.inner.catalog();
+        let record = catalog.any_image(id).ok_or_else(|| ImageError::NotFound(id.to_string()))?;
+        match record.chain_ids.last() {
+            Some(top) => Ok(self.inner.store.layers().lower_dirs(top)?),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Everything about one image.
-    pub fn inspect(&self, _name: &str) -> Result<ImageDetails> {
-        missing()
+    pub fn inspect(&self, name: &str) -> Result<ImageDetails> {
+        let (catalog, id, record, file) = self.inner.open_image(name)?;
+        let mut details = inspect::details(&catalog, id, &record, file);
+        if let Some(top) = record.chain_ids.last() {
+            let dirs = self.inner.store.layers().lower_dirs(top)?;
+            details.graph_driver_data = inspect::graph_driver_data(&dirs);
+        }
+        Ok(details)
     }
 
     /// How it was made, newest step first.
-    pub fn history(&self, _name: &str) -> Result<Vec<HistoryEntry>> {
-        missing()
+    pub fn history(&self, name: &str) -> Result<Vec<HistoryEntry>> {
+        let (catalog, id, record, file) = self.inner.open_image(name)?;
+        Ok(inspect::history(&catalog, id, &record, &file))
     }
 
     /// Puts the tag `target` (with `latest` if it has none) on the image `source`.
-    pub async fn tag(&self, _source: &str, _target: &Reference) -> Result<()> {
-        missing()
+    pub async fn tag(&self, source: &str, target: &Reference) -> Result<()> {
+        if target.digest().is_some() {
+            return Err(ImageError::Invalid("refusing to create a tag with a digest reference".to_owned()));
+        }
+        let mut writer = self.inner.write().await;
+        let id = writer.draft.catalog.resolve(source)?;
+        writer.draft.put_reference(target, id, chrono::Utc::now());
+        writer.commit().await?;
+        let name = target.or_latest().familiar();
+        self.inner.tell("tag", &id, id.to_string(), name);
+        Ok(())
     }
 
-    /// Removes a reference, and the image with its last one. `users` tells which containers need an image.
-    pub async fn remove(
-        &self,
-        _name: &str,
-        _options: RemoveImage,
-        _users: &(dyn Fn(&ImageId) -> Vec<ImageUser> + Sync),
-    ) -> Result<Vec<Removal>> {
-        missing()
+    /// Removes a reference, and the image with its last one.
+    pub async fn remove(&self, name: &str, options: RemoveImage, users: ImageUsers<'_>) -> Result<Vec<Removal>> {
+        let mut writer = self.inner.write().await;
+        let inner = Arc::clone(&self.inner);
+        let held = move |id: &ImageId| inner.holds.is_held(id);
+        let removed = remove::remove(&mut writer.draft, name, options, &Needs { users, held: &held })?;
+        let before = self.inner.catalog();
+        let freed = writer.commit().await?;
+        self.inner.tell_removed(&before, &removed.events);
+        let mut list = removed.list;
+        list.extend(freed.layers.iter().map(|(chain, _)| Removal::Deleted(*chain.digest())));
+        Ok(list)
     }
 
     /// Removes images that no container uses: dangling ones, or (`dangling: Some(false)`) all.
-    pub async fn prune(
-        &self,
-        _filters: &ImageFilters,
-        _users: &(dyn Fn(&ImageId) -> Vec<ImageUser> + Sync),
-    ) -> Result<PrunedImages> {
-        missing()
+    pub async fn prune(&self, filters: &ImageFilters, users: ImageUsers<'_>) -> Result<PrunedImages> {
+        let mut writer = self.inner.write().await;
+        let inner = Arc::clone(&self.inner);
+        let held = move |id: &ImageId| inner.holds.is_held(id);
+        let needs = Needs { users, held: &held };
+        let mut pruned = PrunedImages::default();
+        let mut events = Vec::new();
+        for id in list::prunable(&writer.draft.catalog, filters) {
+            if held(&id) || !users(&id).is_empty() {
+                continue;
+            }
+            let removed = remove::remove_unused(&mut writer.draft, &id, &needs);
+            pruned.removed.extend(removed.list);
+            events.extend(removed.events);
+        }
+        let before = self.inner.catalog();
+        let freed = writer.commit().await?;
+        self.inner.tell_removed(&before, &events);
+        for (chain, size) in freed.layers {
+            pruned.removed.push(Removal::Deleted(*chain.digest()));
+            pruned.reclaimed += size;
+        }
+        Ok(pruned)
+    }
+
+    /// Lets go of images that were removed by force while containers used them, and that none uses any more. To be called
+    /// after containers were removed, and once all containers are known at the start.
+    pub async fn release(&self, users: ImageUsers<'_>) -> Result<()> {
+        let unused = |catalog: &Catalog| -> Vec<ImageId> {
+            let free = |id: &&ImageId| !self.inner.holds.is_held(id) && users(id).is_empty();
+            catalog.detached().filter(free).copied().collect()
+        };
+        if unused(&self.inner.catalog()).is_empty() {
+            return Ok(());
+        }
+        let mut writer = self.inner.write().await;
+        for id in unused(&writer.draft.catalog) {
+            writer.draft.remove_detached(&id);
+        }
+        writer.commit().await.map(drop)
+    }
+}
+
+impl Inner {
+    fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.read())
+    }
+
+    /// Removes layers and blobs that no image needs.
+    fn sweep(&self) -> Result<()> {
+        let needed = self.catalog().blobs_in_use();
+        for digest in self.store.blobs().list()?.iter().filter(|digest| !needed.contains(digest)) {
+            self.store.blobs().remove(digest)?;
+        }
+        self.collect_layers()?;
+        Ok(())
+    }
+
+    fn open_image(&self, name: &str) -> Result<(Arc<Catalog>, ImageId, Arc<catalog::ImageRecord>, ConfigFile)> {
+        let catalog = self.catalog();
+        let id = catalog.resolve(name)?;
+        let record = catalog.image(&id).cloned().ok_or_else(|| ImageError::NotFound(id.to_string()))?;
+        let file = ConfigFile::parse(&self.store.blobs().read(&id)?)?;
+        Ok((catalog, id, record, file))
+    }
+
+    fn image(&self, name: &str, wished: Option<&Platform>) -> Result<Image> {
+        let (catalog, id, record, file) = self.open_image(name)?;
+        if let Some(wished) = wished.filter(|wished| !platform::suits(wished, &record.platform)) {
+            let name = name.parse::<Reference>().map_or_else(|_| name.to_owned(), |r| r.or_latest().familiar());
+            return Err(ImageError::OtherPlatform { name, platform: wished.clone() });
+        }
+        Ok(Image {
+            id,
+            platform: record.platform.clone(),
+            config: file.defaults(),
+            diff_ids: record.diff_ids.clone(),
+            chain_id: record.chain_ids.last().map(|chain| *chain.digest()),
+            repo_tags: catalog.names_of(&id).0,
+            platform_warning: None,
+            hold: None,
+        })
+    }
+
+    /// Sends an event with the image's labels, which never hide the event's own attributes.
+    fn tell(&self, action: &str, id: &ImageId, actor: String, name: String) {
+        self.tell_with(&self.catalog(), action, id, actor, name);
+    }
+
+    fn tell_with(&self, catalog: &Catalog, action: &str, id: &Digest, actor: String, name: String) {
+        let record = catalog.any_image(id);
+        let mut attributes = record.and_then(|record| record.labels.clone()).unwrap_or_default();
+        attributes.insert("name".to_owned(), name);
+        let time = chrono::Utc::now();
+        (self.events)(Event { kind: EventType::Image, action: action.to_owned(), actor, attributes, time });
+    }
+
+    fn tell_removed(&self, before: &Catalog, events: &[(ImageId, RemovalEvent)]) {
+        for (id, event) in events {
+            let action = match event {
+                RemovalEvent::Untag => "untag",
+                RemovalEvent::Delete => "delete",
+            };
+            self.tell_with(before, action, id, id.to_string(), id.to_string());
+        }
     }
 }

@@ -9,11 +9,13 @@ use chrono::{DateTime, FixedOffset, Utc};
 use serde::{Deserialize, Serialize};
 use skep_types::{ContainerId, Digest, Platform, Port, Reference};
 
+pub use crate::images::ImageHold;
+
 /// An image's id: the digest of its configuration.
 pub type ImageId = Digest;
 
 /// An image that a name led to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Image {
     /// Its id.
     pub id: ImageId,
@@ -29,6 +31,8 @@ pub struct Image {
     pub repo_tags: Vec<String>,
     /// A sentence for the user when the image is for another platform than the host and none was asked for.
     pub platform_warning: Option<String>,
+    /// Keeps its layers, also if it is removed meanwhile.
+    pub hold: Option<ImageHold>,
 }
 
 /// What an image sets for its containers (`config` of the OCI image spec, with Docker's additions).
@@ -130,7 +134,7 @@ pub struct ImageSummary {
     pub repo_tags: Vec<String>,
     /// `name@digest`, as people write them.
     pub repo_digests: Vec<String>,
-    /// When it was made, in seconds since 1970; negative for images that don't say.
+    /// When it was made, in seconds since 1970; 0 for images that don't say.
     pub created: i64,
     /// Bytes of all layers.
     pub size: u64,

@@ -1,0 +1,218 @@
+//! Images as one archive, in the form of Docker 25 and later: an OCI layout that also has Docker's `manifest.json`.
+//!
+//! The same images give the same bytes: entries are sorted, times are 0, and the layers are the archives that the images were
+//! made from, not compressed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+
+use serde::Serialize;
+use serde_json::json;
+use skep_registry::{Descriptor, media_type};
+use skep_store::ChainId;
+use skep_types::{Digest, Platform, Reference};
+
+use super::super::{Result, digest_of};
+use super::oci::{NAME_ANNOTATION, REF_ANNOTATION};
+
+/// An image to write.
+#[derive(Debug, Clone)]
+pub(in crate::images) struct OutgoingImage {
+    /// Its id.
+    pub(in crate::images) id: Digest,
+    /// Its configuration, as it is stored.
+    pub(in crate::images) config: Vec<u8>,
+    /// Its platform.
+    pub(in crate::images) platform: Platform,
+    /// Its layers, base first.
+    pub(in crate::images) layers: Vec<OutgoingLayer>,
+    /// Tags to write.
+    pub(in crate::images) tags: BTreeSet<Reference>,
+}
+
+/// A layer to write.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::images) struct OutgoingLayer {
+    /// Digest of its archive.
+    pub(in crate::images) diff_id: Digest,
+    /// Where the store has it.
+    pub(in crate::images) chain_id: ChainId,
+    /// Bytes of its archive.
+    pub(in crate::images) size: u64,
+}
+
+/// Writes the archive. `layer` opens a layer's archive.
+pub(in crate::images) fn write(
+    images: &[OutgoingImage],
+    layer: impl Fn(&OutgoingLayer) -> Result<Box<dyn Read>>,
+    out: impl Write,
+) -> Result<()> {
+    let mut tar = tar::Builder::new(out);
+    let mut blobs: BTreeMap<Digest, Blob> = BTreeMap::new();
+    let mut index = Vec::new();
+    for image in images {
+        let (manifest, descriptor) = manifest(image)?;
+        blobs.insert(image.id, Blob::Bytes(image.config.clone()));
+        blobs.insert(descriptor.digest, Blob::Bytes(manifest));
+        blobs.extend(image.layers.iter().map(|layer| (layer.diff_id, Blob::Layer(*layer))));
+        index.extend(entries(image, &descriptor));
+    }
+    directory(&mut tar, "blobs/")?;
+    directory(&mut tar, "blobs/sha256/")?;
+    for (digest, blob) in &blobs {
+        let name = format!("blobs/sha256/{}", digest.hex());
+        match blob {
+            Blob::Bytes(bytes) => file(&mut tar, &name, bytes)?,
+            Blob::Layer(outgoing) => sized(&mut tar, &name, outgoing.size, layer(outgoing)?)?,
+        }
+    }
+    let index = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": index});
+    file(&mut tar, "index.json", &json_bytes(&index)?)?;
+    file(&mut tar, "manifest.json", &json_bytes(&images.iter().map(legacy).collect::<Vec<_>>())?)?;
+    file(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    let repositories = repositories(images);
+    if !repositories.is_empty() {
+        file(&mut tar, "repositories", &json_bytes(&repositories)?)?;
+    }
+    tar.into_inner()?.flush()?;
+    Ok(())
+}
+
+enum Blob {
+    Bytes(Vec<u8>),
+    Layer(OutgoingLayer),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OutgoingManifest<'a> {
+    schema_version: u32,
+    media_type: &'a str,
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+    Descriptor { media_type: media_type.to_owned(), digest, size, platform: None, annotations: BTreeMap::new() }
+}
+
+/// An image's manifest, and what points to it.
+fn manifest(image: &OutgoingImage) -> Result<(Vec<u8>, Descriptor)> {
+    let layers = image.layers.iter().map(|layer| descriptor(media_type::OCI_LAYER, layer.diff_id, layer.size));
+    let manifest = OutgoingManifest {
+        schema_version: 2,
+        media_type: media_type::OCI_MANIFEST,
+        config: descriptor(media_type::OCI_CONFIG, image.id, image.config.len() as u64),
+        layers: layers.collect(),
+    };
+    let bytes = json_bytes(&manifest)?;
+    let digest = digest_of(&bytes);
+    let size = bytes.len() as u64;
+    let platform = Some(image.platform.clone());
+    Ok((bytes, Descriptor { platform, ..descriptor(media_type::OCI_MANIFEST, digest, size) }))
+}
+
+/// The image's lines of the index: one per tag.
+fn entries(image: &OutgoingImage, descriptor: &Descriptor) -> Vec<Descriptor> {
+    if image.tags.is_empty() {
+        return vec![descriptor.clone()];
+    }
+    let named = |tag: &Reference| {
+        let annotations = [
+            (NAME_ANNOTATION.to_owned(), tag.to_string()),
+            (REF_ANNOTATION.to_owned(), tag.tag().unwrap_or_default().to_owned()),
+        ];
+        Descriptor { annotations: annotations.into(), ..descriptor.clone() }
+    };
+    image.tags.iter().map(named).collect()
+}
+
+/// The image's entry of `manifest.json`.
+fn legacy(image: &OutgoingImage) -> serde_json::Value {
+    let path = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
+    let tags: Vec<String> = image.tags.iter().map(Reference::familiar).collect();
+    let sources: BTreeMap<String, Descriptor> = image
+        .layers
+        .iter()
+        .map(|layer| (layer.diff_id.to_string(), descriptor(media_type::OCI_LAYER, layer.diff_id, layer.size)))
+        .collect();
+    json!({
+        "Config": path(&image.id),
+        "RepoTags": if tags.is_empty() { None } else { Some(tags) },
+        "Layers": image.layers.iter().map(|layer| path(&layer.diff_id)).collect::<Vec<_>>(),
+        "LayerSources": sources,
+    })
+}
+
+/// Repository to tag to topmost layer: what the oldest readers want.
+fn repositories(images: &[OutgoingImage]) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut all: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for image in images {
+        let Some(top) = image.layers.last() else { continue };
+        for tag in &image.tags {
+            let tags = all.entry(tag.familiar_name()).or_default();
+            tags.insert(tag.tag().unwrap_or_default().to_owned(), top.diff_id.hex());
+        }
+    }
+    all
+}
+
+fn json_bytes(value: &impl Serialize) -> Result<Vec<u8>> {
+    Ok(serde_json::to_vec(value).map_err(io::Error::from)?)
+}
+
+fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(size);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header
+}
+
+fn directory(tar: &mut tar::Builder<impl Write>, name: &str) -> Result<()> {
+    Ok(tar.append_data(&mut header(tar::EntryType::Directory, 0o755, 0), name, io::empty())?)
+}
+
+fn file(tar: &mut tar::Builder<impl Write>, name: &str, bytes: &[u8]) -> Result<()> {
+    Ok(tar.append_data(&mut header(tar::EntryType::Regular, 0o644, bytes.len() as u64), name, bytes)?)
+}
+
+/// A file that is read while it is written. It must have the size that its header says.
+fn sized(tar: &mut tar::Builder<impl Write>, name: &str, size: u64, content: impl Read) -> Result<()> {
+    // GNU's header holds sizes above 8 GiB.
+    let mut header = match size < 8 << 30 {
+        true => header(tar::EntryType::Regular, 0o644, size),
+        false => {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            header.set_size(size);
+            header
+        }
+    };
+    let mut exact = Exact { content, left: size };
+    tar.append_data(&mut header, name, &mut exact)?;
+    if exact.left != 0 {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{name}: the layer is too short")).into());
+    }
+    Ok(())
+}
+
+/// Refuses to give more or less than was promised.
+struct Exact<R> {
+    content: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Exact<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.content.read(out)?;
+        match self.left.checked_sub(count as u64) {
+            Some(left) => self.left = left,
+            None => return Err(io::Error::new(io::ErrorKind::InvalidData, "the layer is longer than its record says")),
+        }
+        Ok(count)
+    }
+}

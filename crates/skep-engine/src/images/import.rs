@@ -1,0 +1,72 @@
+//! An image of one layer, from an archive of files.
+
+use std::sync::Arc;
+
+use skep_store::UnpackOptions;
+use skep_types::Platform;
+use tokio::io::AsyncRead;
+
+use super::bridge::feed;
+use super::build::NewImage;
+use super::change::{Claim, run_blocking};
+use super::config::{ConfigFile, ContainerDefaults, HistoryStep, RootFs};
+use super::{ImageError, Inner, Result, changes};
+use crate::model::image::{ImageId, ImportImage};
+
+pub(super) async fn import(
+    inner: &Arc<Inner>,
+    source: impl AsyncRead + Send + Unpin,
+    options: ImportImage,
+) -> Result<ImageId> {
+    if options.reference.as_ref().is_some_and(|reference| reference.digest().is_some()) {
+        return Err(ImageError::Invalid("cannot import digest reference".to_owned()));
+    }
+    let mut defaults = ContainerDefaults::default();
+    changes::apply(&mut defaults, &options.changes)?;
+
+    let claim = Arc::new(Claim::on(inner, &[]));
+    let (feed, reader) = feed();
+    let unpacking = {
+        let (inner, claim) = (Arc::clone(inner), Arc::clone(&claim));
+        run_blocking(move || {
+            let layers = inner.store.layers();
+            let staged = layers.stage()?.unpack(reader, &UnpackOptions::default())?;
+            let (diff_id, size) = (staged.diff_id, staged.size);
+            claim.add(&[skep_store::ChainId::of(None, &diff_id)]);
+            layers.commit(None, vec![staged])?;
+            Ok((diff_id, size))
+        })
+    };
+    let (copied, unpacked) = tokio::join!(feed.copy(source), unpacking);
+    copied?;
+    let (diff_id, size) = unpacked?;
+
+    let file = configuration(&options, defaults, diff_id);
+    let config = serde_json::to_vec(&file).map_err(std::io::Error::from)?;
+    let mut writer = inner.write().await;
+    let image = NewImage { config, parsed: file, layer_sizes: vec![size], manifests: Vec::new() };
+    let id = image.add_to(&mut writer);
+    if let Some(reference) = &options.reference {
+        writer.draft.put_reference(reference, id, chrono::Utc::now());
+    }
+    writer.commit().await?;
+    Claim::made(claim);
+    Ok(id)
+}
+
+fn configuration(options: &ImportImage, defaults: ContainerDefaults, diff_id: skep_types::Digest) -> ConfigFile {
+    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let comment = if options.message.is_empty() { "Imported from -".to_owned() } else { options.message.clone() };
+    let created = Some(chrono::Utc::now().fixed_offset());
+    ConfigFile {
+        architecture: platform.architecture,
+        variant: platform.variant,
+        os: platform.os,
+        comment: comment.clone(),
+        config: Some(defaults),
+        created,
+        history: vec![HistoryStep { created, comment, ..HistoryStep::default() }],
+        rootfs: RootFs { kind: "layers".to_owned(), diff_ids: vec![diff_id] },
+        ..ConfigFile::default()
+    }
+}

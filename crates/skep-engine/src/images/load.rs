@@ -1,0 +1,155 @@
+//! Loading images from an archive.
+//!
+//! The archive goes, decompressed, into a file without a name; then its images are read in order. All images become visible in one
+//! commit at the end: an archive with one bad image changes nothing.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use skep_store::{ChainId, UnpackOptions};
+use skep_types::{Platform, Reference};
+use tokio::io::AsyncRead;
+use tokio::sync::mpsc;
+
+use super::archive::{self, ArchivedImage, Slice};
+use super::bridge::{FeedReader, feed};
+use super::build::NewImage;
+use super::change::{Claim, run_blocking};
+use super::{ImageError, Inner, Result, platform};
+use crate::model::image::{ImageId, LoadProgress, Loaded};
+
+/// The largest archive, decompressed, in bytes.
+const MAX_ARCHIVE: u64 = 1 << 40;
+/// Bytes between two reports.
+const TICK: u64 = 512 * 1024;
+
+type Progress = mpsc::Sender<LoadProgress>;
+
+pub(super) async fn load(
+    inner: &Arc<Inner>,
+    source: impl AsyncRead + Send + Unpin,
+    wished: Option<Platform>,
+    progress: Progress,
+) -> Result<Vec<Loaded>> {
+    let claim = Arc::new(Claim::on(inner, &[]));
+    let (feed, reader) = feed();
+    let unpacking = {
+        let (inner, claim, progress) = (Arc::clone(inner), Arc::clone(&claim), progress.clone());
+        run_blocking(move || unpack(&inner, &claim, reader, wished.as_ref(), &progress))
+    };
+    let (copied, unpacked) = tokio::join!(feed.copy(source), unpacking);
+    copied?;
+    let images = unpacked?;
+
+    let mut writer = inner.write().await;
+    let mut loaded = Vec::new();
+    let mut renamed = Vec::new();
+    for (image, tags) in images {
+        let id = image.add_to(&mut writer);
+        for tag in &tags {
+            if let Some(old) = writer.draft.put_reference(tag, id, chrono::Utc::now()) {
+                renamed.push((tag.familiar(), old));
+            }
+            loaded.push(Loaded { id, tag: Some(tag.familiar()) });
+        }
+        if tags.is_empty() {
+            loaded.push(Loaded { id, tag: None });
+        }
+    }
+    writer.commit().await?;
+    Claim::made(claim);
+    tell_all(&progress, renamed, &loaded).await;
+    Ok(loaded)
+}
+
+async fn tell_all(progress: &Progress, renamed: Vec<(String, ImageId)>, loaded: &[Loaded]) {
+    let renamed = renamed.into_iter().map(|(tag, old)| LoadProgress::Renamed { tag, old });
+    for message in renamed.chain(loaded.iter().cloned().map(LoadProgress::Loaded)) {
+        // Nobody listening is no reason to stop.
+        let _ = progress.send(message).await;
+    }
+}
+
+/// Reads the archive and brings the layers of its images into the store.
+fn unpack(
+    inner: &Arc<Inner>,
+    claim: &Claim,
+    reader: FeedReader,
+    wished: Option<&Platform>,
+    progress: &Progress,
+) -> Result<Vec<(NewImage, Vec<Reference>)>> {
+    let spool = nameless_file(inner.store.root())?;
+    let archived = archive::read(archive::spool(reader, spool, MAX_ARCHIVE)?, wished)?;
+    archived.into_iter().map(|image| unpack_image(inner, claim, image, wished, progress)).collect()
+}
+
+fn unpack_image(
+    inner: &Arc<Inner>,
+    claim: &Claim,
+    image: ArchivedImage,
+    wished: Option<&Platform>,
+    progress: &Progress,
+) -> Result<(NewImage, Vec<Reference>)> {
+    let offered = image.parsed.platform();
+    if let Some(wished) = wished.filter(|wished| !platform::suits(wished, &offered)) {
+        let name = image.tags.first().map_or_else(|| "archive".to_owned(), Reference::familiar);
+        return Err(ImageError::OtherPlatform { name, platform: wished.clone() });
+    }
+    let diff_ids = image.parsed.rootfs.diff_ids.clone();
+    let chains = ChainId::chain(&diff_ids);
+    claim.add(&chains);
+    let layers = inner.store.layers();
+    let mut layer_sizes = Vec::new();
+    let mut below = None;
+    for ((chain, diff_id), slice) in chains.iter().zip(&diff_ids).zip(image.layers) {
+        if layers.get(chain)?.is_none() {
+            let options = UnpackOptions { diff_id: Some(*diff_id), ..UnpackOptions::default() };
+            let staged = layers.stage()?.unpack(Reporting::new(slice, diff_id.short(), progress), &options)?;
+            layers.commit(below.as_ref(), vec![staged])?;
+        }
+        let info = layers.get(chain)?.ok_or(skep_store::StoreError::NoLayer(*chain))?;
+        layer_sizes.push(info.size);
+        below = Some(*chain);
+    }
+    let manifests = image.manifest.into_iter().collect();
+    Ok((NewImage { config: image.config, parsed: image.parsed, layer_sizes, manifests }, image.tags))
+}
+
+/// A file that is gone when it is closed, however that happens.
+fn nameless_file(dir: &Path) -> Result<File> {
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(CWD, dir, flags, Mode::RUSR | Mode::WUSR).map_err(std::io::Error::from)?;
+    Ok(File::from(fd))
+}
+
+/// A layer that tells how far it is read.
+struct Reporting<'a> {
+    slice: Slice,
+    id: String,
+    total: u64,
+    told: u64,
+    progress: &'a Progress,
+}
+
+impl<'a> Reporting<'a> {
+    fn new(slice: Slice, id: String, progress: &'a Progress) -> Self {
+        Reporting { total: slice.len(), slice, id, told: 0, progress }
+    }
+}
+
+impl Read for Reporting<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.slice.read(out)?;
+        let current = self.total - self.slice.len();
+        if current - self.told >= TICK || (count == 0 && current != self.told) {
+            self.told = current;
+            let message = LoadProgress::Layer { id: self.id.clone(), current, total: self.total };
+            // A slow listener misses some.
+            let _ = self.progress.try_send(message);
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,370 @@
+//! Pulling: from a reference to an image with its layers unpacked.
+//!
+//! ```text
+//! connect ─► manifest (through indexes, by platform) ─► configuration ─► layers ─► one commit of image and references
+//!
+//! layers, up to `max_concurrent_downloads` at once, each:
+//!   there already ─────────────────────────────────────────────► Already exists
+//!   another pull fetches it ─► wait for that one, look again
+//!   download ─► sha256 ─► (channel) ─► inflate ─► unpack, aside ─► visible when all below it are
+//! ```
+//! Nothing is visible before its digests are right. A pull that fails or is dropped takes back what it made, but for
+//! layers that another operation claims.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use skep_registry::{BlobPart, Credentials, Descriptor, FetchedManifest, ImageManifest, Manifest, Repository};
+use skep_store::{ChainId, StagedLayer, UnpackOptions};
+use skep_types::{Digest, Platform, Reference, Selector};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use super::bridge::feed;
+use super::build::NewImage;
+use super::change::{Claim, run_blocking};
+use super::config::{ConfigFile, MAX_CONFIG_SIZE};
+use super::inflight::{Lead, Role};
+use super::{ImageError, Inner, Result, platform};
+use crate::model::image::{ImageId, LayerState, PullProgress};
+
+/// How deep indexes may be nested.
+const MAX_DEPTH: usize = 4;
+/// Least time between two reports of a download's progress.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Where progress goes. Nobody has to listen.
+pub(super) type Progress = mpsc::Sender<PullProgress>;
+
+/// A manifest that was chosen, and the documents that led to it, itself the last.
+struct Chosen {
+    manifest: ImageManifest,
+    documents: Vec<(Digest, Vec<u8>)>,
+}
+
+/// One layer to fetch.
+#[derive(Clone)]
+struct Plan {
+    index: usize,
+    chain: ChainId,
+    diff_id: Digest,
+    blob: Descriptor,
+    report: Reporter,
+}
+
+/// What became of it.
+enum Fetched {
+    /// It is in the store.
+    Exists,
+    /// It waits for those below it.
+    Staged(StagedLayer, Lead),
+}
+
+pub(super) async fn pull(
+    inner: &Arc<Inner>,
+    reference: &Reference,
+    wished: Option<&Platform>,
+    credentials: Option<&Credentials>,
+    progress: Progress,
+) -> Result<ImageId> {
+    let reference = super::catalog::stored_form(reference);
+    let repository = Repository::connect(&inner.registry, &reference, credentials).await?;
+    let served = repository.manifest(&reference.selector()).await?;
+    let tag = match reference.selector() {
+        Selector::Tag(tag) => tag,
+        Selector::Digest(digest) => digest.to_string(),
+    };
+    tell(&progress, PullProgress::Started { tag, repository: reference.path().to_owned() }).await;
+    let digest = served.digest;
+    let Chosen { manifest, documents } = choose(&repository, served, wished).await?;
+    let (config, parsed) = configuration(inner, &repository, &manifest).await?;
+    check_platform(&reference, &parsed, wished, &progress).await?;
+    let layers = parsed.rootfs.diff_ids.clone();
+    let claim = Arc::new(Claim::on(inner, &ChainId::chain(&layers)));
+    let plans = plan(&manifest, &layers, &progress)?;
+    let (layer_sizes, fetched) = fetch_layers(inner, &claim, &repository, plans).await?;
+    tell(&progress, PullProgress::Digest(digest)).await;
+
+    let mut writer = inner.write().await;
+    let before = writer.draft.catalog.reference(&reference);
+    let id = NewImage { config, parsed, layer_sizes, manifests: documents }.add_to(&mut writer);
+    let now = chrono::Utc::now();
+    writer.draft.put_reference(&reference, id, now);
+    writer.draft.put_reference(&reference.with_digest(digest), id, now);
+    writer.commit().await?;
+    Claim::made(claim);
+    let name = reference.familiar();
+    tell(
+        &progress,
+        match fetched || before != Some(id) {
+            true => PullProgress::Downloaded(name),
+            false => PullProgress::UpToDate(name),
+        },
+    )
+    .await;
+    Ok(id)
+}
+
+/// Follows indexes to the manifest for the platform.
+async fn choose(repository: &Repository, served: FetchedManifest, wished: Option<&Platform>) -> Result<Chosen> {
+    let host = Platform::host();
+    let wanted = wished.unwrap_or(&host);
+    let mut documents = Vec::new();
+    let mut current = served;
+    for _ in 0..MAX_DEPTH {
+        documents.push((current.digest, current.raw));
+        let index = match current.manifest {
+            Manifest::Image(manifest) => return Ok(Chosen { manifest, documents }),
+            Manifest::Index(index) => index,
+        };
+        let best = platform::choose(&index, wanted).ok_or_else(|| ImageError::NoSuchPlatform(wanted.clone()))?;
+        current = repository.manifest(&Selector::Digest(best.digest)).await?;
+    }
+    Err(ImageError::Invalid("indexes are nested too deep".to_owned()))
+}
+
+/// The configuration: from here if the image is here, else from the registry.
+async fn configuration(
+    inner: &Arc<Inner>,
+    repository: &Repository,
+    manifest: &ImageManifest,
+) -> Result<(Vec<u8>, ConfigFile)> {
+    let known = inner.catalog.read().any_image(&manifest.config.digest).is_some();
+    let bytes = if known { inner.store.blobs().read(&manifest.config.digest).ok() } else { None };
+    let bytes = match bytes {
+        Some(bytes) => bytes,
+        None => repository.small_blob(&manifest.config, MAX_CONFIG_SIZE).await?,
+    };
+    let parsed = ConfigFile::parse(&bytes)?;
+    Ok((bytes, parsed))
+}
+
+/// An image that isn't for Linux is refused; one that isn't for the platform that was asked for is pointed out.
+async fn check_platform(
+    reference: &Reference,
+    file: &ConfigFile,
+    wished: Option<&Platform>,
+    progress: &Progress,
+) -> Result<()> {
+    let offered = file.platform();
+    if offered.os != "linux" {
+        return Err(ImageError::Invalid(format!(
+            "image operating system {:?} cannot be used on this platform: operating system is not supported",
+            offered.os
+        )));
+    }
+    if let Some(wished) = wished.filter(|wished| !platform::suits(wished, &offered)) {
+        let mismatch = ImageError::OtherPlatform { name: reference.familiar(), platform: wished.clone() };
+        tell(progress, PullProgress::Notice(format!("WARNING: {mismatch}"))).await;
+    }
+    Ok(())
+}
+
+fn plan(manifest: &ImageManifest, diff_ids: &[Digest], progress: &Progress) -> Result<Vec<Plan>> {
+    let (blobs, wanted) = (manifest.layers.len(), diff_ids.len());
+    if blobs != wanted {
+        return Err(ImageError::Invalid(format!(
+            "the manifest has {blobs} layers, the image's configuration {wanted}"
+        )));
+    }
+    let chains = ChainId::chain(diff_ids);
+    let layers = chains.into_iter().zip(diff_ids).zip(&manifest.layers).enumerate();
+    Ok(layers
+        .map(|(index, ((chain, diff_id), blob))| Plan {
+            index,
+            chain,
+            diff_id: *diff_id,
+            blob: blob.clone(),
+            report: Reporter { progress: progress.clone(), id: blob.digest.short() },
+        })
+        .collect())
+}
+
+/// Brings all layers into the store. Returns their sizes, and whether any was fetched.
+async fn fetch_layers(
+    inner: &Arc<Inner>,
+    claim: &Arc<Claim>,
+    repository: &Repository,
+    plans: Vec<Plan>,
+) -> Result<(Vec<u64>, bool)> {
+    let permits = Arc::new(Semaphore::new(inner.registry.max_concurrent_downloads.max(1)));
+    let mut tasks = JoinSet::new();
+    for plan in &plans {
+        plan.report.state(LayerState::Pulling).await;
+        let (inner, repository, permits) = (Arc::clone(inner), repository.clone(), Arc::clone(&permits));
+        let plan = plan.clone();
+        tasks.spawn(
+            async move { Ok::<_, ImageError>((plan.index, fetch(&inner, &repository, &permits, &plan).await?)) },
+        );
+    }
+    let mut slots: Vec<Option<Fetched>> = plans.iter().map(|_| None).collect();
+    let mut next = 0;
+    let mut fetched = false;
+    while let Some(done) = tasks.join_next().await {
+        let (index, result) = match done {
+            Ok(result) => result?,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return Err(ImageError::Cancelled),
+        };
+        fetched |= matches!(result, Fetched::Staged(..));
+        slots[index] = Some(result);
+        let ready = slots[next..].iter().take_while(|slot| slot.is_some()).count();
+        if ready > 0 {
+            publish(claim, &plans[..next + ready], next, &mut slots[next..next + ready]).await?;
+            next += ready;
+        }
+    }
+    let sizes = plans.iter().map(|plan| layer_size(inner, &plan.chain));
+    Ok((sizes.collect::<Result<_>>()?, fetched))
+}
+
+fn layer_size(inner: &Inner, chain: &ChainId) -> Result<u64> {
+    Ok(inner.store.layers().get(chain)?.ok_or(skep_store::StoreError::NoLayer(*chain))?.size)
+}
+
+/// Makes layers visible that have all below them: those of `slots`, which belong to `plans[from..]`.
+async fn publish(claim: &Arc<Claim>, plans: &[Plan], from: usize, slots: &mut [Option<Fetched>]) -> Result<()> {
+    let mut leads: Vec<(usize, Lead)> = Vec::new();
+    let mut at = 0;
+    while at < slots.len() {
+        // A run of staged layers goes in one commit.
+        let start = from + at;
+        let mut run = Vec::new();
+        while let Some(slot) = slots.get_mut(at) {
+            match slot.take() {
+                Some(Fetched::Staged(layer, lead)) => {
+                    leads.push((from + at, lead));
+                    run.push(layer);
+                    at += 1;
+                }
+                Some(Fetched::Exists) | None => {
+                    at += usize::from(run.is_empty());
+                    break;
+                }
+            }
+        }
+        if !run.is_empty() {
+            let parent = start.checked_sub(1).map(|below| plans[below].chain);
+            // The claim lives as long as the commit, whatever becomes of the pull.
+            let claim = Arc::clone(claim);
+            run_blocking(move || Ok(claim.layers().commit(parent.as_ref(), run)?)).await?;
+        }
+    }
+    for (index, lead) in leads {
+        lead.tell(LayerState::Complete);
+        plans[index].report.state(LayerState::Complete).await;
+    }
+    Ok(())
+}
+
+/// Gets one layer: finds it, waits for it, or downloads and unpacks it.
+async fn fetch(inner: &Arc<Inner>, repository: &Repository, permits: &Semaphore, plan: &Plan) -> Result<Fetched> {
+    let mut waited = false;
+    loop {
+        let role = inner.inflight.join(plan.chain);
+        if inner.store.layers().get(&plan.chain)?.is_some() {
+            plan.report.state(if waited { LayerState::Complete } else { LayerState::Exists }).await;
+            return Ok(Fetched::Exists);
+        }
+        match role {
+            Role::Leads(lead) => {
+                let staged = download(inner, repository, permits, plan, &lead).await?;
+                return Ok(Fetched::Staged(staged, lead));
+            }
+            Role::Follows(mut states) => {
+                waited = true;
+                while states.changed().await.is_ok() {
+                    let state = *states.borrow_and_update();
+                    if state != LayerState::Complete {
+                        plan.report.tick(state);
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn download(
+    inner: &Arc<Inner>,
+    repository: &Repository,
+    permits: &Semaphore,
+    plan: &Plan,
+    lead: &Lead,
+) -> Result<StagedLayer> {
+    let tell = async |state: LayerState| {
+        lead.tell(state);
+        plan.report.state(state).await;
+    };
+    if permits.available_permits() == 0 {
+        tell(LayerState::Waiting).await;
+    }
+    let _permit = permits.acquire().await.map_err(|_| ImageError::Cancelled)?;
+    let (feed, reader) = feed();
+    let options = UnpackOptions { diff_id: Some(plan.diff_id), ..UnpackOptions::default() };
+    let layers = inner.store.layers().clone();
+    let unpacking = tokio::task::spawn_blocking(move || layers.stage()?.unpack(reader, &options));
+
+    let mut blob = repository.blob(&plan.blob);
+    let (mut current, total) = (0, blob.size());
+    let mut last = Instant::now();
+    tell(LayerState::Downloading { current, total }).await;
+    let downloaded = loop {
+        match blob.next().await {
+            Ok(Some(BlobPart::Data(data))) => {
+                current += data.len() as u64;
+                if feed.send(data).await.is_err() {
+                    break Ok(false);
+                }
+                if last.elapsed() >= TICK {
+                    last = Instant::now();
+                    let state = LayerState::Downloading { current, total };
+                    lead.tell(state);
+                    plan.report.tick(state);
+                }
+            }
+            Ok(Some(BlobPart::Retrying(wait))) => tell(LayerState::Retrying(wait.as_secs().max(1))).await,
+            Ok(None) => break Ok(true),
+            Err(error) => break Err(error),
+        }
+    };
+    if let Ok(true) = downloaded {
+        tell(LayerState::Downloading { current, total }).await;
+        tell(LayerState::Verifying).await;
+        tell(LayerState::Downloaded).await;
+        tell(LayerState::Extracting { current, total }).await;
+        feed.finish().await;
+    } else {
+        // The unpacker sees a stream without an end, and takes back what it wrote.
+        drop(feed);
+    }
+    let unpacked = match unpacking.await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => return Err(ImageError::Cancelled),
+    };
+    downloaded?;
+    Ok(unpacked?)
+}
+
+async fn tell(progress: &Progress, message: PullProgress) {
+    // Nobody listening is no reason to stop.
+    let _ = progress.send(message).await;
+}
+
+/// Tells about one layer.
+#[derive(Clone)]
+struct Reporter {
+    progress: Progress,
+    id: String,
+}
+
+impl Reporter {
+    async fn state(&self, state: LayerState) {
+        tell(&self.progress, PullProgress::Layer { id: self.id.clone(), state }).await;
+    }
+
+    /// A report that may get lost when the listener is slow.
+    fn tick(&self, state: LayerState) {
+        let _ = self.progress.try_send(PullProgress::Layer { id: self.id.clone(), state });
+    }
+}
