@@ -5,6 +5,7 @@
 
 pub mod bpf;
 pub mod event;
+pub mod inherited;
 pub mod mount;
 pub mod netns;
 pub mod ns;

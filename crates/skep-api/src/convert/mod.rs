@@ -13,3 +13,6 @@ pub(crate) mod progress;
 pub(crate) mod stats;
 pub(crate) mod summary;
 pub(crate) mod unsupported;
+
+#[cfg(test)]
+mod tests;

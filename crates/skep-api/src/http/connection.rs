@@ -18,6 +18,7 @@ use skep_types::ErrorKind;
 use tokio::io::AsyncWriteExt;
 
 use crate::http::answer::{Body, full};
+use crate::http::drain::Drained;
 use crate::http::hijack::{Duplex, Hijacked, Peer, Rewound, Session};
 use crate::http::query::Query;
 use crate::http::router::Effect;
@@ -140,7 +141,7 @@ async fn dispatch(shared: &Arc<Shared>, request: hyper::Request<Incoming>, upgra
         params,
         query: Query::parse(parts.uri.query().unwrap_or_default()),
         headers: parts.headers,
-        body: body.map_err(Into::into).boxed_unsync(),
+        body: Drained::new(body, shared.tasks.clone()).map_err(Into::into).boxed_unsync(),
         upgrade,
         closing: shared.abort.clone(),
     });

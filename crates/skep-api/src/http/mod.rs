@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod connection;
+pub(crate) mod drain;
 pub(crate) mod error;
 pub(crate) mod framing;
 pub(crate) mod hijack;

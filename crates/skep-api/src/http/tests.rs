@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Listener;
 use crate::http::framing::MULTIPLEXED;
 use crate::http::router::{Route, Router, route};
-use crate::http::{Answer, hijack, server};
+use crate::http::{Answer, ApiError, hijack, server};
 
 struct Server {
     socket: PathBuf,
@@ -133,6 +133,19 @@ async fn a_client_without_upgrade_gets_the_socket_too() {
     stream.write_all(b"POST /echo HTTP/1.1\r\nHost: x\r\n\r\nmore ").await.expect("sent");
     read_until(&mut stream, "\r\n\r\necho: more ").await;
     drop(stream);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_error_reaches_a_client_that_is_still_sending() {
+    let refuse = route(Method::POST, "/refuse", |_| async { Err(ApiError::invalid("not like this")) });
+    let server = Server::start(vec![refuse]).await;
+    let mut stream = server.connect().await;
+    let body = vec![b'x'; 4 << 20];
+    let head = format!("POST /refuse HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    stream.write_all(&body).await.expect("all of it can be sent");
+    read_until(&mut stream, r#"{"message":"not like this"}"#).await;
     server.stop().await;
 }
 
