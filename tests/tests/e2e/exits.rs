@@ -1,0 +1,74 @@
+//! Exit codes.
+
+use super::{engine, sleeper};
+
+#[test]
+fn of_the_command() {
+    engine().run(["run", "--rm", "busybox", "sh", "-c", "exit 42"]).code_is(42);
+}
+
+#[test]
+fn of_a_signal() {
+    let engine = engine();
+    engine.run(["run", "--name", "one", "busybox", "sh", "-c", "kill -9 $$; exit 3"]).code_is(3); // the first process is immune
+    engine.run(["run", "--init", "--name", "other", "busybox", "sh", "-c", "kill -9 $$"]).code_is(137);
+    assert_eq!(engine.inspect("other")["State"]["ExitCode"], 137);
+}
+
+#[test]
+fn command_not_found_is_127() {
+    let engine = engine();
+    engine
+        .run(["run", "--name", "one", "busybox", "no-such-command"])
+        .code_is(127)
+        .stderr_has("executable file not found in $PATH");
+    assert_eq!(engine.inspect("one")["State"]["ExitCode"], 127);
+    engine.run(["run", "--rm", "busybox", "/no/such/file"]).code_is(127).stderr_has("no such file or directory");
+}
+
+#[test]
+fn command_not_executable_is_126() {
+    let engine = engine();
+    engine.run(["run", "--rm", "busybox", "/etc/passwd"]).code_is(126).stderr_has("permission denied");
+    engine.run(["run", "--rm", "busybox", "/etc"]).code_is(126);
+}
+
+#[test]
+fn what_the_engine_refuses_is_125() {
+    let engine = engine();
+    engine.run(["run", "--rm", "--no-such-flag", "busybox"]).code_is(125).stderr_has("unknown flag: --no-such-flag");
+    sleeper(&engine, "taken");
+    engine.run(["run", "--name", "taken", "busybox", "true"]).code_is(125).stderr_has("is already in use by container");
+}
+
+#[test]
+fn exec_has_the_same_codes() {
+    let engine = engine();
+    sleeper(&engine, "one");
+    engine.run(["exec", "one", "no-such-command"]).code_is(127);
+    engine.run(["exec", "one", "/etc/passwd"]).code_is(126);
+    engine.run(["exec", "one", "sh", "-c", "kill -TERM $$"]).code_is(143);
+    assert_eq!(engine.inspect("one")["State"]["Running"], true);
+}
+
+#[test]
+fn a_container_that_does_not_listen_is_killed() {
+    let engine = engine();
+    engine
+        .run(["run", "-d", "--name", "deaf", "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 1; done"])
+        .success();
+    engine.run(["stop", "-t", "1", "deaf"]).success();
+    assert_eq!(engine.inspect("deaf")["State"]["ExitCode"], 137);
+}
+
+#[test]
+fn restart_policies() {
+    let engine = engine();
+    let script = "echo x >> /tmp/starts; test $(wc -l < /tmp/starts) -ge 3 || exit 1";
+    engine
+        .run(["run", "-d", "--name", "stubborn", "--restart", "on-failure:5", "busybox", "sh", "-c", script])
+        .success();
+    skep_testkit::until("it has succeeded", || engine.inspect("stubborn")["State"]["Status"] == "exited");
+    let container = engine.inspect("stubborn");
+    assert_eq!((container["RestartCount"].as_i64(), container["State"]["ExitCode"].as_i64()), (Some(2), Some(0)));
+}

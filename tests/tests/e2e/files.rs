@@ -1,0 +1,107 @@
+//! Bind mounts, volumes, copying, differences.
+
+use super::{engine, sleeper};
+
+#[test]
+fn bind_mounts() {
+    let engine = engine();
+    let dir = engine.scratch().join("shared");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("in"), "from the host").unwrap();
+    let volume = format!("{}:/shared", dir.display());
+    engine
+        .run(["run", "--rm", "-v", &volume, "busybox", "sh", "-c", "cat /shared/in; echo back > /shared/out"])
+        .success()
+        .stdout_is("from the host");
+    assert_eq!(std::fs::read_to_string(dir.join("out")).unwrap(), "back\n");
+    let read_only = format!("{volume}:ro");
+    let outcome = engine.run(["run", "--rm", "-v", &read_only, "busybox", "touch", "/shared/no"]).code_is(1);
+    outcome.stderr_has("Read-only file system");
+}
+
+#[test]
+fn named_volumes_outlive_containers() {
+    let engine = engine();
+    engine.run(["run", "--rm", "-v", "data:/data", "busybox", "sh", "-c", "echo kept > /data/file"]).success();
+    engine.run(["run", "--rm", "-v", "data:/data", "busybox", "cat", "/data/file"]).success().stdout_is("kept\n");
+    engine.run(["volume", "ls", "-q"]).success().stdout_is("data\n");
+    engine.run(["volume", "rm", "data"]).success().stdout_is("data\n");
+}
+
+#[test]
+fn a_new_volume_gets_what_the_image_has_there() {
+    let engine = engine();
+    engine
+        .run(["run", "--rm", "-v", "etc:/etc", "busybox", "grep", "-c", "nobody", "/etc/passwd"])
+        .success()
+        .stdout_is("1\n");
+}
+
+#[test]
+fn copying_in_and_out() {
+    let engine = engine();
+    sleeper(&engine, "one");
+    let file = engine.scratch().join("file");
+    std::fs::write(&file, "content").unwrap();
+    let (from, to) = (file.display().to_string(), engine.scratch().join("back").display().to_string());
+    engine.run(["cp", &from, "one:/tmp/copied"]).success();
+    engine.run(["exec", "one", "cat", "/tmp/copied"]).success().stdout_is("content");
+    engine.run(["cp", "one:/tmp/copied", &to]).success();
+    assert_eq!(std::fs::read_to_string(&to).unwrap(), "content");
+    engine.run(["cp", "one:/no/such", &to]).code_is(1).stderr_has("Could not find the file /no/such in container one");
+}
+
+/// CVE-2018-15664 and its kin: a link in the container does not lead out of it.
+#[test]
+fn copying_does_not_follow_links_out() {
+    let engine = engine();
+    sleeper(&engine, "one");
+    let outside = engine.scratch().join("outside");
+    std::fs::create_dir_all(&outside).unwrap();
+    std::fs::write(outside.join("secret"), "secret").unwrap();
+    let script = format!("mkdir -p /a && ln -s {} /a/link && ln -s / /a/root", outside.display());
+    engine.run(["exec", "one", "sh", "-c", &script]).success();
+    let to = engine.scratch().join("got").display().to_string();
+    assert_ne!(engine.run(["cp", "one:/a/link/secret", &to]).code, 0);
+    let file = engine.scratch().join("file");
+    std::fs::write(&file, "new").unwrap();
+    let _ = engine.run(["cp", &file.display().to_string(), "one:/a/link/planted"]);
+    assert!(!outside.join("planted").exists());
+}
+
+#[test]
+fn differences_to_the_image() {
+    let engine = engine();
+    engine
+        .run([
+            "run",
+            "--name",
+            "one",
+            "busybox",
+            "sh",
+            "-c",
+            "echo x > /etc/group; rm /etc/passwd; mkdir /new; touch /new/file",
+        ])
+        .success();
+    let diff = engine.run(["diff", "one"]).success().stdout;
+    let mut lines: Vec<&str> = diff.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["A /new", "A /new/file", "C /etc", "C /etc/group", "D /etc/passwd"]);
+}
+
+#[test]
+fn the_image_stays_as_it_is() {
+    let engine = engine();
+    engine.run(["run", "--rm", "busybox", "rm", "-rf", "/etc/passwd"]).success();
+    engine.run(["run", "--rm", "busybox", "test", "-e", "/etc/passwd"]).success();
+}
+
+#[test]
+fn anonymous_volumes_go_with_rm() {
+    let engine = engine();
+    engine.run(["run", "--rm", "-v", "/data", "busybox", "touch", "/data/x"]).success();
+    engine.run(["volume", "ls", "-q"]).success().stdout_is("");
+    engine.run(["create", "--name", "one", "-v", "/data", "busybox"]).success();
+    engine.run(["rm", "-v", "one"]).success();
+    engine.run(["volume", "ls", "-q"]).success().stdout_is("");
+}

@@ -1,0 +1,30 @@
+//! What a user does, from outside: through the command line and the API, with an engine for each scenario. Each scenario is about
+//! one thing. They hold for Docker too: `SKEP_TEST_ENGINE=docker cargo test -p skep-tests`.
+//!
+//! `basics` also runs in the virtual machine with cgroup v2 (`cargo xtask vm-test`).
+#![allow(clippy::unwrap_used, reason = "tests may fail by panicking")]
+
+mod basics;
+mod exits;
+mod files;
+mod images;
+mod isolation;
+mod limits;
+mod network;
+mod survival;
+mod terminal;
+mod wrong_input;
+
+use skep_testkit::{Engine, Image};
+
+/// An engine that has busybox.
+fn engine() -> Engine {
+    let engine = Engine::start();
+    engine.load(Image::busybox());
+    engine
+}
+
+/// Starts a container that does nothing until it is stopped, and knows how to stop.
+fn sleeper(engine: &Engine, name: &str) -> String {
+    engine.run(["run", "-d", "--name", name, "--init", "busybox", "sleep", "1000"]).success().word()
+}
