@@ -99,6 +99,7 @@ pub(crate) fn run(global: &Global, args: Args, then: Then) -> Result<u8> {
             return Err(error);
         }
     };
+    global.log.debug(&format!("container {}: process {} waits", entry.id, launched.pid));
     let finished =
         record(&entry, &wanted, &spec, &text, &launched, place, console.as_ref()).and_then(|record| match then {
             Then::Leave => Ok(record),

@@ -49,6 +49,11 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
+/// Makes sure that the running binary can't be written by containers; says so on standard error if that is not possible.
+pub(crate) fn protected() -> bool {
+    protect_runtime_binary().map_err(|error| log::Log::default().error(&error.to_string())).is_ok()
+}
+
 fn dispatch(arguments: impl IntoIterator<Item = OsString>, log: &mut log::Log) -> Result<u8> {
     let mut args = Args::new(arguments)?;
     let mut root = None;

@@ -1,5 +1,6 @@
 //! Executing a process in a container that runs: entering its namespaces, and from there on as its first process did.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use rustix::fs::{Mode, OFlags, stat};
@@ -91,26 +92,26 @@ struct Entering<'a> {
 }
 
 impl Entering<'_> {
-    fn run(self) -> i32 {
-        let channel = self.channel.as_fd().try_clone_to_owned();
-        let error = match self.go() {
+    fn run(self) -> ! {
+        // Nothing is dropped on the way out: most descriptors of the parent's are closed by then.
+        let mut this = ManuallyDrop::new(self);
+        let error = match this.go() {
             Ok(told) => told,
             Err(error) => {
-                if let Ok(channel) = channel {
-                    channel::fail(channel, error.clone());
-                }
+                channel::fail(&this.channel, error.clone());
                 error
             }
         };
-        error.kind.exit_code().into()
+        process::exit_now(error.kind.exit_code().into())
     }
 
     /// The error is one that was told already if it comes back as value.
-    fn go(self) -> Result<LaunchError> {
-        let Self { target, task, stdio, foreign, groups, channel, parents } = self;
+    fn go(&mut self) -> Result<LaunchError> {
+        let Self { target, task, stdio, foreign, groups, parents, .. } = *self;
+        let channel = &self.channel;
         process::reset_signals();
         close_parents(parents)?;
-        expect_go(&channel)?;
+        expect_go(channel)?;
         if let Some(cgroup) = target.cgroup.filter(|_| foreign & kind::USER == 0) {
             cgroup.enter().map_err(|error| LaunchError::system("enter cgroup", error.to_string()))?;
         }
@@ -138,7 +139,7 @@ impl Entering<'_> {
             state: None,
         };
         let path = finish::prepare(task, &around)?;
-        Ok(finish::pass(task, &path, &around, Gate { channel, listener: None }, master))
+        Ok(finish::pass(task, &path, &around, Gate { channel: channel.as_fd(), listener: None }, master))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -38,11 +38,11 @@ pub(super) struct Surroundings<'a> {
 
 /// The sockets of a process on its way to the gate.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct Gate<'a> {
     /// To the parent.
-    pub(super) channel: OwnedFd,
+    pub(super) channel: BorrowedFd<'a>,
     /// Where somebody else knocks, if it is not the parent that starts it.
-    pub(super) listener: Option<OwnedFd>,
+    pub(super) listener: Option<BorrowedFd<'a>>,
 }
 
 /// Prepares everything but what has to wait for the gate, reports that it is ready (with the terminal), and finds the program.
@@ -109,27 +109,26 @@ pub(super) fn pass(
     task: &Task,
     path: &CString,
     around: &Surroundings<'_>,
-    gate: Gate,
+    gate: Gate<'_>,
     master: Option<OwnedFd>,
 ) -> LaunchError {
-    let mut waiting = gate.channel;
-    let listener = gate.listener;
-    let result = channel::send(&waiting, &Report::Ready, master.as_ref().map(AsFd::as_fd))
+    let mut visitor = None;
+    let result = channel::send(gate.channel, &Report::Ready, master.as_ref().map(AsFd::as_fd))
         .and_then(|()| {
             drop(master);
-            match &listener {
-                Some(listener) => accept(listener).map(|socket| waiting = socket),
-                None => wait(&waiting),
+            match gate.listener {
+                Some(listener) => accept(listener).map(|socket| visitor = Some(socket)),
+                None => wait(gate.channel),
             }
         })
         .and_then(|()| execute(task, path, around));
     let Err(error) = result;
-    channel::fail(&waiting, error.clone());
+    channel::fail(visitor.as_ref().map_or(gate.channel, AsFd::as_fd), error.clone());
     error
 }
 
 /// Waits on the channel for the order to start. Its end means that nobody will ever give it.
-fn wait(channel: &OwnedFd) -> Result<()> {
+fn wait(channel: BorrowedFd<'_>) -> Result<()> {
     match channel::receive::<Order>(channel)? {
         Some((Order::Start, _)) => Ok(()),
         Some(_) => Err(LaunchError::system("gate", "unexpected order")),
@@ -137,7 +136,7 @@ fn wait(channel: &OwnedFd) -> Result<()> {
     }
 }
 
-fn accept(listener: &OwnedFd) -> Result<OwnedFd> {
+fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
     loop {
         let socket = rustix::io::retry_on_intr(|| accept_with(listener, SocketFlags::CLOEXEC)).step("accept")?;
         // Who connects and says nothing has changed their mind.

@@ -1,5 +1,6 @@
 //! The child's side of [`super::launch`]: from the clone to the gate, in the order that the kernel's rules impose.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use skep_sys::mount::{self, Change, Depth, Propagation, attribute};
@@ -35,27 +36,28 @@ pub(super) struct First<'a> {
 }
 
 impl First<'_> {
-    /// Runs the child. Comes back with an exit code only if it failed, and has told the parent by then.
-    pub(super) fn run(self) -> i32 {
-        let channel = self.channel.as_fd().try_clone_to_owned();
-        let error = match self.go() {
+    /// Runs the child. It ends here if it fails, and has told the parent by then.
+    pub(super) fn run(self) -> ! {
+        // Nothing is dropped on the way out: most descriptors of the parent's are closed by then.
+        let mut this = ManuallyDrop::new(self);
+        let error = match this.go() {
             Ok(told) => told,
             Err(error) => {
-                if let Ok(channel) = channel {
-                    channel::fail(channel, error.clone());
-                }
+                channel::fail(&this.channel, error.clone());
                 error
             }
         };
-        error.kind.exit_code().into()
+        process::exit_now(error.kind.exit_code().into())
     }
 
     /// The error is one that was told already if it comes back as value.
-    fn go(self) -> Result<LaunchError> {
-        let Self { options, plan, task, sources, groups, channel, parents } = self;
+    fn go(&mut self) -> Result<LaunchError> {
+        let Self { options, plan, task, groups, parents, .. } = *self;
+        let sources = self.sources.take();
+        let channel = &self.channel;
         process::reset_signals();
         close_parents(parents)?;
-        let pid = expect_go(&channel)?;
+        let pid = expect_go(channel)?;
         let spec = options.spec;
         if plan.cloned() & kind::USER != 0 {
             identity::become_namespace_root(groups)?;
@@ -72,7 +74,7 @@ impl First<'_> {
             ns::loopback_up().step("switch on the loopback interface")?;
         }
         let (root, binds) = place_root(options, sources)?;
-        close_the_rest(&root, &binds, &channel, options)?;
+        close_the_rest(&root, &binds, channel, options)?;
         names(spec)?;
 
         let view = if plan.new & kind::CGROUP != 0 { View::Namespaced } else { View::Host };
@@ -92,7 +94,7 @@ impl First<'_> {
             made.proc = Some(proc);
         }
         let state = |status| State::new(options.id, spec, options.bundle, status, pid);
-        hooks(options, &channel, &state(Status::Creating))?;
+        hooks(options, channel, &state(Status::Creating))?;
         let null = devices::null()?;
         mounts::make_read_only(root.as_fd(), &spec.linux().readonly_paths)?;
         mounts::mask(root.as_fd(), &spec.linux().masked_paths, &null)?;
@@ -115,8 +117,8 @@ impl First<'_> {
             state: hooks.map(|_| state(Status::Created)),
         };
         let path = finish::prepare(task, &around)?;
-        let listener = options.gate.map(|gate| gate.try_clone_to_owned()).transpose().step("dup")?;
-        Ok(finish::pass(task, &path, &around, Gate { channel, listener }, master))
+        let listener = options.gate;
+        Ok(finish::pass(task, &path, &around, Gate { channel: channel.as_fd(), listener }, master))
     }
 }
 
