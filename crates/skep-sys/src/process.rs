@@ -145,9 +145,20 @@ pub fn close_range(first: u32, last: u32, how: CloseHow) -> io::Result<()> {
 /// Sets all signals to their defaults and unblocks them. Rust programs ignore SIGPIPE, and shims block what they read from a
 /// signalfd: both would be inherited.
 pub fn reset_signals() {
+    // The kernel's own structure, and its call: the C library keeps two signals for itself and would not touch them.
+    let default = [0u64; 4];
     for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL is a valid disposition for every signal; the C library refuses those it keeps for itself.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: four zeroes are a `struct sigaction` of the kernel with SIG_DFL, no flags and an empty mask; the old one is not
+        // asked for. SIGKILL and SIGSTOP are refused, and need nothing.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        };
     }
     let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `none` is writable memory of the right type, and sigemptyset fills all of it.
