@@ -160,6 +160,15 @@ pub fn reset_signals() {
             )
         };
     }
+    // glibc's posix_spawn leaves those two ignored in what it spawns.
+    for kept_by_libc in [32, 33] {
+        // The kernel's struct sigaction: handler SIG_DFL, no flags, no restorer, an empty mask of eight bytes.
+        let default = [0_u64; 4];
+        // SAFETY: `default` is a whole struct sigaction of the kernel and is only read; the old one is not asked for.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, kept_by_libc, default.as_ptr(), std::ptr::null_mut::<u64>(), 8)
+        };
+    }
     let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `none` is writable memory of the right type, and sigemptyset fills all of it.
     unsafe { libc::sigemptyset(none.as_mut_ptr()) };

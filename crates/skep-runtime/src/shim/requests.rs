@@ -103,6 +103,10 @@ impl Shim {
         if self.processes.values().any(|p| p.target == target) {
             return Err(refused(FailureKind::WrongPhase, "exec", "this exec was started already"));
         }
+        // Born into a frozen cgroup, the process would never reach its gate, and the shim would wait for it.
+        if self.cgroup.as_ref().is_some_and(|c| c.is_frozen().unwrap_or(false)) {
+            return Err(refused(FailureKind::WrongPhase, "exec", "the container is paused, unpause it before exec"));
+        }
         let key = self.free_key().ok_or_else(|| refused(FailureKind::Other, "exec", "too many processes"))?;
         let init = self.processes.get(&INIT).filter(|p| p.exit.is_none()).ok_or_else(not_running)?;
 

@@ -89,6 +89,7 @@ fn set_up(bundle: &Path, inherited: Inherited) -> Result<Shim, Failure> {
         Ok(parts) => build(bundle, config, &spec, inherited.control, signals, cgroup, parts),
         Err(failure) => {
             let _ = cgroup.0.remove();
+            let _ = rustix::fs::unlinkat(&bundle.directory, SHIM_SOCKET, AtFlags::empty());
             Err(failure)
         }
     }

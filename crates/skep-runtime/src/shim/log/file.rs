@@ -37,19 +37,27 @@ impl LogFile {
         self.size.saturating_add(bytes as u64) >= self.max_size
     }
 
-    /// Appends whole entries: all of them or, on an error, none.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self.file.write_all(bytes) {
-            Ok(()) => {
-                self.size += bytes.len() as u64;
-                Ok(())
-            }
-            Err(e) => {
-                // A part may be there. Readers must never see half an entry.
-                let _ = self.file.set_len(self.size);
-                Err(e)
+    /// Appends whole entries, each ending with a line feed. On an error, says how many bytes of whole entries are there.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.file.write(&bytes[written..]) {
+                Ok(0) => return Err((self.keep_whole(&bytes[..written]), io::ErrorKind::WriteZero.into())),
+                Ok(count) => written += count,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err((self.keep_whole(&bytes[..written]), e)),
             }
         }
+        self.size += written as u64;
+        Ok(())
+    }
+
+    /// Cuts off the entry of which only a part could be written: readers must never see half an entry.
+    fn keep_whole(&mut self, written: &[u8]) -> usize {
+        let whole = written.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+        self.size += whole as u64;
+        let _ = self.file.set_len(self.size);
+        whole
     }
 
     /// Begins a new file if this one is full. On an error, this one goes on.

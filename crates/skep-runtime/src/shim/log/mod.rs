@@ -2,7 +2,7 @@
 //!
 //! Every read of output is encoded and written with one write(2) before the next read, so nothing waits in the shim but the
 //! unfinished line of each stream. A log that can't be written (a full disk) stops nobody: what does not fit is counted and
-//! dropped, whole entries at a time; the shim reports it, and once there is room again the log itself tells how much is missing.
+//! dropped, entry by entry; the shim reports it, and once there is room again the log itself tells how much is missing.
 
 mod entry;
 mod file;
@@ -97,12 +97,16 @@ impl Batch<'_> {
             self.say(format!("cannot rotate the container's log: {e}"));
         }
         if self.lost.entries > 0 && !self.tell_what_is_missing() {
-            self.drop_batch(None);
+            self.drop_rest(0);
             return;
         }
         match self.file.append(self.encoder.bytes()) {
             Ok(()) => self.encoder.clear(),
-            Err(e) => self.drop_batch(Some(e)),
+            Err((whole, e)) => {
+                self.say(format!("cannot write the container's log, output is lost: {e}"));
+                self.lost.why = e.to_string();
+                self.drop_rest(whole);
+            }
         }
     }
 
@@ -119,13 +123,12 @@ impl Batch<'_> {
         true
     }
 
-    fn drop_batch(&mut self, error: Option<io::Error>) {
-        if let Some(e) = error {
-            self.say(format!("cannot write the container's log, output is lost: {e}"));
-            self.lost.why = e.to_string();
-        }
-        self.lost.entries += self.encoder.entries();
-        self.lost.bytes += self.encoder.pending() as u64;
+    /// Gives up what comes after the first `whole` bytes of the batch.
+    fn drop_rest(&mut self, whole: usize) {
+        let (kept, rest) = self.encoder.bytes().split_at(whole);
+        let kept = kept.iter().filter(|&&b| b == b'\n').count() as u64;
+        self.lost.entries += self.encoder.entries() - kept;
+        self.lost.bytes += rest.len() as u64;
         self.encoder.clear();
     }
 
