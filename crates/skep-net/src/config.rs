@@ -203,7 +203,7 @@ pub struct PortMapping {
 }
 
 /// A published port: what the host forwards to the container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Published {
     /// The host's address, `0.0.0.0` or `::` for all.
     pub host_ip: IpAddr,

@@ -21,12 +21,22 @@
 //! [`hosts`] and [`resolv`] are returned, the engine writes them.
 #![warn(missing_docs)]
 
+mod bridge;
 mod config;
+mod conntrack;
+mod endpoint;
 mod error;
+mod filter;
+mod holder;
 pub mod hosts;
+mod ipam;
+mod netlink;
 mod netns;
+mod ports;
 pub mod resolv;
 mod stack;
+mod subnet;
+mod sysctl;
 
 pub use config::{
     BridgeConfig, Endpoint, EndpointConfig, ForwardPolicy, HostPort, LinkStats, MacAddr, PortMapping, Protocol,

@@ -1,0 +1,154 @@
+//! Bridge links on the host.
+
+use std::io;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::config::{BridgeConfig, MacAddr};
+use crate::error::NetError;
+use crate::netlink::{Batch, Refused, Socket, route};
+use crate::sysctl;
+
+/// Longest name of a link, without the closing NUL.
+const NAME_LENGTH: usize = 15;
+/// Present and 1 where the kernel shows bridged IPv4 frames to the packet filter.
+const BRIDGE_FILTER: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+
+/// Refuses configurations that can't work, before anything is changed.
+pub(crate) fn check(config: &BridgeConfig) -> Result<(), NetError> {
+    let name = config.bridge.as_str();
+    let plain = name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b':'));
+    if name.is_empty() || name.len() > NAME_LENGTH || !plain || matches!(name, "." | ".." | "all" | "default") {
+        return Err(NetError::Config(format!("{name:?} is no name for a bridge")));
+    }
+    if config.subnet.prefix_len() > 30 {
+        return Err(NetError::Config(format!("subnet {} has no room for containers", config.subnet)));
+    }
+    let gateway = config.gateway_address();
+    if !config.subnet.contains(&gateway) {
+        return Err(NetError::AddressOutside { address: gateway.into(), subnet: config.subnet.to_string() });
+    }
+    if let Some(range) = config.ip_range.filter(|range| !config.subnet.contains(range)) {
+        return Err(NetError::Config(format!("range {range} is not within the subnet {}", config.subnet)));
+    }
+    Ok(())
+}
+
+/// Makes the bridge, or brings one that is there into the wished state. Returns its index.
+pub(crate) fn ensure(socket: &mut Socket, config: &BridgeConfig) -> Result<u32, NetError> {
+    let name = config.bridge.as_str();
+    let index = match find(socket, name)? {
+        Some(index) => index,
+        None => {
+            let mut batch = Batch::new();
+            route::add_bridge(&mut batch, name, mac(config), config.mtu);
+            socket.run(&batch).map_err(|e| failed("create bridge", name, e))?;
+            find(socket, name)?.ok_or_else(|| failed("find bridge", name, rustix::io::Errno::NODEV.into()))?
+        }
+    };
+    let ipv6 = if config.subnet6.is_some() { "0" } else { "1" };
+    sysctl::set_if_there(&format!("ipv6/conf/{name}/disable_ipv6"), ipv6)?;
+    let mut batch = Batch::new();
+    if let Ok(net) = Ipv4Net::new(config.gateway_address(), config.subnet.prefix_len()) {
+        route::add_address(&mut batch, index, IpNet::V4(net));
+    }
+    if let (Some(gateway), Some(subnet)) = (config.gateway6_address(), config.subnet6)
+        && let Ok(net) = Ipv6Net::new(gateway, subnet.prefix_len())
+    {
+        route::add_address(&mut batch, index, IpNet::V6(net));
+    }
+    route::set_up(&mut batch, index);
+    socket.run(&batch).map_err(|e| failed("configure bridge", name, e))?;
+    Ok(index)
+}
+
+fn find(socket: &mut Socket, name: &str) -> Result<Option<u32>, NetError> {
+    match socket.link(name).map_err(|e| failed("look up", name, e))? {
+        None => Ok(None),
+        Some(link) if link.kind == "bridge" => Ok(Some(link.index)),
+        Some(_) => Err(NetError::NotABridge(name.to_owned())),
+    }
+}
+
+/// The bridge's own address, fixed: by default a bridge takes that of one of its ports and changes with them.
+fn mac(config: &BridgeConfig) -> MacAddr {
+    let id = config.id.to_string();
+    let byte = |n: usize| id.get(n * 2..n * 2 + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or_default();
+    MacAddr([0x02, 0x42, byte(0), byte(1), byte(2), byte(3)])
+}
+
+/// Removes a link; one that is gone is no error.
+pub(crate) fn delete(socket: &mut Socket, name: &str) -> Result<(), NetError> {
+    let mut batch = Batch::new();
+    route::delete_link(&mut batch, name);
+    match socket.run(&batch) {
+        Err(e) if e.errno == rustix::io::Errno::NODEV => Ok(()),
+        other => other.map_err(|e| failed("delete", name, e)),
+    }
+}
+
+/// Error of an operation on a link.
+pub(crate) fn failed(operation: &'static str, object: &str, refused: Refused) -> NetError {
+    NetError::Link { operation, object: object.to_owned(), source: io::Error::from(refused) }
+}
+
+/// Name of an endpoint's link on the host: `veth` and 44 bits of both ids mixed, so that it can be found again.
+pub(crate) fn host_link(network: &skep_types::NetworkId, container: &skep_types::ContainerId) -> String {
+    let bits = |id: String| id.get(..11).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or_default();
+    format!("veth{:011x}", bits(network.to_string()) ^ bits(container.to_string()))
+}
+
+/// True for names that [`host_link`] makes.
+pub(crate) fn is_host_link(name: &str) -> bool {
+    name.strip_prefix("veth").is_some_and(|hex| hex.len() == 11 && u64::from_str_radix(hex, 16).is_ok())
+}
+
+/// Sets the mode of a bridge's port.
+///
+/// With br_netfilter, frames between containers pass the forward chain, which then does what isolation is for; and
+/// a frame whose destination was changed stays on the bridge, so that a container reaches itself only by hairpin. Without
+/// it, such packets are routed, and the forward chain never sees frames that stay on the bridge.
+pub(crate) fn set_port_mode(socket: &mut Socket, config: &BridgeConfig, name: &str) -> Result<(), NetError> {
+    let filtered = std::fs::read(BRIDGE_FILTER).is_ok_and(|value| value.starts_with(b"1"));
+    let mode = match (filtered, config.icc) {
+        (true, _) => route::PortMode::Hairpin,
+        (false, false) => route::PortMode::Isolated,
+        (false, true) => return Ok(()),
+    };
+    let link = socket.link(name).map_err(|e| failed("look up", name, e))?;
+    let index = link.map(|link| link.index).unwrap_or_default();
+    let mut batch = Batch::new();
+    route::set_port_mode(&mut batch, index, mode);
+    socket.run(&batch).map_err(|e| failed("configure port", name, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(bridge: &str, subnet: &str) -> BridgeConfig {
+        let id = skep_types::NetworkId::from_bytes([7; 32]);
+        BridgeConfig::new(id, bridge, subnet.parse().unwrap())
+    }
+
+    #[test]
+    fn configurations_are_checked() {
+        assert!(check(&config("skep0", "172.17.0.0/16")).is_ok());
+        for bad in ["", "..", "a/b", "sixteen-bytes-ab", "a b", "all"] {
+            assert!(check(&config(bad, "172.17.0.0/16")).is_err(), "{bad}");
+        }
+        assert!(check(&config("skep0", "172.17.0.0/31")).is_err());
+        let mut wrong = config("skep0", "172.17.0.0/16");
+        wrong.gateway = Some([10, 0, 0, 1].into());
+        assert!(check(&wrong).is_err());
+    }
+
+    #[test]
+    fn host_links_have_names_that_are_known_again() {
+        let network = skep_types::NetworkId::from_bytes([0x5a; 32]);
+        let container = skep_types::ContainerId::from_bytes([0x0f; 32]);
+        let name = host_link(&network, &container);
+        assert_eq!(name, "veth55555555555");
+        assert!(is_host_link(&name) && !is_host_link("veth0") && !is_host_link("vethzzzzzzzzzzz"));
+    }
+}

@@ -1,0 +1,112 @@
+//! The engine's nftables table.
+//!
+//! One table of family inet holds a fixed set of chains and rules ([`rules`]); networks and published ports are only
+//! elements of its sets and maps ([`elements`]). Every change is one netlink batch, which the kernel applies whole or not
+//! at all. If somebody flushed the table away, the next change puts it back whole.
+
+mod elements;
+mod rules;
+mod write;
+
+use std::io;
+
+use rustix::io::Errno;
+
+pub(crate) use elements::Element;
+use write::{DELETE_TABLE, FilterBatch, NEW_TABLE};
+
+use crate::error::NetError;
+use crate::netlink::{Batch, Refused, Socket};
+
+/// What the forward chain does with traffic that is not the engine's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Others {
+    Accept,
+    Drop,
+}
+
+/// The table and the socket to change it with.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    socket: Socket,
+    table: String,
+}
+
+impl Filter {
+    pub(crate) fn open(table: &str) -> Result<Self, NetError> {
+        let socket =
+            Socket::netfilter().map_err(|source| NetError::Socket { operation: "open for nftables", source })?;
+        Ok(Filter { socket, table: table.to_owned() })
+    }
+
+    /// Puts the whole table in force in one step, in place of whatever it was.
+    pub(crate) fn replace(&mut self, others: Others, elements: &[Element]) -> Result<(), NetError> {
+        let mut batch = FilterBatch::new(&self.table);
+        batch.table(NEW_TABLE);
+        batch.table(DELETE_TABLE);
+        batch.table(NEW_TABLE);
+        rules::write(&mut batch, others);
+        elements::add(&mut batch, elements);
+        let batch = batch.finish();
+        self.commit(&batch, "replace").map_err(|e| self.error("replace", e))
+    }
+
+    /// Adds elements; `None` if the table is not there.
+    pub(crate) fn add(&mut self, elements: &[Element]) -> Result<Option<()>, NetError> {
+        self.change("add", elements, elements::add)
+    }
+
+    /// Removes elements; `None` if the table or one of them is not there.
+    pub(crate) fn remove(&mut self, elements: &[Element]) -> Result<Option<()>, NetError> {
+        self.change("remove", elements, elements::remove)
+    }
+
+    fn change(
+        &mut self,
+        operation: &'static str,
+        elements: &[Element],
+        write: fn(&mut FilterBatch<'_>, &[Element]),
+    ) -> Result<Option<()>, NetError> {
+        if elements.is_empty() {
+            return Ok(Some(()));
+        }
+        let mut batch = FilterBatch::new(&self.table);
+        write(&mut batch, elements);
+        let batch = batch.finish();
+        match self.commit(&batch, operation) {
+            Ok(()) => Ok(Some(())),
+            Err(Refused { errno: Errno::NOENT, .. }) => Ok(None),
+            Err(e) => Err(self.error(operation, e)),
+        }
+    }
+
+    /// Removes the table; one that is not there is no error.
+    pub(crate) fn destroy(&mut self) -> Result<(), NetError> {
+        let mut batch = FilterBatch::new(&self.table);
+        batch.table(NEW_TABLE);
+        batch.table(DELETE_TABLE);
+        let batch = batch.finish();
+        self.commit(&batch, "remove").map_err(|e| self.error("remove", e))
+    }
+
+    /// True if a table of an earlier run is in force and drops what is not the engine's.
+    pub(crate) fn drops_others(&mut self) -> bool {
+        rules::forward_policy_is_drop(&mut self.socket, &self.table)
+    }
+
+    fn commit(&mut self, batch: &Batch, operation: &'static str) -> Result<(), Refused> {
+        let done = self.socket.run(batch);
+        tracing::trace!(
+            table = self.table,
+            operation,
+            bytes = batch.bytes().len(),
+            ok = done.is_ok(),
+            "nftables batch"
+        );
+        done
+    }
+
+    fn error(&self, operation: &'static str, refused: Refused) -> NetError {
+        NetError::Filter { operation, table: self.table.clone(), source: io::Error::from(refused) }
+    }
+}

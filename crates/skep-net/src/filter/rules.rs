@@ -1,0 +1,177 @@
+//! The fixed part of the table.
+//!
+//! ```text
+//! guard        prerouting, before connection tracking
+//!              from a bridge, to or from 127.0.0.0/8: drop      (the bridges accept loopback addresses, see below)
+//! prerouting   destination NAT for what comes from outside and from containers
+//!              to 127.0.0.0/8: leave alone                      (loopback ports are for the host only)
+//!              address . protocol . port in published_on: to the container
+//!              to an address of the host, protocol . port in published: to the container
+//! output       the same for the host's own connections, loopback included
+//! postrouting  from 127.0.0.0/8 into a bridge: masquerade       (the container answers to the bridge)
+//!              back into the bridge it came from, destination changed: masquerade   (hairpin)
+//!              from a bridge that masquerades, to none of ours: masquerade
+//! forward      of a known connection: accept
+//!              within a bridge whose containers may talk: accept
+//!              from or to an internal bridge: drop
+//!              to a bridge, to a published port: accept
+//!              to a bridge: drop                                (other networks, direct routing, unpublished ports)
+//!              from a bridge: accept
+//! ```
+//!
+//! A connection from 127.0.0.1 leaves through a bridge only with `route_localnet` on that bridge, which would also let
+//! containers reach the host's loopback (CVE-2020-8558); `guard` takes that back. Outside interfaces never get the
+//! setting, and prerouting does not touch packets to loopback, so other hosts can't reach loopback ports (CVE-2025-54388).
+
+use super::Others;
+use super::write::{ACCEPT, DROP, FilterBatch, GET_CHAIN, Operator, RETURN, Rule, Type, register, write_message};
+use crate::netlink::{Batch, Socket, find};
+
+const HOOK_PREROUTING: i32 = 0;
+const HOOK_FORWARD: i32 = 2;
+const HOOK_OUTPUT: i32 = 3;
+const HOOK_POSTROUTING: i32 = 4;
+
+const META_IIFNAME: u32 = 6;
+const META_OIFNAME: u32 = 7;
+const META_NFPROTO: u32 = 15;
+const META_L4PROTO: u32 = 16;
+const NETWORK: u32 = 1;
+const TRANSPORT: u32 = 2;
+const CT_STATE: u32 = 0;
+const CT_STATUS: u32 = 2;
+const CT_ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+const CT_STATUS_DNAT: u32 = 1 << 5;
+const LOCAL: u32 = libc::RTN_LOCAL as u32;
+const IPV4: u32 = 2;
+const IPV6: u32 = 10;
+
+/// Writes sets, chains and rules of an empty table.
+pub(super) fn write(batch: &mut FilterBatch<'_>, others: Others) {
+    sets(batch);
+    let policy = if others == Others::Drop { DROP } else { ACCEPT };
+    batch.chain("guard", "filter", HOOK_PREROUTING, -300, ACCEPT);
+    batch.chain("prerouting", "nat", HOOK_PREROUTING, -100, ACCEPT);
+    batch.chain("output", "nat", HOOK_OUTPUT, -100, ACCEPT);
+    batch.chain("postrouting", "nat", HOOK_POSTROUTING, 100, ACCEPT);
+    batch.chain("forward", "filter", HOOK_FORWARD, 0, policy);
+
+    batch.rule("guard", |r| r.on("bridges", META_IIFNAME).loopback(16).verdict(DROP).end());
+    batch.rule("guard", |r| r.on("bridges", META_IIFNAME).loopback(12).verdict(DROP).end());
+    batch.rule("prerouting", |r| r.loopback(16).verdict(RETURN).end());
+    for chain in ["prerouting", "output"] {
+        publishing(batch, chain);
+    }
+    batch.rule("postrouting", |r| r.loopback(12).on("bridges", META_OIFNAME).masquerade().end());
+    batch.rule("postrouting", |r| r.pair("same_bridge").destination_changed().masquerade().end());
+    batch.rule("postrouting", |r| r.on("masquerade", META_IIFNAME).not_on("bridges", META_OIFNAME).masquerade().end());
+    forwarding(batch);
+}
+
+fn sets(batch: &mut FilterBatch<'_>) {
+    let port = Type::PROTOCOL.then(Type::PORT);
+    batch.set("bridges", Type::IFNAME, None);
+    batch.set("internal", Type::IFNAME, None);
+    batch.set("masquerade", Type::IFNAME, None);
+    batch.set("same_bridge", Type::IFNAME.then(Type::IFNAME), None);
+    batch.set("open_bridge", Type::IFNAME.then(Type::IFNAME), None);
+    let on = |address: Type| address.then(Type::PROTOCOL).then(Type::PORT);
+    let to = |address: Type| address.then(Type::PORT);
+    batch.set("published", port, Some(to(Type::IPV4)));
+    batch.set("published_on", on(Type::IPV4), Some(to(Type::IPV4)));
+    batch.set("published6", port, Some(to(Type::IPV6)));
+    batch.set("published6_on", on(Type::IPV6), Some(to(Type::IPV6)));
+}
+
+/// The four lookups of published ports; the value's address comes first, then its port.
+fn publishing(batch: &mut FilterBatch<'_>, chain: &str) {
+    let key = register(0);
+    for (family, on, any, offset, size) in
+        [(IPV4, "published_on", "published", 16, 4), (IPV6, "published6_on", "published6", 24, 16)]
+    {
+        let words = size / 4;
+        batch.rule(chain, |r| {
+            r.family(family).payload(NETWORK, offset, size, key).protocol_and_port(words);
+            r.map(on, key, key).destination_nat(family, key, register(words)).end();
+        });
+        batch.rule(chain, |r| {
+            r.family(family)
+                .destination_type(key)
+                .compare(key, Operator::Equal, &LOCAL.to_ne_bytes())
+                .protocol_and_port(0);
+            r.map(any, key, key).destination_nat(family, key, register(words)).end();
+        });
+    }
+}
+
+fn forwarding(batch: &mut FilterBatch<'_>) {
+    batch.rule("forward", |r| r.known_connection().verdict(ACCEPT).end());
+    batch.rule("forward", |r| r.pair("open_bridge").verdict(ACCEPT).end());
+    batch.rule("forward", |r| r.on("internal", META_IIFNAME).verdict(DROP).end());
+    batch.rule("forward", |r| r.on("internal", META_OIFNAME).verdict(DROP).end());
+    batch.rule("forward", |r| r.on("bridges", META_OIFNAME).destination_changed().verdict(ACCEPT).end());
+    batch.rule("forward", |r| r.on("bridges", META_OIFNAME).verdict(DROP).end());
+    batch.rule("forward", |r| r.on("bridges", META_IIFNAME).verdict(ACCEPT).end());
+}
+
+impl Rule<'_, '_> {
+    fn on(&mut self, set: &str, which: u32) -> &mut Self {
+        self.meta(which, register(0)).is_in(set, register(0))
+    }
+
+    fn not_on(&mut self, set: &str, which: u32) -> &mut Self {
+        self.meta(which, register(0)).is_not_in(set, register(0))
+    }
+
+    /// Incoming and outgoing interface together.
+    fn pair(&mut self, set: &str) -> &mut Self {
+        self.meta(META_IIFNAME, register(0)).meta(META_OIFNAME, register(4)).is_in(set, register(0))
+    }
+
+    fn family(&mut self, family: u32) -> &mut Self {
+        let byte = [u8::try_from(family).expect("2 or 10")];
+        self.meta(META_NFPROTO, register(0)).compare(register(0), Operator::Equal, &byte)
+    }
+
+    /// IPv4 with a loopback address at `offset`: 12 is the source, 16 the destination.
+    fn loopback(&mut self, offset: u32) -> &mut Self {
+        self.family(IPV4).payload(NETWORK, offset, 4, register(0)).mask(register(0), &[255, 0, 0, 0]).compare(
+            register(0),
+            Operator::Equal,
+            &[127, 0, 0, 0],
+        )
+    }
+
+    fn protocol_and_port(&mut self, first: u32) -> &mut Self {
+        self.meta(META_L4PROTO, register(first)).payload(TRANSPORT, 2, 2, register(first + 1))
+    }
+
+    fn known_connection(&mut self) -> &mut Self {
+        self.conntrack(CT_STATE, register(0)).has_bits(CT_ESTABLISHED_OR_RELATED)
+    }
+
+    fn destination_changed(&mut self) -> &mut Self {
+        self.conntrack(CT_STATUS, register(0)).has_bits(CT_STATUS_DNAT)
+    }
+
+    fn has_bits(&mut self, bits: u32) -> &mut Self {
+        self.mask(register(0), &bits.to_ne_bytes()).compare(register(0), Operator::NotEqual, &[0; 4])
+    }
+
+    fn end(&mut self) {}
+}
+
+/// Reads the policy of an existing forward chain.
+pub(super) fn forward_policy_is_drop(socket: &mut Socket, table: &str) -> bool {
+    let mut batch = Batch::new();
+    write_message(&mut batch, GET_CHAIN, libc::NLM_F_ACK, |m| {
+        m.text(1, table);
+        m.text(3, "forward");
+    });
+    let mut drops = false;
+    let found = socket.exchange(&batch, |_, payload| {
+        let policy = payload.get(4..).and_then(|attrs| find(attrs, 5)).and_then(|p| p.first_chunk::<4>());
+        drops = policy.is_some_and(|p| i32::from_be_bytes(*p) == DROP);
+    });
+    found.is_ok() && drops
+}

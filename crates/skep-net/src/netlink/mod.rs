@@ -1,0 +1,12 @@
+//! Netlink without helpers: a writer and reader of messages, a synchronous socket, and the few rtnetlink requests that
+//! container networks need.
+//!
+//! Several requests travel in one `sendmsg`. The kernel works a batch off before that call returns, so every answer is
+//! already queued by then and reading never blocks.
+
+pub(crate) mod route;
+mod socket;
+mod wire;
+
+pub(crate) use socket::{Refused, Socket};
+pub(crate) use wire::{Batch, Message, find};

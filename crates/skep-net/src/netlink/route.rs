@@ -1,0 +1,263 @@
+//! The rtnetlink requests of container networks (rtnetlink(7)): links, addresses, routes.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use ipnet::{IpNet, Ipv4Net};
+use rustix::io::Errno;
+
+use super::socket::{Refused, Socket};
+use super::wire::{Batch, Message, find, read_u32};
+use crate::config::{LinkStats, MacAddr};
+
+const ACK: i32 = libc::NLM_F_ACK;
+const CREATE: i32 = ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+const UP: u32 = libc::IFF_UP as u32;
+
+const VETH_INFO_PEER: u16 = 1;
+const BR_FORWARD_DELAY: u16 = 1;
+const BR_STP_STATE: u16 = 5;
+const BRPORT_MODE: u16 = 4;
+const BRPORT_ISOLATED: u16 = 33;
+const IFA_FLAGS: u16 = 8;
+const LINK_HEADER: usize = 16;
+const ROUTE_HEADER: usize = 12;
+
+/// What is known of a link.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) master: Option<u32>,
+    pub(crate) stats: LinkStats,
+}
+
+/// The two ends of a veth pair.
+#[derive(Debug)]
+pub(crate) struct VethPair<'a> {
+    pub(crate) host_name: &'a str,
+    pub(crate) bridge: u32,
+    pub(crate) netns: BorrowedFd<'a>,
+    pub(crate) peer_name: &'a str,
+    pub(crate) peer_mac: MacAddr,
+    pub(crate) mtu: Option<u32>,
+}
+
+impl Socket {
+    /// The link called `name`; `None` if there is none.
+    pub(crate) fn link(&mut self, name: &str) -> Result<Option<Link>, Refused> {
+        let mut batch = Batch::new();
+        batch.message(libc::RTM_GETLINK, ACK, |m| {
+            link_header(m, 0, 0, 0);
+            m.text(libc::IFLA_IFNAME, name);
+        });
+        let mut link = None;
+        match self.exchange(&batch, |_, payload| link = link.take().or(parse_link(payload))) {
+            Err(Refused { errno: Errno::NODEV, .. }) => Ok(None),
+            Err(e) => Err(e),
+            Ok(()) => Ok(link),
+        }
+    }
+
+    /// All links of the namespace.
+    pub(crate) fn links(&mut self) -> Result<Vec<Link>, Refused> {
+        let mut batch = Batch::new();
+        batch.message(libc::RTM_GETLINK, libc::NLM_F_DUMP, |m| link_header(m, 0, 0, 0));
+        let mut links = Vec::new();
+        self.exchange(&batch, |_, payload| links.extend(parse_link(payload)))?;
+        Ok(links)
+    }
+
+    /// Destinations of all IPv4 routes of the main table, without the default route.
+    pub(crate) fn route_destinations(&mut self) -> Result<Vec<Ipv4Net>, Refused> {
+        let mut batch = Batch::new();
+        batch.message(libc::RTM_GETROUTE, libc::NLM_F_DUMP, |m| {
+            m.raw(&[libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        });
+        let mut nets = Vec::new();
+        self.exchange(&batch, |_, payload| {
+            let table = payload.get(4).copied();
+            let prefix = payload.get(1).copied().unwrap_or_default();
+            let bytes = payload
+                .get(ROUTE_HEADER..)
+                .and_then(|attrs| find(attrs, libc::RTA_DST))
+                .and_then(<[u8]>::first_chunk::<4>);
+            if let (Some(libc::RT_TABLE_MAIN), Some(bytes)) = (table, bytes) {
+                nets.extend(Ipv4Net::new(Ipv4Addr::from(*bytes), prefix));
+            }
+        })?;
+        Ok(nets)
+    }
+}
+
+fn parse_link(payload: &[u8]) -> Option<Link> {
+    let attrs = payload.get(LINK_HEADER..)?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
+    Some(Link {
+        index: read_u32(payload.get(4..)?)?,
+        name: text(find(attrs, libc::IFLA_IFNAME)?),
+        kind: find(attrs, libc::IFLA_LINKINFO)
+            .and_then(|info| find(info, libc::IFLA_INFO_KIND))
+            .map(text)
+            .unwrap_or_default(),
+        master: find(attrs, libc::IFLA_MASTER).and_then(read_u32),
+        stats: find(attrs, libc::IFLA_STATS64).and_then(parse_stats).unwrap_or_default(),
+    })
+}
+
+/// `struct rtnl_link_stats64`, from its own side.
+fn parse_stats(bytes: &[u8]) -> Option<LinkStats> {
+    let at = |index: usize| bytes.get(index * 8..).and_then(<[u8]>::first_chunk).map(|b| u64::from_ne_bytes(*b));
+    Some(LinkStats {
+        rx_packets: at(0)?,
+        tx_packets: at(1)?,
+        rx_bytes: at(2)?,
+        tx_bytes: at(3)?,
+        rx_errors: at(4)?,
+        tx_errors: at(5)?,
+        rx_dropped: at(6)?,
+        tx_dropped: at(7)?,
+    })
+}
+
+/// `struct ifinfomsg`: family and type 0, index, flags and which of them to change.
+fn link_header(m: &mut Message<'_>, index: u32, flags: u32, change: u32) {
+    family_link_header(m, 0, index, flags, change);
+}
+
+fn family_link_header(m: &mut Message<'_>, family: u8, index: u32, flags: u32, change: u32) {
+    let mut header = [0; LINK_HEADER];
+    header[0] = family;
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[8..12].copy_from_slice(&flags.to_ne_bytes());
+    header[12..].copy_from_slice(&change.to_ne_bytes());
+    m.raw(&header);
+}
+
+/// A bridge that forwards at once: no spanning tree, no delay. It starts down.
+pub(crate) fn add_bridge(batch: &mut Batch, name: &str, mac: MacAddr, mtu: Option<u32>) {
+    batch.message(libc::RTM_NEWLINK, CREATE, |m| {
+        link_header(m, 0, 0, 0);
+        m.text(libc::IFLA_IFNAME, name);
+        m.bytes(libc::IFLA_ADDRESS, &mac.0);
+        if let Some(mtu) = mtu {
+            m.u32(libc::IFLA_MTU, mtu);
+        }
+        m.nest(libc::IFLA_LINKINFO, |m| {
+            m.text(libc::IFLA_INFO_KIND, "bridge");
+            m.nest(libc::IFLA_INFO_DATA, |m| {
+                m.u32(BR_STP_STATE, 0);
+                m.u32(BR_FORWARD_DELAY, 0);
+            });
+        });
+    });
+}
+
+/// A veth pair: one end up and in the bridge, the other one in the container's namespace, with name and address, down.
+pub(crate) fn add_veth(batch: &mut Batch, pair: &VethPair<'_>) {
+    batch.message(libc::RTM_NEWLINK, CREATE, |m| {
+        link_header(m, 0, UP, UP);
+        m.text(libc::IFLA_IFNAME, pair.host_name);
+        m.u32(libc::IFLA_MASTER, pair.bridge);
+        if let Some(mtu) = pair.mtu {
+            m.u32(libc::IFLA_MTU, mtu);
+        }
+        m.nest(libc::IFLA_LINKINFO, |m| {
+            m.text(libc::IFLA_INFO_KIND, "veth");
+            m.nest(libc::IFLA_INFO_DATA, |m| {
+                m.nest_unmarked(VETH_INFO_PEER, |m| {
+                    link_header(m, 0, 0, 0);
+                    m.text(libc::IFLA_IFNAME, pair.peer_name);
+                    m.bytes(libc::IFLA_ADDRESS, &pair.peer_mac.0);
+                    m.bytes(libc::IFLA_NET_NS_FD, &pair.netns.as_raw_fd().to_ne_bytes());
+                    if let Some(mtu) = pair.mtu {
+                        m.u32(libc::IFLA_MTU, mtu);
+                    }
+                });
+            });
+        });
+    });
+}
+
+/// How a bridge treats a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PortMode {
+    /// It can't reach other isolated ports, only the bridge itself.
+    Isolated,
+    /// Frames may go back to where they came from.
+    Hairpin,
+}
+
+pub(crate) fn set_port_mode(batch: &mut Batch, index: u32, mode: PortMode) {
+    batch.message(libc::RTM_SETLINK, ACK, |m| {
+        family_link_header(m, libc::AF_BRIDGE as u8, index, 0, 0);
+        let attribute = if mode == PortMode::Isolated { BRPORT_ISOLATED } else { BRPORT_MODE };
+        m.nest(libc::IFLA_PROTINFO, |m| m.u8(attribute, 1));
+    });
+}
+
+pub(crate) fn set_up(batch: &mut Batch, index: u32) {
+    batch.message(libc::RTM_NEWLINK, ACK, |m| link_header(m, index, UP, UP));
+}
+
+/// Puts a link into a bridge, or moves it there.
+pub(crate) fn set_master(batch: &mut Batch, index: u32, bridge: u32) {
+    batch.message(libc::RTM_NEWLINK, ACK, |m| {
+        link_header(m, index, UP, UP);
+        m.u32(libc::IFLA_MASTER, bridge);
+    });
+}
+
+pub(crate) fn delete_link(batch: &mut Batch, name: &str) {
+    batch.message(libc::RTM_DELLINK, ACK, |m| {
+        link_header(m, 0, 0, 0);
+        m.text(libc::IFLA_IFNAME, name);
+    });
+}
+
+/// Adds an address that is usable at once: IPv6 ones skip duplicate detection. One that is there already is left.
+pub(crate) fn add_address(batch: &mut Batch, index: u32, address: IpNet) {
+    batch.message(libc::RTM_NEWADDR, ACK | libc::NLM_F_CREATE | libc::NLM_F_REPLACE, |m| {
+        let mut header = [0; 8];
+        header[0] = family(address.addr());
+        header[1] = address.prefix_len();
+        header[4..].copy_from_slice(&index.to_ne_bytes());
+        m.raw(&header);
+        ip_attribute(m, libc::IFA_LOCAL, address.addr());
+        ip_attribute(m, libc::IFA_ADDRESS, address.addr());
+        match address {
+            IpNet::V4(net) => m.bytes(libc::IFA_BROADCAST, &net.broadcast().octets()),
+            IpNet::V6(_) => m.u32(IFA_FLAGS, libc::IFA_F_NODAD),
+        }
+    });
+}
+
+/// A default route through `gateway`.
+pub(crate) fn add_default_route(batch: &mut Batch, index: u32, gateway: IpAddr) {
+    batch.message(libc::RTM_NEWROUTE, CREATE, |m| {
+        let mut header = [0; ROUTE_HEADER];
+        header[0] = family(gateway);
+        header[4] = libc::RT_TABLE_MAIN;
+        header[5] = libc::RTPROT_BOOT;
+        header[6] = libc::RT_SCOPE_UNIVERSE;
+        header[7] = libc::RTN_UNICAST;
+        m.raw(&header);
+        ip_attribute(m, libc::RTA_GATEWAY, gateway);
+        m.u32(libc::RTA_OIF, index);
+    });
+}
+
+fn family(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => libc::AF_INET as u8,
+        IpAddr::V6(_) => libc::AF_INET6 as u8,
+    }
+}
+
+fn ip_attribute(m: &mut Message<'_>, kind: u16, address: IpAddr) {
+    match address {
+        IpAddr::V4(ip) => m.bytes(kind, &ip.octets()),
+        IpAddr::V6(ip) => m.bytes(kind, &ip.octets()),
+    }
+}
