@@ -92,10 +92,14 @@ pub(crate) fn failed(operation: &'static str, object: &str, refused: Refused) ->
     NetError::Link { operation, object: object.to_owned(), source: io::Error::from(refused) }
 }
 
-/// Name of an endpoint's link on the host: `veth` and 44 bits of both ids mixed, so that it can be found again.
+/// Name of an endpoint's link on the host: `veth` and 44 bits of a hash of both ids (FNV-1a), so that it can be found
+/// again. A container has one endpoint per network.
 pub(crate) fn host_link(network: &skep_types::NetworkId, container: &skep_types::ContainerId) -> String {
-    let bits = |id: String| id.get(..11).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or_default();
-    format!("veth{:011x}", bits(network.to_string()) ^ bits(container.to_string()))
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in format!("{network}{container}").bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    format!("veth{:011x}", hash >> 20)
 }
 
 /// True for names that [`host_link`] makes.
@@ -148,7 +152,8 @@ mod tests {
         let network = skep_types::NetworkId::from_bytes([0x5a; 32]);
         let container = skep_types::ContainerId::from_bytes([0x0f; 32]);
         let name = host_link(&network, &container);
-        assert_eq!(name, "veth55555555555");
+        assert_eq!(name.len(), 15);
+        assert_ne!(name, host_link(&skep_types::NetworkId::from_bytes([0x0f; 32]), &container));
         assert!(is_host_link(&name) && !is_host_link("veth0") && !is_host_link("vethzzzzzzzzzzz"));
     }
 }

@@ -24,6 +24,8 @@ use crate::{NetError, conntrack, endpoint, subnet, sysctl};
 #[derive(Debug)]
 pub struct NetworkStack {
     state: Mutex<State>,
+    /// Deletes links: the kernel takes milliseconds for that, during which others may attach.
+    reaper: Mutex<Socket>,
 }
 
 #[derive(Debug)]
@@ -63,6 +65,7 @@ impl NetworkStack {
         let route = Socket::route().map_err(|source| NetError::Socket { operation: "open", source })?;
         let flows =
             Socket::netfilter().map_err(|source| NetError::Socket { operation: "open for conntrack", source })?;
+        let reaper = Socket::route().map_err(|source| NetError::Socket { operation: "open", source })?;
         let mut filter = Filter::open(&config.table)?;
         let dropped_before = filter.drops_others();
         let enabled_here = sysctl::set("ipv4/ip_forward", "1")?;
@@ -81,7 +84,7 @@ impl NetworkStack {
         };
         let restored = state.restore(saved)?;
         state.rebuild()?;
-        Ok((NetworkStack { state: Mutex::new(state) }, restored))
+        Ok((NetworkStack { state: Mutex::new(state), reaper: Mutex::new(reaper) }, restored))
     }
 
     /// A subnet for a new network: the first of Docker's pools that overlaps no route of the host and no network.
@@ -132,17 +135,23 @@ impl NetworkStack {
         let mut state = self.state.lock();
         let mut endpoint = state.draw_addresses(network, wish)?;
         let done = state.plug(netns, &mut endpoint, &wish.ports);
+        drop(state);
         done.inspect_err(|_| {
-            if let Err(error) = state.unplug(&endpoint) {
+            if let Err(error) = self.detach(&endpoint) {
                 tracing::warn!(%error, container = %endpoint.container, "undoing a failed attach");
             }
         })?;
         Ok(endpoint)
     }
 
-    /// Takes an endpoint away: ports, link and address. Parts that are gone already are no error.
+    /// Takes an endpoint away: ports at once, then link and address. Parts that are gone already are no error.
+    ///
+    /// The kernel takes about 20 ms to delete a link; others can attach meanwhile, but the caller waits.
     pub fn detach(&self, endpoint: &Endpoint) -> Result<(), NetError> {
-        self.state.lock().unplug(endpoint)
+        let ports = self.state.lock().unpublish(endpoint.network, &endpoint.published);
+        let link = bridge::delete(&mut self.reaper.lock(), &endpoint.host_link);
+        self.state.lock().release_addresses(endpoint);
+        ports.and(link)
     }
 
     /// Publishes more ports of an endpoint and adds them to [`Endpoint::published`]: all or none.
@@ -304,9 +313,7 @@ impl State {
         self.publish(endpoint, ports).map(drop)
     }
 
-    fn unplug(&mut self, endpoint: &Endpoint) -> Result<(), NetError> {
-        let ports = self.unpublish(endpoint.network, &endpoint.published);
-        let link = bridge::delete(&mut self.route, &endpoint.host_link);
+    fn release_addresses(&mut self, endpoint: &Endpoint) {
         if let Some(network) = self.networks.get_mut(&endpoint.network)
             && network.endpoints.remove(&(endpoint.container, endpoint.ifname.clone()))
         {
@@ -315,7 +322,6 @@ impl State {
                 pool.release(address.into());
             }
         }
-        ports.and(link)
     }
 
     fn publish(&mut self, endpoint: &mut Endpoint, ports: &[PortMapping]) -> Result<Vec<Published>, NetError> {

@@ -1,12 +1,15 @@
 //! What changes in the table: elements of its sets and maps.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
 
 use super::write::{DELETE_ELEMENT, FilterBatch, NEW_ELEMENT};
 use crate::config::{BridgeConfig, Published};
 
 /// Elements per message: an attribute holds 64 KiB, and an element takes up to about 100 bytes.
 const PER_MESSAGE: usize = 256;
+const INTERVAL_END: u32 = 1;
 
 /// An element of a set, or with data of a map.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,24 +17,44 @@ pub(crate) struct Element {
     set: &'static str,
     key: Vec<u8>,
     data: Vec<u8>,
+    /// The key is the first one after an interval that an element before it began.
+    ends_interval: bool,
 }
 
 impl Element {
     /// What makes a bridge one of the engine's.
     pub(crate) fn of_network(network: &BridgeConfig) -> Vec<Element> {
         let name = interface(&network.bridge);
-        let single = |set| Element { set, key: name.to_vec(), data: Vec::new() };
-        let pair = |set| Element { set, key: [name, name].concat(), data: Vec::new() };
-        let mut elements = vec![single("bridges"), pair("same_bridge")];
+        let mut elements = vec![Element::key("bridges", name.to_vec())];
         if network.icc {
-            elements.push(pair("open_bridge"));
+            elements.push(Element::key("open_bridge", [name, name].concat()));
         }
         if network.internal {
-            elements.push(single("internal"));
-        } else if network.masquerade {
-            elements.push(single("masquerade"));
+            elements.push(Element::key("internal", name.to_vec()));
+        }
+        let subnets = [Some(IpNet::V4(network.subnet)), network.subnet6.map(IpNet::V6)];
+        for subnet in subnets.into_iter().flatten() {
+            let v4 = subnet.addr().is_ipv4();
+            elements.extend(Element::interval(if v4 { "subnets" } else { "subnets6" }, subnet));
+            if network.masquerade && !network.internal {
+                elements.extend(Element::interval(if v4 { "masquerade" } else { "masquerade6" }, subnet));
+            }
         }
         elements
+    }
+
+    fn key(set: &'static str, key: Vec<u8>) -> Element {
+        Element { set, key, data: Vec::new(), ends_interval: false }
+    }
+
+    /// A subnet: its first address, and the first one behind it. (None ends at the very last address.)
+    fn interval(set: &'static str, subnet: IpNet) -> [Element; 2] {
+        let behind = match subnet.broadcast() {
+            IpAddr::V4(ip) => Ipv4Addr::from(u32::from(ip).wrapping_add(1)).into(),
+            IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip).wrapping_add(1)).into(),
+        };
+        let end = Element { ends_interval: true, ..Element::key(set, octets(behind)) };
+        [Element::key(set, octets(subnet.network())), end]
     }
 
     /// The way from a host port to a container.
@@ -39,10 +62,6 @@ impl Element {
         let number = |n: u16| {
             let [a, b] = n.to_be_bytes();
             [a, b, 0, 0]
-        };
-        let octets = |ip: IpAddr| match ip {
-            IpAddr::V4(ip) => ip.octets().to_vec(),
-            IpAddr::V6(ip) => ip.octets().to_vec(),
         };
         let set = match (port.host_ip, port.host_ip.is_unspecified()) {
             (IpAddr::V4(_), true) => "published",
@@ -55,7 +74,14 @@ impl Element {
         key.extend(number(port.host_port));
         let mut data = octets(port.container_ip);
         data.extend(number(port.container_port));
-        Element { set, key, data }
+        Element { set, key, data, ends_interval: false }
+    }
+}
+
+fn octets(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
     }
 }
 
@@ -86,6 +112,9 @@ fn write(batch: &mut FilterBatch<'_>, kind: u16, flags: i32, elements: &[Element
                 for element in run {
                     m.nest(1, |m| {
                         m.nest(1, |m| m.bytes(1, &element.key));
+                        if element.ends_interval {
+                            m.be32(3, INTERVAL_END);
+                        }
                         if kind == NEW_ELEMENT && !element.data.is_empty() {
                             m.nest(2, |m| m.bytes(1, &element.data));
                         }

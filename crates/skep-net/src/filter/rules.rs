@@ -9,8 +9,8 @@
 //!              to an address of the host, protocol . port in published: to the container
 //! output       the same for the host's own connections, loopback included
 //! postrouting  from 127.0.0.0/8 into a bridge: masquerade       (the container answers to the bridge)
-//!              back into the bridge it came from, destination changed: masquerade   (hairpin)
-//!              from a bridge that masquerades, to none of ours: masquerade
+//!              from a subnet of ours into a bridge, destination changed: masquerade   (hairpin)
+//!              from a subnet that masquerades, to no bridge of ours: masquerade
 //! forward      of a known connection: accept
 //!              within a bridge whose containers may talk: accept
 //!              from or to an internal bridge: drop
@@ -18,6 +18,8 @@
 //!              to a bridge: drop                                (other networks, direct routing, unpublished ports)
 //!              from a bridge: accept
 //! ```
+//!
+//! Postrouting goes by addresses, since it does not know the incoming interface of frames that br_netfilter shows it.
 //!
 //! A connection from 127.0.0.1 leaves through a bridge only with `route_localnet` on that bridge, which would also let
 //! containers reach the host's loopback (CVE-2020-8558); `guard` takes that back. Outside interfaces never get the
@@ -63,24 +65,37 @@ pub(super) fn write(batch: &mut FilterBatch<'_>, others: Others) {
         publishing(batch, chain);
     }
     batch.rule("postrouting", |r| r.loopback(12).on("bridges", META_OIFNAME).masquerade().end());
-    batch.rule("postrouting", |r| r.pair("same_bridge").destination_changed().masquerade().end());
-    batch.rule("postrouting", |r| r.on("masquerade", META_IIFNAME).not_on("bridges", META_OIFNAME).masquerade().end());
+    for (family, subnets, masquerade) in [(IPV4, "subnets", "masquerade"), (IPV6, "subnets6", "masquerade6")] {
+        batch.rule("postrouting", |r| {
+            r.source(family)
+                .is_in(subnets, register(0))
+                .on("bridges", META_OIFNAME)
+                .destination_changed()
+                .masquerade()
+                .end();
+        });
+        batch.rule("postrouting", |r| {
+            r.source(family).is_in(masquerade, register(0)).not_on("bridges", META_OIFNAME).masquerade().end();
+        });
+    }
     forwarding(batch);
 }
 
 fn sets(batch: &mut FilterBatch<'_>) {
     let port = Type::PROTOCOL.then(Type::PORT);
-    batch.set("bridges", Type::IFNAME, None);
-    batch.set("internal", Type::IFNAME, None);
-    batch.set("masquerade", Type::IFNAME, None);
-    batch.set("same_bridge", Type::IFNAME.then(Type::IFNAME), None);
-    batch.set("open_bridge", Type::IFNAME.then(Type::IFNAME), None);
+    batch.set("bridges", Type::IFNAME);
+    batch.set("internal", Type::IFNAME);
+    batch.set("open_bridge", Type::IFNAME.then(Type::IFNAME));
+    batch.intervals("subnets", Type::IPV4);
+    batch.intervals("subnets6", Type::IPV6);
+    batch.intervals("masquerade", Type::IPV4);
+    batch.intervals("masquerade6", Type::IPV6);
     let on = |address: Type| address.then(Type::PROTOCOL).then(Type::PORT);
     let to = |address: Type| address.then(Type::PORT);
-    batch.set("published", port, Some(to(Type::IPV4)));
-    batch.set("published_on", on(Type::IPV4), Some(to(Type::IPV4)));
-    batch.set("published6", port, Some(to(Type::IPV6)));
-    batch.set("published6_on", on(Type::IPV6), Some(to(Type::IPV6)));
+    batch.map("published", port, to(Type::IPV4));
+    batch.map("published_on", on(Type::IPV4), to(Type::IPV4));
+    batch.map("published6", port, to(Type::IPV6));
+    batch.map("published6_on", on(Type::IPV6), to(Type::IPV6));
 }
 
 /// The four lookups of published ports; the value's address comes first, then its port.
@@ -140,6 +155,12 @@ impl Rule<'_, '_> {
             Operator::Equal,
             &[127, 0, 0, 0],
         )
+    }
+
+    /// Loads the source address.
+    fn source(&mut self, family: u32) -> &mut Self {
+        let (offset, length) = if family == IPV4 { (12, 4) } else { (8, 16) };
+        self.family(family).payload(NETWORK, offset, length, register(0))
     }
 
     fn protocol_and_port(&mut self, first: u32) -> &mut Self {

@@ -68,14 +68,28 @@ impl<'a> FilterBatch<'a> {
         });
     }
 
-    /// A set of keys, or with `data` a map. The types are the numbers that `nft` prints lists by.
-    pub(super) fn set(&mut self, name: &str, key: Type, data: Option<Type>) {
+    /// A set of single keys.
+    pub(super) fn set(&mut self, name: &str, key: Type) {
+        self.any_set(name, 0, key, None);
+    }
+
+    /// A set of intervals of keys.
+    pub(super) fn intervals(&mut self, name: &str, key: Type) {
+        self.any_set(name, 4, key, None);
+    }
+
+    /// A map from keys to values.
+    pub(super) fn map(&mut self, name: &str, key: Type, data: Type) {
+        self.any_set(name, 8, key, Some(data));
+    }
+
+    fn any_set(&mut self, name: &str, flags: u32, key: Type, data: Option<Type>) {
         self.sets += 1;
         let (table, id) = (self.table, self.sets);
         self.message(NEW_SET, libc::NLM_F_CREATE, |m| {
             m.text(1, table);
             m.text(2, name);
-            m.be32(3, if data.is_some() { 8 } else { 0 });
+            m.be32(3, flags);
             m.be32(4, key.number);
             m.be32(5, key.size);
             if let Some(data) = data {

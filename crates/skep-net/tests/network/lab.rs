@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use skep_net::{
-    BridgeConfig, EndpointConfig, ForwardPolicy, HostPort, Netns, NetworkStack, PortMapping, Protocol, Saved, StackConfig,
+    BridgeConfig, EndpointConfig, ForwardPolicy, HostPort, Netns, NetworkStack, PortMapping, Protocol, Saved,
+    StackConfig,
 };
 use skep_types::{ContainerId, NetworkId};
 

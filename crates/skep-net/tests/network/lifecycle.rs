@@ -87,7 +87,9 @@ fn a_port_in_use_names_its_holder_and_leaves_nothing() {
         drop(listener);
 
         let first = attach(2, vec![tcp(None, 7000, 80), tcp(None, 7001, 80)]).unwrap();
-        inside(fd(&host), || assert!(TcpListener::bind("0.0.0.0:7000").is_err(), "a host program sees the port as taken"));
+        inside(fd(&host), || {
+            assert!(TcpListener::bind("0.0.0.0:7000").is_err(), "a host program sees the port as taken")
+        });
         match attach(3, vec![tcp(Some("127.0.0.1"), 7000, 80)]) {
             Err(NetError::PortInUse { holder, .. }) => assert_eq!(holder, PortHolder::Container(first.container)),
             other => panic!("{other:?}"),

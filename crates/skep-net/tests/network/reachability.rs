@@ -3,7 +3,8 @@
 use skep_net::{Endpoint, Netns, NetworkStack, PortMapping, Protocol};
 
 use crate::lab::{
-    HOST, OUTSIDE, address, ask, assert_clean, connect, container, fd, host, ip, lab, network, open, refused, run, serve, tcp,
+    HOST, OUTSIDE, address, ask, assert_clean, connect, container, fd, host, ip, lab, network, open, refused, run,
+    serve, tcp,
 };
 
 /// A container that serves port 80, with `ports` published.
@@ -69,7 +70,11 @@ fn ports_on_loopback_are_for_the_host_only() {
             ip("route add 127.0.0.1 via 172.17.0.1 src 172.17.0.2");
         });
         assert!(refused(web.fd(), "127.0.0.1:9090"), "the host's own services stay its own");
-        assert_eq!(connect(web.fd(), "172.17.0.1:9090"), address("172.17.0.2"), "but not those on the bridge's address");
+        assert_eq!(
+            connect(web.fd(), "172.17.0.1:9090"),
+            address("172.17.0.2"),
+            "but not those on the bridge's address"
+        );
         stack.destroy().unwrap();
     });
 }
@@ -119,7 +124,7 @@ fn the_way_out_is_masqueraded_and_networks_are_apart() {
 
         assert_eq!(connect(a.fd(), &format!("{OUTSIDE}:80")), address(HOST));
         assert!(refused(a.fd(), "172.18.0.2:80"), "another network");
-        assert_eq!(connect(a.fd(), &format!("{HOST}:8081")), address("172.17.0.2"), "its published port");
+        assert_eq!(connect(a.fd(), &format!("{HOST}:8081")), address("172.18.0.1"), "its published port");
         assert!(refused(internal.fd(), &format!("{OUTSIDE}:80")));
         crate::lab::inside(internal.fd(), || ip("route add default via 172.19.0.1"));
         assert!(refused(internal.fd(), &format!("{OUTSIDE}:80")), "with a route of its own");

@@ -2,7 +2,9 @@
 
 use skep_net::{Netns, NetworkStack, Saved};
 
-use crate::lab::{HOST, OUTSIDE, address, assert_clean, config, connect, container, host, fd, ip, lab, network, open, run, serve, tcp};
+use crate::lab::{
+    HOST, OUTSIDE, address, assert_clean, config, connect, container, fd, host, ip, lab, network, open, run, serve, tcp,
+};
 
 #[test]
 fn everything_goes_on_without_the_engine_and_is_found_again() {
