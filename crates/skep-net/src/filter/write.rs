@@ -6,6 +6,8 @@ const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const FAMILY_INET: u8 = 1;
+/// Family, version, and the subsystem in network order.
+const BATCH_HEADER: [u8; 4] = [0, 0, 0, 10];
 
 /// Message types within the subsystem.
 pub(super) const NEW_TABLE: u16 = 0;
@@ -36,12 +38,12 @@ pub(super) struct FilterBatch<'a> {
 impl<'a> FilterBatch<'a> {
     pub(super) fn new(table: &'a str) -> Self {
         let mut batch = Batch::new();
-        batch.message(BATCH_BEGIN, 0, |m| m.raw(&[0, 0, 0, SUBSYSTEM as u8]));
+        batch.message(BATCH_BEGIN, 0, |m| m.raw(&BATCH_HEADER));
         FilterBatch { batch, table, sets: 0 }
     }
 
     pub(super) fn finish(mut self) -> Batch {
-        self.batch.message(BATCH_END, 0, |m| m.raw(&[0, 0, 0, SUBSYSTEM as u8]));
+        self.batch.message(BATCH_END, 0, |m| m.raw(&BATCH_HEADER));
         self.batch
     }
 

@@ -20,6 +20,10 @@ const BR_STP_STATE: u16 = 5;
 const BRPORT_MODE: u16 = 4;
 const BRPORT_ISOLATED: u16 = 33;
 const IFA_FLAGS: u16 = 8;
+/// Address families, which messages have as one byte.
+const AF_INET: u8 = 2;
+const AF_BRIDGE: u8 = 7;
+const AF_INET6: u8 = 10;
 const LINK_HEADER: usize = 16;
 const ROUTE_HEADER: usize = 12;
 
@@ -73,7 +77,7 @@ impl Socket {
     pub(crate) fn route_destinations(&mut self) -> Result<Vec<Ipv4Net>, Refused> {
         let mut batch = Batch::new();
         batch.message(libc::RTM_GETROUTE, libc::NLM_F_DUMP, |m| {
-            m.raw(&[libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            m.raw(&[AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         });
         let mut nets = Vec::new();
         self.exchange(&batch, |_, payload| {
@@ -191,7 +195,7 @@ pub(crate) enum PortMode {
 
 pub(crate) fn set_port_mode(batch: &mut Batch, index: u32, mode: PortMode) {
     batch.message(libc::RTM_SETLINK, ACK, |m| {
-        family_link_header(m, libc::AF_BRIDGE as u8, index, 0, 0);
+        family_link_header(m, AF_BRIDGE, index, 0, 0);
         let attribute = if mode == PortMode::Isolated { BRPORT_ISOLATED } else { BRPORT_MODE };
         m.nest(libc::IFLA_PROTINFO, |m| m.u8(attribute, 1));
     });
@@ -250,8 +254,8 @@ pub(crate) fn add_default_route(batch: &mut Batch, index: u32, gateway: IpAddr) 
 
 fn family(address: IpAddr) -> u8 {
     match address {
-        IpAddr::V4(_) => libc::AF_INET as u8,
-        IpAddr::V6(_) => libc::AF_INET6 as u8,
+        IpAddr::V4(_) => AF_INET,
+        IpAddr::V6(_) => AF_INET6,
     }
 }
 

@@ -23,10 +23,26 @@ pub(crate) const OUTSIDE: &str = "192.0.2.2";
 
 /// Runs a test in a network namespace of its own; `host` has the uplink to `outside`.
 pub(crate) fn lab(test: impl FnOnce(&Netns) + Send) {
+    lab_with(BridgeFilter::AsFound, test);
+}
+
+/// Whether bridged frames pass the packet filter (br_netfilter); both kinds of hosts exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BridgeFilter {
+    AsFound,
+    Off,
+}
+
+/// As [`lab`], on a host whose bridges are filtered or not.
+pub(crate) fn lab_with(bridge_filter: BridgeFilter, test: impl FnOnce(&Netns) + Send) {
     thread::scope(|scope| {
         let run = scope.spawn(|| {
             let own = skep_sys::netns::unshare_thread().unwrap();
             ip("link set lo up");
+            if bridge_filter == BridgeFilter::Off {
+                // Missing where br_netfilter is not loaded, which is the same as off.
+                let _ = std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0");
+            }
             let outside = Netns::create().unwrap();
             let path = format!("/proc/{}/fd/{}", std::process::id(), outside.fd().as_raw_fd());
             ip(&format!("link add up0 type veth peer name up1 netns {path}"));

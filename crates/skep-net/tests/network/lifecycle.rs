@@ -163,6 +163,7 @@ fn two_hundred_endpoints_come_and_go() {
     });
 }
 
+#[allow(clippy::print_stderr, reason = "a measurement for the reader")]
 fn report(what: &str, times: &mut [Duration]) {
     let (first, last) = (times[..20].iter().sum::<Duration>() / 20, times[180..].iter().sum::<Duration>() / 20);
     times.sort();

@@ -3,8 +3,8 @@
 use skep_net::{Endpoint, Netns, NetworkStack, PortMapping, Protocol};
 
 use crate::lab::{
-    HOST, OUTSIDE, address, ask, assert_clean, connect, container, fd, host, ip, lab, network, open, refused, run,
-    serve, tcp,
+    BridgeFilter, HOST, OUTSIDE, address, ask, assert_clean, connect, container, fd, host, ip, lab, lab_with, network,
+    open, refused, run, serve, tcp,
 };
 
 /// A container that serves port 80, with `ports` published.
@@ -19,7 +19,13 @@ fn server(stack: &NetworkStack, net: u8, n: u8, ports: Vec<PortMapping>) -> (Net
 
 #[test]
 fn ports_on_all_addresses_are_reached_from_everywhere() {
-    lab(|outside| {
+    for bridge_filter in [BridgeFilter::AsFound, BridgeFilter::Off] {
+        ports_on_all_addresses_are_reached_from_everywhere_with(bridge_filter);
+    }
+}
+
+fn ports_on_all_addresses_are_reached_from_everywhere_with(bridge_filter: BridgeFilter) {
+    lab_with(bridge_filter, |outside| {
         let stack = open("skep-t");
         stack.create_network(network(17, "skep0")).unwrap();
         let (web, endpoint) = server(&stack, 17, 2, vec![tcp(None, 8080, 80)]);
@@ -92,7 +98,7 @@ fn udp_works_and_old_flows_do_not_stick() {
 
         let client = crate::lab::inside(outside.fd(), || std::net::UdpSocket::bind(("0.0.0.0", 0)).unwrap());
         client.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
-        let mut exchange = || {
+        let exchange = || {
             client.send_to(b"?", format!("{HOST}:5353")).unwrap();
             client.recv(&mut [0; 64]).is_ok()
         };
@@ -108,7 +114,13 @@ fn udp_works_and_old_flows_do_not_stick() {
 
 #[test]
 fn the_way_out_is_masqueraded_and_networks_are_apart() {
-    lab(|outside| {
+    for bridge_filter in [BridgeFilter::AsFound, BridgeFilter::Off] {
+        the_way_out_is_masqueraded_and_networks_are_apart_with(bridge_filter);
+    }
+}
+
+fn the_way_out_is_masqueraded_and_networks_are_apart_with(bridge_filter: BridgeFilter) {
+    lab_with(bridge_filter, |outside| {
         let stack = open("skep-t");
         stack.create_network(network(17, "skep0")).unwrap();
         stack.create_network(network(18, "skep1")).unwrap();
