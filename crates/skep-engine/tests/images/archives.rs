@@ -25,12 +25,18 @@ async fn archives_of_docker_and_skopeo_in_any_compression() {
     for name in [own.as_str(), "docker.tar", "docker.tar.gz", "oci.tar", "oci.tar.zst"] {
         let world = World::new();
         let (loaded, messages) = world.load(&std::fs::read(path(name)).expect("an archive")).await;
-        let want = Loaded { id: made.id(), tag: Some("made:1".to_owned()) };
+        // skopeo writes configurations anew when it changes the format.
+        let source = format!("oci-archive:{}", path("oci.tar"));
+        let id = match name.starts_with("oci") {
+            true => digest_of(skopeo(&["inspect", "--config", "--raw", &source]).trim_end().as_bytes()),
+            false => made.id(),
+        };
+        let want = Loaded { id, tag: Some("made:1".to_owned()) };
         assert_eq!(loaded.unwrap_or_else(|e| panic!("{name}: {e}")), std::slice::from_ref(&want), "{name}");
         assert_eq!(messages.last(), Some(&LoadProgress::Loaded(want)));
         assert!(matches!(messages[0], LoadProgress::Layer { .. }), "{name}: {:?}", messages[0]);
-        assert_eq!(world.file(&made.id(), "etc/salt"), Some(b"archives".to_vec()));
-        assert_eq!(world.events(), [format!("load {} {}", made.id(), made.id())]);
+        assert_eq!(world.file(&id, "etc/salt"), Some(b"archives".to_vec()));
+        assert_eq!(world.events(), [format!("load {id} {id}")]);
     }
 }
 
