@@ -193,9 +193,7 @@ impl Task {
         if options.volumes {
             self.remove_anonymous_volumes().await;
         }
-        let engine = self.engine.clone();
-        // Joined when the engine closes; the caller does not wait for it.
-        self.engine.tasks.spawn_blocking(move || engine.storage.empty_trash());
+        crate::Engine::from_inner(self.engine.clone()).tidy().await;
         Ok(())
     }
 

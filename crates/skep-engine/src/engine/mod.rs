@@ -85,9 +85,9 @@ impl Engine {
         })
         .await?;
         restore::all(&inner, records).await?;
-        let emptying = inner.clone();
-        inner.tasks.spawn_blocking(move || emptying.storage.empty_trash());
-        Ok(Engine { inner })
+        let engine = Engine { inner };
+        engine.tidy().await;
+        Ok(engine)
     }
 
     pub(crate) fn from_inner(inner: Arc<Inner>) -> Self {

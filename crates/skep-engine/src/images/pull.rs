@@ -57,7 +57,7 @@ enum Fetched {
     /// It is in the store.
     Exists,
     /// It waits for those below it.
-    Staged(StagedLayer, Lead),
+    Staged(Box<StagedLayer>, Lead),
 }
 
 pub(super) async fn pull(
@@ -234,7 +234,7 @@ async fn publish(claim: &Arc<Claim>, plans: &[Plan], from: usize, slots: &mut [O
             match slot.take() {
                 Some(Fetched::Staged(layer, lead)) => {
                     leads.push((from + at, lead));
-                    run.push(layer);
+                    run.push(*layer);
                     at += 1;
                 }
                 Some(Fetched::Exists) | None => {
@@ -269,7 +269,7 @@ async fn fetch(inner: &Arc<Inner>, repository: &Repository, permits: &Semaphore,
         match role {
             Role::Leads(lead) => {
                 let staged = download(inner, repository, permits, plan, &lead).await?;
-                return Ok(Fetched::Staged(staged, lead));
+                return Ok(Fetched::Staged(Box::new(staged), lead));
             }
             Role::Follows(mut states) => {
                 waited = true;
