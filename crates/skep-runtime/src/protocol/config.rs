@@ -73,7 +73,8 @@ pub struct LogConfig {
     /// How many files are kept, the current one included; at least 1. With 1, a full file is emptied.
     #[serde(default = "LogConfig::default_max_files")]
     pub max_files: u32,
-    /// Whether rotated files are compressed, to `path.1.gz` and so on.
+    /// Whether rotated files are to be compressed, to `path.1.gz` and so on. The shim does not do that itself, but moves files of
+    /// both forms on when it rotates.
     #[serde(default)]
     pub compress: bool,
     /// Attributes put into every entry (Docker's `labels`, `env` and `tag` options, resolved by the engine).
