@@ -1,10 +1,13 @@
 //! Processes exec'd in running containers.
 
+use bytes::Bytes;
 use http::{Method, StatusCode};
 use skep_engine::model::exec::ExecConfig;
+use skep_engine::model::request::{Attachment, OutputStream};
 use skep_wire::{ExecCreateRequest, ExecStartRequest, IdResponse};
 
 use crate::convert;
+use crate::http::framing::frame;
 use crate::http::hijack;
 use crate::http::router::{Route, route};
 use crate::http::{Answer, ApiError, Request};
@@ -48,14 +51,23 @@ async fn start(mut request: Request) -> Result<Answer, ApiError> {
         return Err(ApiError::invalid("console size is only supported when TTY is enabled"));
     }
     let size = console_size(options.console_size);
-    let attachment = request.engine.start_exec(request.name(), options.detach, options.tty, size).await?;
-    match attachment {
-        None => Ok(Answer::empty(StatusCode::OK)),
-        Some(attachment) => {
-            let content_type = attach::content_type(&request, attachment.tty);
-            Ok(Answer::Hijack { content_type, session: hijack::attach(attachment) })
-        }
-    }
+    let tty = request.engine.exec(request.name())?.config.tty;
+    let attachment = match request.engine.start_exec(request.name(), options.detach, options.tty, size).await {
+        Ok(None) => return Ok(Answer::empty(StatusCode::OK)),
+        Ok(Some(attachment)) => attachment,
+        Err(error) if options.detach => return Err(error.into()),
+        Err(error) => said(tty, &error.to_string()),
+    };
+    let content_type = attach::content_type(&request, attachment.tty);
+    Ok(Answer::Hijack { content_type, session: hijack::attach(attachment) })
+}
+
+/// What went wrong, as the output of the process. Clients expect the connection to be theirs and look for the exit code
+/// afterwards, so an error can be told no other way.
+fn said(tty: bool, text: &str) -> Attachment {
+    let line = format!("{text}\r\n");
+    let output: Bytes = if tty { line.into() } else { frame(OutputStream::Stdout, &[line.as_bytes()]) };
+    Attachment { tty, output: Box::pin(std::io::Cursor::new(output)), input: None }
 }
 
 fn console_size(size: Option<[u64; 2]>) -> Option<[u32; 2]> {

@@ -86,10 +86,12 @@ async fn wait(request: Request) -> Result<Answer, ApiError> {
         other => return Err(ApiError::invalid(format!("invalid condition: {other:?}"))),
     };
     let waiting = request.engine.wait_container(request.name(), condition)?;
-    let body = waiting.map(|ended| {
+    // Who waits for a coming end gets the failure of a start from the start itself; telling it twice would print it twice.
+    let tell = condition == WaitCondition::NotRunning;
+    let body = waiting.map(move |ended| {
         let response = match ended {
             Ok(ended) => WaitResponse {
-                error: Some(WaitError { message: ended.error }).filter(|error| !error.message.is_empty()),
+                error: Some(WaitError { message: ended.error }).filter(|error| tell && !error.message.is_empty()),
                 status_code: i64::from(ended.code),
             },
             Err(error) => WaitResponse { error: Some(WaitError { message: error.to_string() }), status_code: 0 },
