@@ -8,6 +8,7 @@ mod edges;
 mod install;
 mod paths;
 mod peers;
+mod prove;
 mod test;
 mod vm;
 mod vm_test;
@@ -33,6 +34,8 @@ enum Task {
     Deps(deps::Arguments),
     /// Installs the programs, systemd units and completions
     Install(install::Arguments),
+    /// Runs the end-to-end scenarios against Docker
+    Prove(prove::Arguments),
     /// Runs all checks and tests, and counts them
     Test(test::Arguments),
     /// Runs shell commands as root in a throw-away virtual machine with pure cgroup v2
@@ -48,6 +51,7 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
         Task::Demo => demo::run(),
         Task::Install(arguments) => install::run(&arguments),
         Task::Deps(arguments) => deps::install(&arguments),
+        Task::Prove(arguments) => prove::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Vm(arguments) => vm::run(&arguments),
         Task::VmTest(arguments) => vm_test::run(&arguments),

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-const PACKAGES: [&str; 5] = ["docker.io", "docker-cli", "docker-compose", "docker-buildx", "containerd"];
+const PACKAGES: [&str; 6] = ["docker.io", "docker-cli", "docker-compose", "docker-buildx", "containerd", "tini"];
 
 /// Where the peers' programs are, after fetching them if they are not there.
 pub(crate) struct Peers {

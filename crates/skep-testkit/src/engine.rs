@@ -226,7 +226,15 @@ impl Engine {
                 let _ = Command::new("ip", ["link", "add", &bridge, "type", "bridge"]).run();
                 let _ = Command::new("ip", ["addr", "add", &self.slot.bip(), "dev", &bridge]).run();
                 let mut command = std::process::Command::new("dockerd");
-                command.args(["--bridge", &bridge, "--live-restore"]);
+                command.args([
+                    "--bridge",
+                    &bridge,
+                    "--live-restore",
+                    "--group",
+                    "root",
+                    "--storage-driver",
+                    "overlay2",
+                ]);
                 command
             }
         };
@@ -252,7 +260,12 @@ impl Engine {
     }
 
     fn belongings(&self) -> Belongings {
-        Belongings { dir: self.dir.clone(), bridge: self.slot.bridge(), cgroup_parent: self.slot.cgroup_parent() }
+        Belongings {
+            dir: self.dir.clone(),
+            bridge: self.slot.bridge(),
+            cgroup_parent: self.slot.cgroup_parent(),
+            files: self.kind == EngineKind::Skep,
+        }
     }
 
     fn snapshot(&self) -> Snapshot {
