@@ -1,10 +1,11 @@
 //! The tests whose subject differs between cgroup versions, in the virtual machine: test programs are static, so they are built
 //! here and run there.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::vm;
 
@@ -14,35 +15,47 @@ pub(crate) struct Arguments {
     filter: Option<String>,
 }
 
-/// Packages with the kind of target and the name of it; the unit tests are the target named like the library.
-const TESTS: [(&str, &str); 2] = [("skep-runtime", "skep_runtime"), ("skep-runtime", "cgroup")];
+/// Packages whose tests run there: all targets, in the order of their names.
+const PACKAGES: [&str; 1] = ["skep-runtime"];
+
+/// What building the tests of a package has made.
+#[derive(Default)]
+struct Built {
+    /// Name and program of each test target.
+    tests: BTreeMap<String, PathBuf>,
+    /// The programs that tests start, by the path that was compiled into them.
+    programs: Vec<PathBuf>,
+}
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let filter = arguments.filter.as_deref().unwrap_or_default();
     let mut files = Vec::new();
     let mut commands = String::from("status=0\n");
-    for (package, target) in TESTS {
-        let program = build(package, target)?;
-        let inside = PathBuf::from("/tests").join(target);
-        let filter = arguments.filter.as_deref().unwrap_or_default();
-        commands.push_str(&format!("echo \"--- {package}: {target}\"\n{} {filter} || status=1\n", inside.display()));
-        files.push((program, inside));
+    for package in PACKAGES {
+        let built = build(package)?;
+        for (target, program) in built.tests {
+            let inside = PathBuf::from("/tests").join(&target);
+            let line = format!("echo \"--- {package}: {target}\"\n{} --nocapture {filter} || status=1\n", inside.display());
+            commands.push_str(&line);
+            files.push((program, inside));
+        }
+        files.extend(built.programs.into_iter().map(|program| (program.clone(), program)));
     }
     commands.push_str("exit $status");
     vm::run(&vm::Arguments {
         mem: 1024,
         cpus: 2,
         timeout: 900,
-        size: 512,
+        size: 1024,
         files,
         tools: Vec::new(),
-        env: Vec::new(),
+        env: vec!["RUST_BACKTRACE=0".to_owned()],
         console: None,
         commands: vec![commands],
     })
 }
 
-/// Builds the tests of a package and returns the program of one target.
-fn build(package: &str, target: &str) -> Result<PathBuf> {
+fn build(package: &str) -> Result<Built> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["test", "--no-run", "--quiet", "--package", package, "--message-format", "json"])
@@ -50,14 +63,18 @@ fn build(package: &str, target: &str) -> Result<PathBuf> {
         .stderr(Stdio::inherit())
         .output()?;
     ensure!(output.status.success(), "the tests of {package} could not be built");
+    let mut built = Built::default();
     for line in String::from_utf8(output.stdout)?.lines() {
         let message: serde_json::Value = serde_json::from_str(line).context("a message of cargo")?;
-        let is_test = message["profile"]["test"].as_bool() == Some(true) && message["target"]["name"] == target;
-        let is_program =
-            message["target"]["kind"].as_array().is_some_and(|kinds| kinds.iter().all(|kind| kind != "bin"));
-        if let (true, true, Some(program)) = (is_test, is_program, message["executable"].as_str()) {
-            return Ok(Path::new(program).to_owned());
+        let Some(program) = message["executable"].as_str().map(PathBuf::from) else { continue };
+        let target = &message["target"];
+        let is_bin = target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "bin"));
+        match (message["profile"]["test"].as_bool(), target["name"].as_str()) {
+            (Some(true), Some(name)) if !is_bin => drop(built.tests.insert(name.to_owned(), program)),
+            (Some(false), _) if is_bin => built.programs.push(program),
+            _ => {}
         }
     }
-    bail!("{package} has no tests named {target}")
+    ensure!(!built.tests.is_empty(), "{package} has no tests");
+    Ok(built)
 }
