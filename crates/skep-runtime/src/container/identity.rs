@@ -88,7 +88,9 @@ pub(super) fn drop_capabilities(sets: &Sets) -> Result<()> {
         inheritable: set(sets.inheritable),
     };
     set_capabilities(None, wanted).step("unable to apply caps")?;
-    for bit in (0..64).map(|number| 1u64 << number).filter(|bit| sets.ambient & bit != 0) {
+    // Only what is inheritable can be ambient. runc's example asks for more, and gets no more than this under runc.
+    let ambient = sets.ambient & sets.inheritable & sets.permitted;
+    for bit in (0..64).map(|number| 1u64 << number).filter(|bit| ambient & bit != 0) {
         configure_capability_in_ambient_set(set(bit), true).step("set ambient capability")?;
     }
     Ok(())
@@ -97,7 +99,7 @@ pub(super) fn drop_capabilities(sets: &Sets) -> Result<()> {
 /// Sets the calling process's resource limits.
 pub(super) fn set_limits(task: &Task) -> Result<()> {
     for limit in &task.rlimits {
-        setrlimit(limit.resource, limit.value.clone()).map_err(|error| refused(limit, error))?;
+        setrlimit(limit.resource, limit.value).map_err(|error| refused(limit, error))?;
     }
     Ok(())
 }
@@ -105,8 +107,7 @@ pub(super) fn set_limits(task: &Task) -> Result<()> {
 /// Sets the resource limits of a child that is about to lose the right to do it.
 pub(super) fn set_limits_of(pid: rustix::process::Pid, task: &Task) -> Result<()> {
     for limit in &task.rlimits {
-        rustix::process::prlimit(Some(pid), limit.resource, limit.value.clone())
-            .map_err(|error| refused(limit, error))?;
+        rustix::process::prlimit(Some(pid), limit.resource, limit.value).map_err(|error| refused(limit, error))?;
     }
     Ok(())
 }

@@ -89,7 +89,7 @@ impl Task {
             let rest = pair.to_bytes().strip_prefix(name.as_bytes())?;
             rest.strip_prefix(b"=")
         });
-        values.last()
+        values.reduce(|_, later| later)
     }
 
     /// The program as it was named.
