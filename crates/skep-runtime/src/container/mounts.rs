@@ -205,7 +205,13 @@ pub(super) fn mask(root: BorrowedFd<'_>, paths: &[std::path::PathBuf], null: &Ow
         let step = || format!("maskedPath {}", path.display());
         let Some(found) = existing(root, path).step_with(step)? else { continue };
         let cover = match (rooted::is_directory(&found).step_with(step)?, &empty) {
-            (false, _) => mount::clone_tree(null, Depth::One).step_with(step)?,
+            (false, _) => {
+                let cover = mount::clone_tree(null, Depth::One).step_with(step)?;
+                // It is the host's node: read-only, so that the container's root can't change its mode or owner there.
+                let set = attribute::READ_ONLY | attribute::NO_SUID | attribute::NO_EXEC;
+                mount::change(&cover, Depth::One, &Change { set, ..Change::default() }).step_with(step)?;
+                cover
+            }
             (true, Some(empty)) => mount::clone_tree(empty, Depth::One).step_with(step)?,
             (true, None) => {
                 let limits = [("nr_blocks", "1"), ("nr_inodes", "1")];

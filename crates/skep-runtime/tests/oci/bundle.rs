@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
-const TOOLS: [&str; 19] = [
+const TOOLS: [&str; 20] = [
     "sh", "ls", "cat", "true", "false", "echo", "id", "mount", "ps", "sleep", "env", "grep", "stat", "pwd", "readlink",
-    "hostname", "kill", "touch", "tty",
+    "hostname", "chmod", "kill", "touch", "tty",
 ];
 
 /// A bundle with busybox, removed when dropped.
