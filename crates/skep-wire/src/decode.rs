@@ -426,6 +426,8 @@ mod tests {
                 "json: cannot unmarshal string into Go struct field CreateRequest.Env of type []string",
             ),
             (r#"{"Env": [1]}"#, "json: cannot unmarshal number into Go struct field CreateRequest.Env of type string"),
+            (r#"{"Cmd": 1}"#, "json: cannot unmarshal number into Go value of type string"),
+            (r#"{"Cmd": {}}"#, "json: cannot unmarshal object into Go value of type string"),
             ("[]", "json: cannot unmarshal array into Go value of type container.CreateRequest"),
         ] {
             assert_eq!(fault::<ContainerCreateRequest>(text), message);

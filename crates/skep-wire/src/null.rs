@@ -62,6 +62,26 @@ pub(crate) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
             Ok(Some(vec![text.to_owned()]))
         }
 
+        fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<Self::Value, E> {
+            Err(wrong("bool"))
+        }
+
+        fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<Self::Value, E> {
+            Err(wrong("number"))
+        }
+
+        fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Self::Value, E> {
+            Err(wrong("number"))
+        }
+
+        fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Self::Value, E> {
+            Err(wrong("number"))
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
+            Err(wrong("object"))
+        }
+
         fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
             let mut words = Vec::new();
             while let Some(word) = items.next_element()? {
@@ -72,6 +92,11 @@ pub(crate) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     }
 
     deserializer.deserialize_option(Words)
+}
+
+/// As Go tells it: its type has a decoder of its own, which knows nothing of the field.
+fn wrong<E: serde::de::Error>(found: &str) -> E {
+    E::custom(format!("json: cannot unmarshal {found} into Go value of type string"))
 }
 
 /// As [`words`], for a list in which "none" and "missing" are the same.

@@ -118,7 +118,7 @@ pub(crate) fn reference(repository: &str, tag: &str) -> Result<Reference, ApiErr
         "" => Ok(reference),
         tag => match tag.parse() {
             Ok(digest) => Ok(reference.with_digest(digest)),
-            Err(_) => Ok(reference.with_tag(tag)?),
+            Err(_) => reference.with_tag(tag).map_err(|_| ApiError::invalid("invalid tag format")),
         },
     }
 }
