@@ -3,6 +3,7 @@
 //! Needs root, /bin/busybox and runc. Each test has a bundle, a root directory and ids of its own, and leaves none of them.
 
 mod bundle;
+mod engines;
 mod escape;
 mod life;
 mod setup;
