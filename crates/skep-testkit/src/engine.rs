@@ -264,7 +264,7 @@ impl Engine {
             dir: self.dir.clone(),
             bridge: self.slot.bridge(),
             cgroup_parent: self.slot.cgroup_parent(),
-            files: self.kind == EngineKind::Skep,
+            strict: self.kind == EngineKind::Skep,
         }
     }
 

