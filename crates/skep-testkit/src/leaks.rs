@@ -112,20 +112,26 @@ impl Belongings {
         found
     }
 
-    /// All of the tables that are the engine's own, and the lines of others that name its bridge.
+    /// All of the table that is the engine's own, and the lines of others that name its bridge.
     fn rules(&self) -> Vec<String> {
-        let outcome = Command::new("nft", ["list", "ruleset"]).run();
+        let ruleset = Command::new("nft", ["list", "ruleset"]).run().stdout;
         let mut found = Vec::new();
-        let mut table = String::new();
-        for line in outcome.stdout.lines() {
-            if let Some(name) = line.strip_prefix("table ") {
-                table = name.trim_end_matches([' ', '{']).to_owned();
-            }
-            if table.contains(&self.bridge) || line.contains(&self.bridge) {
-                found.push(format!("{table}: {}", without_counters(line.trim())));
-            }
+        for (table, lines) in tables(&ruleset) {
+            let own = self.is_own_table(table, &lines);
+            let lines = lines.iter().filter(|line| own || self.is_named_in(line));
+            found.extend(lines.map(|line| format!("{table}: {}", without_counters(line.trim()))));
         }
         found
+    }
+
+    /// Engines name their tables as they like, but know their bridge in it.
+    fn is_own_table(&self, table: &str, lines: &[&str]) -> bool {
+        let name = table.split(' ').nth(1).unwrap_or_default();
+        name.starts_with("skep") && lines.iter().any(|line| self.is_named_in(line))
+    }
+
+    fn is_named_in(&self, line: &str) -> bool {
+        line.contains(&format!("\"{}\"", self.bridge))
     }
 
     /// Removes by force what can be recognised, after a failed test or one that was killed.
@@ -150,18 +156,26 @@ impl Belongings {
         for link in self.links() {
             let _ = Command::new("ip", ["link", "delete", &link]).run();
         }
-        let tables = Command::new("nft", ["list", "tables"]).run().stdout;
-        for table in
-            tables.lines().filter_map(|line| line.strip_prefix("table ")).filter(|table| self.is_own_table(table))
-        {
-            let words = ["delete", "table"].into_iter().chain(table.split(' '));
-            let _ = Command::new("nft", words).run();
+        let ruleset = Command::new("nft", ["list", "ruleset"]).run().stdout;
+        for (table, lines) in tables(&ruleset) {
+            if self.is_own_table(table, &lines) {
+                let _ = Command::new("nft", ["delete", "table"].into_iter().chain(table.split(' '))).run();
+            }
         }
     }
+}
 
-    fn is_own_table(&self, table: &str) -> bool {
-        table.split([' ', '-']).any(|word| word == self.bridge)
+/// Family and name of each table in a ruleset, with its lines.
+fn tables(ruleset: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut tables: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in ruleset.lines() {
+        if let Some(name) = line.strip_prefix("table ") {
+            tables.push((name.trim_end_matches([' ', '{']), Vec::new()));
+        } else if let Some((_, lines)) = tables.last_mut() {
+            lines.push(line);
+        }
     }
+    tables
 }
 
 fn own_pid() -> i32 {
@@ -252,7 +266,10 @@ mod tests {
             cgroup_parent: "/y".to_owned(),
             strict: true,
         };
-        assert!(belongings.is_own_table("inet skep-skeptest1") && belongings.is_own_table("inet skeptest1"));
-        assert!(!belongings.is_own_table("inet skep-skeptest12") && !belongings.is_own_table("inet skep"));
+        let ruleset = "table inet skep-ab {\n\tset bridges {\n\t\telements = { \"skeptest1\" }\n\t}\n}\ntable inet skep-cd {\n\
+                       \t\telements = { \"skeptest12\" }\n}\ntable ip nat {\n\tiifname \"skeptest1\" drop\n}\n";
+        let tables = tables(ruleset);
+        let own: Vec<bool> = tables.iter().map(|(table, lines)| belongings.is_own_table(table, lines)).collect();
+        assert_eq!((tables[0].0, own), ("inet skep-ab", vec![true, false, false]));
     }
 }
