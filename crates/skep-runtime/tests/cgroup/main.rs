@@ -1,5 +1,5 @@
 //! Cgroups of the running kernel, whichever versions it has. Needs root. `cargo xtask vm` runs the same on pure cgroup v2.
-#![allow(clippy::unwrap_used, reason = "tests may fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may fail by panicking, and say what they skip")]
 
 mod helper;
 mod in_force;
