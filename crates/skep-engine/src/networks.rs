@@ -356,7 +356,10 @@ fn host_port(text: &str) -> Result<HostPort> {
 
 /// Docker's words for what goes wrong while plugging in; who has a port is said in addition.
 fn plug_error(engine: &Inner, record: &Record, error: NetError) -> Error {
-    let prefix = format!("driver failed programming external connectivity on endpoint {}", record.name);
+    let prefix = format!(
+        "failed to set up container networking: driver failed programming external connectivity on endpoint {}",
+        record.name
+    );
     match error {
         NetError::PortInUse { address, protocol, holder } => {
             let holder = match &holder {

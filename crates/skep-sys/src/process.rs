@@ -54,7 +54,13 @@ pub fn clone_child(namespaces: i32, cgroup: Option<BorrowedFd<'_>>, body: impl F
     }
     // SAFETY: `args` is a valid clone_args of the size given, `pidfd` outlives the call, no stack and no shared memory are asked
     // for, so the child goes on with a copy of everything; and there is no other thread whose locks it could miss.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) };
+    let mut pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) };
+    if pid == -1 && cgroup.is_none() && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS) {
+        // Docker's filter answers so to clone3, whose flags it can't see, and lets clone pass. The init of `--init` lives under it.
+        let flags = args.flags | libc::SIGCHLD as u64;
+        // SAFETY: as above; clone(2) writes the descriptor where its third argument points when CLONE_PIDFD is set.
+        pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, &raw mut pidfd, 0usize, 0usize) };
+    }
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => {
@@ -69,12 +75,16 @@ pub fn clone_child(namespaces: i32, cgroup: Option<BorrowedFd<'_>>, body: impl F
     }
 }
 
-/// Fails with EBUSY if the calling process has more than one thread.
+/// Fails with EBUSY if the calling process has more than one thread. Where a filter refuses unshare(2) it can't be told; that is
+/// only so inside containers, where the init of `--init` never makes threads.
 fn single_threaded() -> io::Result<()> {
     // SAFETY: unshare(CLONE_THREAD) has no effect in a single-threaded process and is refused in any other (unshare(2)).
-    match unsafe { libc::unshare(libc::CLONE_THREAD) } {
-        0 => Ok(()),
-        _ => Err(io::Error::from_raw_os_error(libc::EBUSY)),
+    if unsafe { libc::unshare(libc::CLONE_THREAD) } == 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error().raw_os_error() {
+        Some(libc::EINVAL) => Err(io::Error::from_raw_os_error(libc::EBUSY)),
+        _ => Ok(()),
     }
 }
 

@@ -15,13 +15,14 @@ use crate::{Error, Result};
 /// The keys that detach when the client names none: Ctrl-P, Ctrl-Q.
 const DEFAULT_KEYS: &[u8] = &[16, 17];
 
-/// Reads `ctrl-p,ctrl-q`, `a,b`, `ctrl-[`: single characters, or control keys. An empty text turns detaching off.
-pub(crate) fn parse_detach_keys(text: Option<&str>) -> Result<Vec<u8>> {
+/// Reads `ctrl-p,ctrl-q`, `a,b`, `ctrl-[`: single characters, or control keys. An empty text turns detaching off. `what` names
+/// the keys in the error, as Docker does: `detach` or `escape`.
+pub(crate) fn parse_detach_keys(text: Option<&str>, what: &str) -> Result<Vec<u8>> {
     let Some(text) = text else { return Ok(DEFAULT_KEYS.to_vec()) };
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    let invalid = |key: &str| Error::Invalid(format!("Unknown character: '{key}'"));
+    let invalid = || Error::Invalid(format!("Invalid {what} keys ({text}) provided"));
     text.split(',')
         .map(|key| match (key.as_bytes(), key.strip_prefix("ctrl-").map(str::as_bytes)) {
             ([single], _) => Ok(*single),
@@ -32,7 +33,7 @@ pub(crate) fn parse_detach_keys(text: Option<&str>) -> Result<Vec<u8>> {
             (_, Some(b"]")) => Ok(29),
             (_, Some(b"^")) => Ok(30),
             (_, Some(b"_")) => Ok(31),
-            _ => Err(invalid(key)),
+            _ => Err(invalid()),
         })
         .collect()
 }
@@ -207,11 +208,11 @@ mod tests {
 
     #[test]
     fn detach_keys_are_read() {
-        assert_eq!(parse_detach_keys(None).expect("default"), [16, 17]);
-        assert_eq!(parse_detach_keys(Some("a,ctrl-x,ctrl-[")).expect("good"), [b'a', 24, 27]);
-        assert!(parse_detach_keys(Some("")).expect("off").is_empty());
+        assert_eq!(parse_detach_keys(None, "detach").expect("default"), [16, 17]);
+        assert_eq!(parse_detach_keys(Some("a,ctrl-x,ctrl-["), "detach").expect("good"), [b'a', 24, 27]);
+        assert!(parse_detach_keys(Some(""), "detach").expect("off").is_empty());
         for bad in ["ctrl-", "ab", "ctrl-A", "ctrl-p,"] {
-            assert!(parse_detach_keys(Some(bad)).is_err(), "{bad}");
+            assert!(parse_detach_keys(Some(bad), "detach").is_err(), "{bad}");
         }
     }
 

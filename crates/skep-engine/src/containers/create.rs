@@ -226,6 +226,10 @@ fn network_endpoints(
             "connecting a container to several networks is not supported: {other}"
         )));
     }
+    if let Some(mac) = own.mac_address.as_deref().filter(|mac| !mac.is_empty()) {
+        mac.parse::<skep_net::MacAddr>()
+            .map_err(|_| Error::Invalid(format!("invalid config for network {known_as}: invalid MAC address {mac}")))?;
+    }
     if own.ipv4_address.is_some() && matches!(known_as.as_str(), "bridge" | "host" | "none") {
         return Err(Error::Invalid("user specified IP address is supported on user defined networks only".to_owned()));
     }

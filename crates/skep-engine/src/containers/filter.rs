@@ -74,7 +74,10 @@ fn check(filters: &BTreeMap<String, Vec<String>>) -> Result<()> {
         return Err(Error::Invalid(format!("invalid filter '{key}'")));
     }
     if let Some(state) = values(filters, "status").find(|state| !STATES.contains(&state.as_str())) {
-        return Err(Error::Invalid(format!("invalid filter 'status={state}'")));
+        return Err(Error::Invalid(format!(
+            "invalid filter 'status={state}': invalid value for state ({state}): must be one of created, running, paused, \
+             restarting, removing, exited, dead"
+        )));
     }
     if let Some(code) = values(filters, "exited").find(|code| code.parse::<i32>().is_err()) {
         return Err(Error::Invalid(format!("invalid filter 'exited={code}'")));
@@ -176,6 +179,10 @@ mod tests {
     fn wrong_filters_get_dockers_words() {
         let one = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), vec![value.to_owned()])]);
         assert_eq!(check(&one("color", "red")).expect_err("unknown").to_string(), "invalid filter 'color'");
-        assert_eq!(check(&one("status", "dizzy")).expect_err("unknown").to_string(), "invalid filter 'status=dizzy'");
+        assert_eq!(
+            check(&one("status", "dizzy")).expect_err("unknown").to_string(),
+            "invalid filter 'status=dizzy': invalid value for state (dizzy): must be one of created, running, paused, restarting, \
+             removing, exited, dead"
+        );
     }
 }

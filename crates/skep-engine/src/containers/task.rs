@@ -342,10 +342,7 @@ impl Task {
                 Status::Paused(_) => "container is paused and must be unpaused first".to_owned(),
                 _ => "container is running: stop the container before removing or force remove".to_owned(),
             };
-            return answer(
-                reply,
-                Err(Error::Conflict(format!("cannot remove container \"/{}\": {why}", self.record.name))),
-            );
+            return answer(reply, Err(Error::Conflict(why)));
         }
         self.record.stopped_by_user = true;
         let stopping = self.stopping.get_or_insert_default();

@@ -62,11 +62,11 @@ impl Engine {
         let (container, path) = (container.to_owned(), path.to_owned());
         blocking(move || {
             let root = rootfs::open(&view, Access::Write)?;
-            let target = stat(&root, &container, &path)?;
+            stat(&root, &container, &path)?;
             let directory =
                 root.open_at(Path::new(&path), rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY, 0).is_ok();
             if !directory {
-                return Err(Error::Invalid(format!("extraction point is not a directory: {}", target.name)));
+                return Err(Error::Invalid("extraction point is not a directory".to_owned()));
             }
             if is_read_only(&view, &path) {
                 return Err(Error::Invalid("mounted volume is marked read-only".to_owned()));
@@ -106,7 +106,7 @@ impl Engine {
                 .collect::<io::Result<_>>()
                 .map_err(failed)?;
             let changes = skep_fs::changes::changes(&upper, &lower).map_err(failed)?;
-            Ok(changes.into_iter().map(change).collect())
+            Ok(changes.into_iter().map(change).filter(|change| !is_mount_point(&view, &change.path)).collect())
         })
         .await
     }
@@ -153,6 +153,15 @@ fn base_name(path: &str) -> std::ffi::OsString {
         Some(Component::Normal(name)) => name.to_owned(),
         _ => std::ffi::OsString::from("/"),
     }
+}
+
+/// Whether a path is there only because something is mounted on it while the container runs.
+fn is_mount_point(view: &ContainerView, path: &str) -> bool {
+    const ALWAYS: [&str; 6] = ["/dev", "/proc", "/sys", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
+    ALWAYS.contains(&path)
+        || path.starts_with("/dev/")
+        || view.mounts.iter().any(|mount| mount.destination == path)
+        || (path == "/sbin/docker-init" && view.host.init == Some(true))
 }
 
 /// Whether a path lies in something mounted read-only, or in a read-only root.

@@ -84,7 +84,10 @@ impl Engine {
 
     /// Removes it.
     pub async fn remove_container(&self, name: &str, options: RemoveContainer) -> Result<()> {
-        self.ask(name, |reply| Command::Remove(options, reply)).await
+        self.ask(name, |reply| Command::Remove(options, reply)).await.map_err(|error| match error {
+            Error::Conflict(why) => Error::Conflict(format!("cannot remove container \"{name}\": {why}")),
+            other => other,
+        })
     }
 
     /// Waits for its end. Resolves the name and registers at once: what happens after this returns is not missed; the inner

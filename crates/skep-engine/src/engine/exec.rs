@@ -20,7 +20,7 @@ impl Engine {
         if config.cmd.is_empty() || config.cmd[0].is_empty() {
             return Err(Error::Invalid("no exec command specified".to_owned()));
         }
-        attach::parse_detach_keys(config.detach_keys.as_deref())?;
+        attach::parse_detach_keys(config.detach_keys.as_deref(), "escape")?;
         let handle = self.inner.containers.find(container)?;
         let view = handle.view();
         check_running(&view)?;
@@ -71,7 +71,7 @@ impl Engine {
         console_size: Option<[u32; 2]>,
     ) -> Result<Option<Attachment>> {
         let config = &found.config;
-        let keys = attach::parse_detach_keys(config.detach_keys.as_deref())?;
+        let keys = attach::parse_detach_keys(config.detach_keys.as_deref(), "escape")?;
         let process = {
             let (engine, view, config) = (self.clone(), view.clone(), config.clone());
             blocking(move || exec::process(engine.config(), &view, &config, console_size)).await?
@@ -139,7 +139,7 @@ fn check_running(view: &ContainerView) -> Result<()> {
     match &view.status {
         Status::Running(_) => Ok(()),
         Status::Paused(_) => {
-            Err(Error::Conflict(format!("container {} is paused, unpause the container before exec", view.name)))
+            Err(Error::Conflict(format!("Container {} is paused, unpause the container before exec", view.name)))
         }
         Status::Restarting(_) => {
             Err(Error::Conflict(format!("container {} is restarting, wait until the container is running", view.id)))

@@ -19,7 +19,7 @@ use crate::{Engine, Error, Result, logs};
 impl Engine {
     /// Connects to its process; before the start too, so that nothing is missed.
     pub async fn attach_container(&self, name: &str, options: AttachOptions) -> Result<Attachment> {
-        let keys = attach::parse_detach_keys(options.detach_keys.as_deref())?;
+        let keys = attach::parse_detach_keys(options.detach_keys.as_deref(), "detach")?;
         let view = self.container(name)?;
         let tty = view.config.tty;
         let past = match options.logs {
