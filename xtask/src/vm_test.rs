@@ -35,7 +35,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let built = build(package)?;
         for (target, program) in built.tests {
             let inside = PathBuf::from("/tests").join(&target);
-            let line = format!("echo \"--- {package}: {target}\"\n{} --nocapture {filter} || status=1\n", inside.display());
+            let line =
+                format!("echo \"--- {package}: {target}\"\n{} --nocapture {filter} || status=1\n", inside.display());
             commands.push_str(&line);
             files.push((program, inside));
         }

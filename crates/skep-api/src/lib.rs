@@ -23,6 +23,8 @@ mod tls;
 pub use listen::{ListenError, Listener, inherited_count};
 pub use tls::{TlsError, TlsFiles, tls_config};
 
+use std::time::Duration;
+
 use skep_engine::Engine;
 
 /// The version of the Engine API that is spoken with clients that name none.
@@ -30,10 +32,16 @@ pub const API_VERSION: &str = "1.51";
 /// The oldest version that a client may ask for.
 pub const MIN_API_VERSION: &str = "1.24";
 
-/// Serves `engine` on all `listeners` until `shutdown` is ready, then lets running requests finish for a moment.
+/// Serves `engine` on all `listeners` until `shutdown` is ready, or nobody was connected and no container ran for `idle`; then
+/// lets running requests finish for a moment.
 ///
 /// Socket files that this process made are removed at the end.
-pub async fn serve(engine: Engine, listeners: Vec<Listener>, shutdown: impl Future<Output = ()> + Send) {
+pub async fn serve(
+    engine: Engine,
+    listeners: Vec<Listener>,
+    idle: Option<Duration>,
+    shutdown: impl Future<Output = ()> + Send,
+) {
     let router = http::router::Router::new(routes::all());
-    http::server::serve(engine, router, listeners, shutdown).await;
+    http::server::serve(engine, router, listeners, idle, shutdown).await;
 }

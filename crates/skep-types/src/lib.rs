@@ -20,4 +20,4 @@ pub use platform::{Platform, PlatformError};
 pub use port::{Port, PortError, Protocol};
 pub use reference::{Reference, ReferenceError, Selector};
 pub use signal::{Signal, SignalError};
-pub use size::{SizeError, format_binary, format_decimal, parse_bytes};
+pub use size::{SizeError, format_binary, format_decimal, format_decimal_fine, parse_bytes};

@@ -34,9 +34,14 @@ pub fn parse_bytes(text: &str) -> Result<i64, SizeError> {
     Ok(bytes as i64)
 }
 
-/// Four significant digits in units of 1000: `1.24MB`, `72.8MB`, `0B`. Docker's form for image sizes.
+/// Three significant digits in units of 1000: `1.24MB`, `72.8MB`, `0B`. Docker's form for sizes in tables.
 pub fn format_decimal(bytes: u64) -> String {
     scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB"], 3)
+}
+
+/// Four significant digits in units of 1000: `1.235MB`. Docker's form for progress and for what a prune freed.
+pub fn format_decimal_fine(bytes: u64) -> String {
+    scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB"], 4)
 }
 
 /// Four significant digits in units of 1024: `11.5MiB`. Docker's form for memory.
@@ -103,6 +108,7 @@ mod tests {
         ] {
             assert_eq!(format_decimal(bytes), text);
         }
+        assert_eq!(format_decimal_fine(12_345), "12.35kB");
         for (bytes, text) in [(0, "0B"), (1023, "1023B"), (12_058_624, "11.5MiB"), (1_572_864, "1.5MiB")] {
             assert_eq!(format_binary(bytes), text);
         }

@@ -61,6 +61,9 @@ pub struct ProgressDetail {
     /// Of this.
     #[serde(skip_serializing_if = "is_zero")]
     pub total: i64,
+    /// What is counted; bytes when empty.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub units: String,
 }
 
 /// What went wrong.

@@ -63,7 +63,11 @@ fn plural(count: u64, word: &str) -> String {
 fn measured(id: &str, status: &str, current: u64, total: u64) -> Progress {
     let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     Progress {
-        progress_detail: Some(ProgressDetail { current: bytes(current), total: bytes(total) }),
+        progress_detail: Some(ProgressDetail {
+            current: bytes(current),
+            total: bytes(total),
+            ..ProgressDetail::default()
+        }),
         progress: drawing(current, total),
         ..Progress::status(id, status)
     }

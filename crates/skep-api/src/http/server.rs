@@ -33,6 +33,7 @@ pub(crate) async fn serve(
     engine: Engine,
     router: Router,
     listeners: Vec<Listener>,
+    idle: Option<Duration>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let shared = Arc::new(Shared {
@@ -48,13 +49,28 @@ pub(crate) async fn serve(
         acceptors.spawn(accept(shared.clone(), listener));
     }
     acceptors.close();
-    shutdown.await;
+    tokio::select! {
+        () = shutdown => {}
+        () = idle_for(&shared, idle) => tracing::info!("nothing to do, stopping"),
+    }
     shared.stop.cancel();
     shared.abort.cancel();
     acceptors.wait().await;
     shared.tasks.close();
     if tokio::time::timeout(GRACE, shared.tasks.wait()).await.is_err() {
         tracing::info!(requests = shared.tasks.len(), "requests still run, stopping without them");
+    }
+}
+
+/// Ready once nobody was connected and nothing ran for so long; never without a duration.
+async fn idle_for(shared: &Shared, idle: Option<Duration>) {
+    const BEAT: Duration = Duration::from_secs(1);
+    let Some(idle) = idle else { return std::future::pending().await };
+    let mut quiet = Duration::ZERO;
+    while quiet < idle {
+        tokio::time::sleep(BEAT).await;
+        let busy = !shared.tasks.is_empty() || shared.engine.running_count() > 0;
+        quiet = if busy { Duration::ZERO } else { quiet + BEAT };
     }
 }
 

@@ -1,0 +1,53 @@
+//! `export`.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use skep_client::{Method, Response};
+
+use crate::cli::command::runner;
+use crate::cli::flags::{FlagSet, flags};
+use crate::cli::image::output_file::OutputFile;
+use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome, reference};
+use crate::ui;
+
+flags! {
+    pub(crate) struct ExportFlags {
+        output: String => "output" 'o', "Write to a file instead of STDOUT";
+    }
+}
+
+pub(crate) const COMMAND: Command = Command {
+    paths: &["export", "container export"],
+    usage: "[OPTIONS] CONTAINER",
+    about: "Export a container's filesystem as a tar archive",
+    args: Args::Exactly(1),
+    completion: Completion::Containers,
+    flags: ExportFlags::specs,
+    run: runner!(ExportFlags, run),
+};
+
+async fn run(cli: &Cli, flags: ExportFlags, words: Vec<String>) -> Outcome {
+    if flags.output.is_empty() && std::io::stdout().is_terminal() {
+        return Err(Failure::message("cowardly refusing to save to a terminal. Use the -o flag or redirect"));
+    }
+    let file = match flags.output.as_str() {
+        "" => None,
+        path => Some(OutputFile::check(Path::new(path)).map_err(|e| format!("failed to export container: {e}"))?),
+    };
+    let name = words.first().map(String::as_str).unwrap_or_default();
+    let client = cli.client().await?;
+    let archive = client.request(Method::GET, reference::container(name, "/export")?).send().await?;
+    match file {
+        None => to_stdout(archive).await,
+        Some(file) => file.write(archive).await,
+    }
+}
+
+/// Copies a body to stdout.
+pub(crate) async fn to_stdout(mut body: Response) -> Outcome {
+    while let Some(chunk) = body.chunk().await? {
+        ui::write_stdout(&chunk);
+    }
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! Commands about containers.
+
+pub(crate) mod attach;
+pub(crate) mod cp;
+pub(crate) mod cp_paths;
+pub(crate) mod create;
+pub(crate) mod diff;
+pub(crate) mod each;
+pub(crate) mod exec;
+pub(crate) mod export;
+pub(crate) mod kill;
+pub(crate) mod logs;
+pub(crate) mod ls;
+pub(crate) mod options;
+pub(crate) mod pause;
+pub(crate) mod port;
+pub(crate) mod prune;
+pub(crate) mod published;
+pub(crate) mod rebase;
+pub(crate) mod rename;
+pub(crate) mod restart;
+pub(crate) mod rm;
+pub(crate) mod run;
+pub(crate) mod sample;
+pub(crate) mod session;
+pub(crate) mod signals;
+pub(crate) mod start;
+pub(crate) mod stats;
+pub(crate) mod stop;
+pub(crate) mod top;
+pub(crate) mod unpause;
+pub(crate) mod update;
+pub(crate) mod wait;

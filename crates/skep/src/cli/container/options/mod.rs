@@ -1,0 +1,130 @@
+//! The options of `run` and `create`, and the request they make.
+//!
+//! Each flag's text is read into its own type while the words are parsed; what can only be judged with other flags at
+//! hand, or has to read a file, happens in [`request::build`]. No flag is taken and then ignored.
+
+pub(crate) mod device;
+pub(crate) mod environment;
+pub(crate) mod health;
+pub(crate) mod lists;
+pub(crate) mod mount;
+pub(crate) mod network;
+pub(crate) mod port;
+pub(crate) mod request;
+pub(crate) mod security;
+pub(crate) mod volume;
+
+use crate::cli::flags::flags;
+use crate::cli::value::{GoDuration, KeyValues, NanoCpus, Size, SwapSize};
+use device::{DeviceRules, Gpus, Throttles, WeightDevices};
+use environment::{Environment, Labels};
+use lists::{Addresses, Attach, DnsSearch, ExtraHosts, Links, Sysctls, Ulimits};
+use mount::Mounts;
+
+flags! {
+    /// What a container is made with.
+    pub(crate) struct ContainerFlags {
+        add_host: ExtraHosts => "add-host", "Add a line to /etc/hosts (host:ip)";
+        annotation: KeyValues => "annotation", "Add an annotation for the OCI runtime";
+        attach: Attach => "attach" 'a', "Attach to STDIN, STDOUT or STDERR";
+        blkio_weight: u16 => "blkio-weight", "Block I/O weight, 10 to 1000, or 0 for none";
+        blkio_weight_device: WeightDevices => "blkio-weight-device", "Block I/O weight of a device (path:weight)";
+        cap_add: Vec<String> => "cap-add", "Add Linux capabilities";
+        cap_drop: Vec<String> => "cap-drop", "Drop Linux capabilities";
+        cgroup_parent: String => "cgroup-parent", "Parent cgroup of the container";
+        cgroupns: String => "cgroupns", "Cgroup namespace to use (host|private)";
+        cid_file: String => "cidfile", "Write the container's ID to this file";
+        cpu_count: i64 => "cpu-count", "CPU count (Windows only)";
+        cpu_percent: i64 => "cpu-percent", "CPU percent (Windows only)";
+        cpu_period: i64 => "cpu-period", "Period of the CPU quota in microseconds";
+        cpu_quota: i64 => "cpu-quota", "CPU time per period in microseconds";
+        cpu_rt_period: i64 => "cpu-rt-period", "Real-time period in microseconds";
+        cpu_rt_runtime: i64 => "cpu-rt-runtime", "Real-time CPU time per period in microseconds";
+        cpu_shares: i64 => "cpu-shares" 'c', "CPU weight relative to other containers";
+        cpus: NanoCpus => "cpus", "Number of CPUs";
+        cpuset_cpus: String => "cpuset-cpus", "CPUs to run on (0-3, 0,1)";
+        cpuset_mems: String => "cpuset-mems", "Memory nodes to use (0-3, 0,1)";
+        device: Vec<String> => "device", "Give the container a device of the host";
+        device_cgroup_rule: DeviceRules => "device-cgroup-rule", "Add a rule to the allowed devices";
+        device_read_bps: Throttles<true> => "device-read-bps", "Bytes per second read from a device (path:rate)";
+        device_read_iops: Throttles<false> => "device-read-iops", "Reads per second from a device (path:rate)";
+        device_write_bps: Throttles<true> => "device-write-bps", "Bytes per second written to a device (path:rate)";
+        device_write_iops: Throttles<false> => "device-write-iops", "Writes per second to a device (path:rate)";
+        disable_content_trust: bool = true => "disable-content-trust", "Skip image verification";
+        dns: Addresses => "dns", "DNS servers";
+        dns_option: Vec<String> => "dns-option", "DNS options";
+        dns_opt: Vec<String> => "dns-opt", "DNS options (old name of --dns-option)";
+        dns_search: DnsSearch => "dns-search", "DNS search domains";
+        domain_name: String => "domainname", "NIS domain name";
+        entrypoint: Option<String> => "entrypoint", "Replace the image's entrypoint";
+        env: Environment => "env" 'e', "Set environment variables";
+        env_file: Vec<String> => "env-file", "Read environment variables from a file";
+        expose: Vec<String> => "expose", "Expose a port or a range of ports";
+        gpus: Gpus => "gpus", "GPUs to add ('all' for every one)";
+        group_add: Vec<String> => "group-add", "Join further groups";
+        health_cmd: String => "health-cmd", "Command that checks health";
+        health_interval: GoDuration => "health-interval", "Time between checks";
+        health_retries: i64 => "health-retries", "Failures in a row that mean unhealthy";
+        health_start_interval: GoDuration => "health-start-interval", "Time between checks while starting";
+        health_start_period: GoDuration => "health-start-period", "Time to start before failures count";
+        health_timeout: GoDuration => "health-timeout", "Longest time one check may take";
+        hostname: String => "hostname" 'h', "Host name";
+        init: Option<bool> => "init", "Run an init that forwards signals and reaps processes";
+        interactive: bool => "interactive" 'i', "Keep STDIN open even if not attached";
+        io_max_bandwidth: Size => "io-maxbandwidth", "I/O bandwidth of the system drive (Windows only)";
+        io_max_iops: u32 => "io-maxiops", "I/O operations of the system drive (Windows only)";
+        ip: String => "ip", "IPv4 address";
+        ip6: String => "ip6", "IPv6 address";
+        ipc: String => "ipc", "IPC mode";
+        isolation: String => "isolation", "Isolation technology";
+        kernel_memory: Size => "kernel-memory", "Kernel memory limit";
+        label: Labels => "label" 'l', "Set a label";
+        label_file: Vec<String> => "label-file", "Read labels from a file";
+        link: Links => "link", "Link to another container";
+        link_local_ip: Vec<String> => "link-local-ip", "Link-local addresses";
+        log_driver: String => "log-driver", "Logging driver";
+        log_opt: Vec<String> => "log-opt", "Options of the logging driver";
+        mac_address: String => "mac-address", "MAC address";
+        memory: Size => "memory" 'm', "Memory limit";
+        memory_reservation: Size => "memory-reservation", "Memory soft limit";
+        memory_swap: SwapSize => "memory-swap", "Limit of memory and swap together, -1 for unlimited swap";
+        memory_swappiness: i64 = -1 => "memory-swappiness", "Swappiness (0 to 100)";
+        mount: Mounts => "mount", "Attach a filesystem mount";
+        name: String => "name", "Name of the container";
+        network: network::Networks => "network", "Connect to a network";
+        net: network::Networks => "net", "Connect to a network (old name of --network)";
+        network_alias: Vec<String> => "network-alias", "Add a name within the network";
+        net_alias: Vec<String> => "net-alias", "Add a name within the network (old name of --network-alias)";
+        no_healthcheck: bool => "no-healthcheck", "Disable the image's health check";
+        oom_kill_disable: Option<bool> => "oom-kill-disable", "Disable the OOM killer";
+        oom_score_adj: i64 => "oom-score-adj", "OOM preference (-1000 to 1000)";
+        pid: String => "pid", "PID namespace to use";
+        pids_limit: Option<i64> => "pids-limit", "Limit of processes (-1 for none)";
+        platform: Option<String> => "platform", "Platform of the image (os/arch[/variant])";
+        privileged: bool => "privileged", "Give the container all privileges";
+        publish: Vec<String> => "publish" 'p', "Publish ports on the host";
+        publish_all: bool => "publish-all" 'P', "Publish all exposed ports on random ports";
+        pull: String = "missing" => "pull", "When to pull the image (\"always\", \"missing\", \"never\")";
+        quiet: bool => "quiet" 'q', "Don't show the pull";
+        read_only: bool => "read-only", "Mount the root filesystem read-only";
+        restart: String = "no" => "restart", "What to do when the container exits";
+        remove: bool => "rm", "Remove the container and its anonymous volumes when it exits";
+        runtime: String => "runtime", "Runtime to use";
+        security_opt: Vec<String> => "security-opt", "Security options";
+        shm_size: Size => "shm-size", "Size of /dev/shm";
+        stop_signal: String => "stop-signal", "Signal that stops the container";
+        stop_timeout: Option<i64> => "stop-timeout", "Seconds to wait before killing";
+        storage_opt: Vec<String> => "storage-opt", "Storage options";
+        sysctl: Sysctls => "sysctl", "Kernel parameters of the container's namespaces";
+        tmpfs: Vec<String> => "tmpfs", "Mount a tmpfs directory";
+        tty: bool => "tty" 't', "Allocate a pseudo-terminal";
+        ulimit: Ulimits => "ulimit", "Limits of processes (name=soft[:hard])";
+        user: String => "user" 'u', "User and group (<name|uid>[:<group|gid>])";
+        userns: String => "userns", "User namespace to use";
+        uts: String => "uts", "UTS namespace to use";
+        volume: Vec<String> => "volume" 'v', "Mount a directory or a volume";
+        volume_driver: String => "volume-driver", "Volume driver";
+        volumes_from: Vec<String> => "volumes-from", "Mount the volumes of other containers";
+        workdir: String => "workdir" 'w', "Working directory";
+    }
+}

@@ -1,0 +1,74 @@
+//! `daemon`: the engine, with dockerd's options.
+
+use super::command::runner;
+use super::flags::FlagSet;
+use super::flags::flags;
+use super::{Args, Cli, Command, Completion, Failure, Outcome};
+
+flags! {
+    pub(crate) struct DaemonFlags {
+        bip: Option<String> => "bip", "Address of the default bridge with its prefix, as 10.1.0.1/24";
+        bridge: Option<String> => "bridge" 'b', "Name of the default bridge; \"none\" for no network (default: skep0)";
+        cgroup_parent: Option<String> => "cgroup-parent", "Cgroup that containers live below (default: /skep)";
+        config_file: Option<String> => "config-file", "Configuration file (default: /etc/skep/daemon.json)";
+        data_root: Option<String> => "data-root", "Folder for everything that lasts (default: /var/lib/skep)";
+        debug: bool => "debug" 'D', "Say more about what happens";
+        default_shm_size: Option<String> => "default-shm-size", "Size of /dev/shm (default: 64MiB)";
+        default_ulimits: Vec<String> => "default-ulimit", "Limits of processes, as nofile=1024:2048";
+        dns: Vec<String> => "dns", "Name servers for containers";
+        dns_options: Vec<String> => "dns-opt", "Options of resolv.conf for containers";
+        dns_search: Vec<String> => "dns-search", "Search domains for containers";
+        exec_root: Option<String> => "exec-root", "Folder for what a reboot may take (default: /run/skep)";
+        fixed_cidr: Option<String> => "fixed-cidr", "Addresses for containers, within the bridge's subnet";
+        group: Option<String> => "group" 'G', "Group of the unix socket (default: docker)";
+        hosts: Vec<String> => "host" 'H', "Where to listen: unix://, tcp://, fd://";
+        icc: Option<bool> => "icc", "Containers may talk to each other (default: true)";
+        init: bool => "init", "Give every container an init";
+        insecure_registries: Vec<String> => "insecure-registry", "Registries spoken to without TLS: host[:port] or CIDR";
+        ip: Option<String> => "ip", "Address that ports are published on (default: 0.0.0.0)";
+        ip_masq: Option<bool> => "ip-masq", "Containers take the host's address on their way out (default: true)";
+        labels: Vec<String> => "label", "Labels of the daemon, as key=value";
+        log_driver: Option<String> => "log-driver", "Log driver for containers (default: json-file)";
+        log_level: Option<String> => "log-level" 'l', "Least severe messages: debug, info, warn, error (default: info)";
+        log_opts: Vec<String> => "log-opt", "Options of the log driver, as max-size=10m";
+        max_concurrent_downloads: Option<String> => "max-concurrent-downloads", "Layers downloaded at once (default: 3)";
+        mtu: Option<String> => "mtu", "Largest packet of the default bridge (default: 1500)";
+        no_new_privileges: bool => "no-new-privileges", "Set no-new-privileges for all containers";
+        on_demand: bool => "on-demand", "End when idle with no container running";
+        pidfile: Option<String> => "pidfile" 'p', "File for the process id (default: EXEC-ROOT/skep.pid)";
+        runtime: Option<String> => "runtime-path", "The skep-runtime program (default: beside this one)";
+        tls: bool => "tls", "Serve tcp with TLS; implied by --tlsverify";
+        tls_ca: Option<String> => "tlscacert", "Authority that clients' certificates must be signed by";
+        tls_cert: Option<String> => "tlscert", "File of the daemon's certificate";
+        tls_key: Option<String> => "tlskey", "File of the daemon's key";
+        tls_verify: bool => "tlsverify", "Serve tcp with TLS and check who the client is";
+        validate: bool => "validate", "Check the configuration and end";
+    }
+}
+
+pub(crate) const COMMAND: Command = Command {
+    paths: &["daemon"],
+    usage: "[OPTIONS]",
+    about: "Run the engine: containers go on when it ends, and are found again when it starts",
+    args: Args::None,
+    completion: Completion::Nothing,
+    flags: DaemonFlags::specs,
+    run: runner!(DaemonFlags, run),
+};
+
+async fn run(cli: &Cli, mut flags: DaemonFlags, _: Vec<String>) -> Outcome {
+    // `skep -H unix:///x daemon` means the same as `skep daemon -H unix:///x`.
+    if flags.hosts.is_empty() {
+        flags.hosts.clone_from(&cli.globals.hosts);
+    }
+    flags.debug |= cli.globals.debug;
+    let validate = flags.validate;
+    let settings = crate::daemon::settings::Settings::new(flags)?;
+    if validate {
+        crate::ui::line("configuration OK");
+        return Ok(());
+    }
+    // The engine has threads of its own; this one, made for a client, waits for it.
+    let engine = std::thread::spawn(move || crate::daemon::run(settings));
+    engine.join().unwrap_or_else(|_| Err(Failure::message("the engine broke down")))
+}

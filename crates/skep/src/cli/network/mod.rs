@@ -1,0 +1,3 @@
+//! Commands about networks.
+
+pub(crate) mod ls;

@@ -1,0 +1,8 @@
+//! Commands about the engine as a whole.
+
+pub(crate) mod df;
+pub(crate) mod dial_stdio;
+pub(crate) mod events;
+pub(crate) mod info;
+pub(crate) mod prune;
+pub(crate) mod version;

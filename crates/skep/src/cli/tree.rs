@@ -1,0 +1,276 @@
+//! All commands, and the way from words to one of them.
+//!
+//! A command is listed once; each of its paths (`ps`, `container ls`) leads to it. Looking one up compares words with
+//! constants, so that nothing has to be built before a command starts.
+
+use std::fmt::Write as _;
+
+use super::command::runner;
+use super::flags::{FlagSet, NoFlags, Order, describe};
+use super::globals::GlobalFlags;
+use super::{
+    Args, Cli, Command, Completion, Failure, completion, container, daemon, image, inspect, network, system, volume,
+};
+use crate::ui;
+
+/// Commands that the help shows.
+static COMMANDS: &[&Command] = &[
+    &container::run::COMMAND,
+    &container::exec::COMMAND,
+    &container::ls::COMMAND,
+    &image::pull::COMMAND,
+    &image::ls::COMMAND,
+    &system::version::COMMAND,
+    &system::info::COMMAND,
+    &container::attach::COMMAND,
+    &container::cp::COMMAND,
+    &container::create::COMMAND,
+    &container::diff::COMMAND,
+    &container::export::COMMAND,
+    &container::kill::COMMAND,
+    &container::logs::COMMAND,
+    &container::pause::COMMAND,
+    &container::port::COMMAND,
+    &container::prune::COMMAND,
+    &container::rename::COMMAND,
+    &container::restart::COMMAND,
+    &container::rm::COMMAND,
+    &container::start::COMMAND,
+    &container::stats::COMMAND,
+    &container::stop::COMMAND,
+    &container::top::COMMAND,
+    &container::unpause::COMMAND,
+    &container::update::COMMAND,
+    &container::wait::COMMAND,
+    &image::history::COMMAND,
+    &image::import::COMMAND,
+    &image::load::COMMAND,
+    &image::prune::COMMAND,
+    &image::rmi::COMMAND,
+    &image::save::COMMAND,
+    &image::tag::COMMAND,
+    &inspect::ANY,
+    &inspect::CONTAINER,
+    &inspect::IMAGE,
+    &inspect::NETWORK,
+    &inspect::VOLUME,
+    &volume::create::COMMAND,
+    &volume::ls::COMMAND,
+    &volume::prune::COMMAND,
+    &volume::rm::COMMAND,
+    &network::ls::COMMAND,
+    &system::df::COMMAND,
+    &system::events::COMMAND,
+    &system::prune::COMMAND,
+    &completion::COMMAND,
+    &daemon::COMMAND,
+];
+
+/// Commands that work but that no help shows.
+static HIDDEN: &[&Command] = &[&system::dial_stdio::COMMAND, &completion::CALLBACK, &COMMAND];
+
+/// The ones that the overview names first.
+const COMMON: [&str; 7] = ["run", "exec", "ps", "pull", "images", "version", "info"];
+
+/// Commands with one object in common.
+pub(crate) struct Group {
+    pub(crate) name: &'static str,
+    about: &'static str,
+}
+
+static GROUPS: [Group; 5] = [
+    Group { name: "container", about: "Manage containers" },
+    Group { name: "image", about: "Manage images" },
+    Group { name: "network", about: "Manage networks" },
+    Group { name: "system", about: "Manage the engine" },
+    Group { name: "volume", about: "Manage volumes" },
+];
+
+/// `help [COMMAND]`.
+const COMMAND: Command = Command {
+    paths: &["help"],
+    usage: "[COMMAND]",
+    about: "Help about the command",
+    args: Args::AtLeast(0),
+    completion: Completion::Nothing,
+    flags: NoFlags::specs,
+    run: runner!(NoFlags, help, Order::FlagsFirst),
+};
+
+async fn help(cli: &Cli, _: NoFlags, words: Vec<String>) -> Result<(), Failure> {
+    let program = &cli.program;
+    let text = match find(&words) {
+        Found::Command(command, _) => command.help(program),
+        Found::Group(group) => group_help(program, group),
+        Found::Nothing if words.is_empty() => overview(program),
+        Found::Nothing => return Err(Failure::message(unknown(program, &words))),
+    };
+    ui::print(&text);
+    Ok(())
+}
+
+/// What the first words of a command line lead to.
+pub(crate) enum Found {
+    /// A command, and how many words named it.
+    Command(&'static Command, usize),
+    /// A group without a command behind it, or with `--help`.
+    Group(&'static Group),
+    Nothing,
+}
+
+/// Finds the command that `words` begin with.
+pub(crate) fn find(words: &[String]) -> Found {
+    let Some(first) = words.first() else { return Found::Nothing };
+    if let Some(command) = by_path(|path| path == first) {
+        return Found::Command(command, 1);
+    }
+    let Some(group) = group(first) else { return Found::Nothing };
+    match words.get(1).map(String::as_str) {
+        None | Some("--help" | "-h") => Found::Group(group),
+        Some(second) => match by_path(|path| path.split_once(' ') == Some((group.name, second))) {
+            Some(command) => Found::Command(command, 2),
+            None => Found::Nothing,
+        },
+    }
+}
+
+fn by_path(mut matches: impl FnMut(&str) -> bool) -> Option<&'static Command> {
+    COMMANDS.iter().chain(HIDDEN).find(|command| command.paths.iter().any(|path| matches(path))).copied()
+}
+
+fn group(name: &str) -> Option<&'static Group> {
+    GROUPS.iter().find(|group| group.name == name)
+}
+
+/// The names that may follow `group` (or the program itself, for none), with what each is about; no aliases.
+pub(crate) fn names(group: Option<&str>) -> Vec<(&'static str, &'static str)> {
+    let mut names: Vec<_> = COMMANDS
+        .iter()
+        .filter_map(|command| {
+            let name = command.paths.iter().find_map(|path| match (path.split_once(' '), group) {
+                (None, None) => Some(*path),
+                (Some((parent, name)), Some(group)) if parent == group => Some(name),
+                _ => None,
+            })?;
+            Some((name, command.about))
+        })
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// The names and descriptions of the groups.
+pub(crate) fn groups() -> impl Iterator<Item = (&'static str, &'static str)> {
+    GROUPS.iter().map(|group| (group.name, group.about))
+}
+
+/// The help of the program as a whole.
+pub(crate) fn overview(program: &str) -> String {
+    let all = names(None);
+    let common = COMMON.iter().filter_map(|&name| all.iter().find(|entry| entry.0 == name).copied());
+    let others = all.iter().copied().filter(|entry| !COMMON.contains(&entry.0));
+    let mut out = format!("Usage:  {program} [OPTIONS] COMMAND\n\nAn engine for containers, and its command line\n");
+    section(&mut out, "Common Commands", common);
+    section(&mut out, "Management Commands", groups());
+    section(&mut out, "Commands", others);
+    out.push_str("\nGlobal Options:\n");
+    out.push_str(&describe(GlobalFlags::specs(), ui::tty::columns()));
+    let _ = writeln!(out, "\nRun '{program} COMMAND --help' for more information on a command.");
+    out
+}
+
+/// The help of a group.
+pub(crate) fn group_help(program: &str, group: &Group) -> String {
+    let mut out = format!("Usage:  {program} {} COMMAND\n\n{}\n", group.name, group.about);
+    section(&mut out, "Commands", names(Some(group.name)).into_iter());
+    let _ = writeln!(out, "\nRun '{program} {} COMMAND --help' for more information on a command.", group.name);
+    out
+}
+
+fn section(out: &mut String, title: &str, entries: impl Iterator<Item = (&'static str, &'static str)>) {
+    let _ = writeln!(out, "\n{title}:");
+    for (name, about) in entries {
+        let _ = writeln!(out, "  {name:<11} {about}");
+    }
+}
+
+/// The error for words that name no command.
+pub(crate) fn unknown(program: &str, words: &[String]) -> String {
+    let first = words.first().map(String::as_str).unwrap_or_default();
+    match (group(first), words.get(1)) {
+        (Some(group), Some(second)) => {
+            let name = group.name;
+            let problem = match second.starts_with('-') {
+                true => format!("unknown flag: {second}"),
+                false => format!("{program}: unknown command: {program} {name} {second}"),
+            };
+            format!(
+                "{problem}\n\nUsage:  {program} {name} COMMAND\n\nRun '{program} {name} --help' for more information"
+            )
+        }
+        _ => format!("{program}: unknown command: {program} {first}\n\nRun '{program} --help' for more information"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn found(line: &str) -> Option<(&'static str, usize)> {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        match find(&words) {
+            Found::Command(command, used) => Some((command.name(), used)),
+            Found::Group(group) => Some((group.name, 0)),
+            Found::Nothing => None,
+        }
+    }
+
+    #[test]
+    fn every_path_leads_to_its_command() {
+        let mut seen = HashSet::new();
+        for command in COMMANDS.iter().chain(HIDDEN) {
+            for path in command.paths {
+                assert!(seen.insert(*path), "{path} is there twice");
+                assert_eq!(found(path), Some((command.name(), path.split(' ').count())));
+                if let Some((parent, _)) = path.split_once(' ') {
+                    assert!(group(parent).is_some(), "{path} is in no group");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn words_behind_a_command_are_its_own() {
+        assert_eq!(found("rm -f ls"), Some(("rm", 1)));
+        assert_eq!(found("container rm -f"), Some(("rm", 2)));
+        assert_eq!(found("volume"), Some(("volume", 0)));
+        assert_eq!(found("volume --help"), Some(("volume", 0)));
+        assert_eq!(found("volume foo"), None);
+        assert_eq!(found("foo"), None);
+    }
+
+    #[test]
+    fn unknown_commands_are_reported_as_docker_does() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(
+            unknown("docker", &words("foo bar")),
+            "docker: unknown command: docker foo\n\nRun 'docker --help' for more information"
+        );
+        assert_eq!(
+            unknown("docker", &words("volume foo")),
+            "docker: unknown command: docker volume foo\n\nUsage:  docker volume COMMAND\n\n\
+             Run 'docker volume --help' for more information"
+        );
+    }
+
+    #[test]
+    fn groups_show_their_own_names() {
+        let help = group_help("skep", group("volume").expect("a group"));
+        assert!(help.starts_with(
+            "Usage:  skep volume COMMAND\n\nManage volumes\n\nCommands:\n  create      Create a volume\n"
+        ));
+        assert!(names(Some("container")).iter().any(|entry| entry.0 == "ls"));
+        assert!(names(None).iter().all(|entry| !entry.0.contains(' ')));
+    }
+}

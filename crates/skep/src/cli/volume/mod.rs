@@ -1,0 +1,6 @@
+//! Commands about volumes.
+
+pub(crate) mod create;
+pub(crate) mod ls;
+pub(crate) mod prune;
+pub(crate) mod rm;

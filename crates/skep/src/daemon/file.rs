@@ -1,0 +1,104 @@
+//! The configuration file: the keys of Docker's `daemon.json` that skep has. A key that it does not know, and one that is also given
+//! as an option, are errors, in dockerd's words.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::cli::Failure;
+
+/// The file's contents.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct File {
+    pub(crate) bip: Option<String>,
+    pub(crate) bridge: Option<String>,
+    pub(crate) cgroup_parent: Option<String>,
+    pub(crate) data_root: Option<String>,
+    pub(crate) debug: Option<bool>,
+    pub(crate) default_shm_size: Option<String>,
+    pub(crate) default_ulimits: Option<BTreeMap<String, FileUlimit>>,
+    pub(crate) dns: Option<Vec<String>>,
+    pub(crate) dns_opts: Option<Vec<String>>,
+    pub(crate) dns_search: Option<Vec<String>>,
+    pub(crate) exec_root: Option<String>,
+    pub(crate) fixed_cidr: Option<String>,
+    pub(crate) group: Option<String>,
+    pub(crate) hosts: Option<Vec<String>>,
+    pub(crate) icc: Option<bool>,
+    pub(crate) init: Option<bool>,
+    pub(crate) insecure_registries: Option<Vec<String>>,
+    pub(crate) ip: Option<String>,
+    pub(crate) ip_masq: Option<bool>,
+    pub(crate) labels: Option<Vec<String>>,
+    pub(crate) log_driver: Option<String>,
+    pub(crate) log_level: Option<String>,
+    pub(crate) log_opts: Option<BTreeMap<String, String>>,
+    pub(crate) max_concurrent_downloads: Option<usize>,
+    pub(crate) mtu: Option<u32>,
+    pub(crate) no_new_privileges: Option<bool>,
+    pub(crate) pidfile: Option<String>,
+    pub(crate) tls: Option<bool>,
+    pub(crate) tlscacert: Option<String>,
+    pub(crate) tlscert: Option<String>,
+    pub(crate) tlskey: Option<String>,
+    pub(crate) tlsverify: Option<bool>,
+}
+
+/// A limit as daemon.json writes it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct FileUlimit {
+    #[serde(alias = "Name")]
+    #[expect(dead_code, reason = "Docker's files repeat the name here")]
+    name: Option<String>,
+    #[serde(alias = "Hard", alias = "hard")]
+    pub(crate) hard: i64,
+    #[serde(alias = "Soft", alias = "soft")]
+    pub(crate) soft: i64,
+}
+
+impl File {
+    /// Reads the file. A missing one is an error only if the user named it.
+    pub(crate) fn read(path: &Path, named: bool) -> Result<Self, Failure> {
+        let failed = |why: String| {
+            Failure::message(format!("unable to configure the daemon with file {}: {why}", path.display()))
+        };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) if text.trim().is_empty() => return Ok(File::default()),
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok(File::default()),
+            Err(error) => return Err(failed(crate::cli::failure::go_path_error("open", path, &error))),
+        };
+        serde_json::from_str(&text).map_err(|error| {
+            let text = error.to_string();
+            // serde's words for an unknown key, put into dockerd's.
+            match text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
+                Some(key) => failed(format!("the following directives don't match any configuration option: {key}")),
+                None => failed(text),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_keys_get_dockerds_words() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("daemon.json");
+        std::fs::write(&path, r#"{"data-root": "/x", "colour": true}"#).expect("written");
+        let error = File::read(&path, true).expect_err("unknown key");
+        assert!(
+            error.text.ends_with("the following directives don't match any configuration option: colour"),
+            "{}",
+            error.text
+        );
+        std::fs::write(&path, r#"{"data-root": "/x", "log-opts": {"max-size": "10m"}}"#).expect("written");
+        assert_eq!(File::read(&path, true).expect("good").data_root.as_deref(), Some("/x"));
+        assert!(File::read(&folder.path().join("nope"), false).is_ok());
+        assert!(File::read(&folder.path().join("nope"), true).is_err());
+    }
+}

@@ -1,0 +1,317 @@
+//! From options and configuration file to what the engine and its listeners need.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use skep_api::TlsFiles;
+use skep_engine::model::host::Ulimit;
+use skep_engine::{BridgeSettings, EngineConfig};
+
+use super::file::File;
+use crate::cli::Failure;
+use crate::cli::daemon::DaemonFlags;
+
+pub(crate) const DATA_ROOT: &str = "/var/lib/skep";
+pub(crate) const EXEC_ROOT: &str = "/run/skep";
+const CONFIG_FILE: &str = "/etc/skep/daemon.json";
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Address {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+    /// Sockets passed in by the service manager.
+    Inherited,
+}
+
+/// Everything the daemon needs to know.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) engine: EngineConfig,
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) group: String,
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) log_level: String,
+    pub(crate) pidfile: PathBuf,
+    /// End when idle.
+    pub(crate) on_demand: bool,
+}
+
+/// Takes a value from the option or the file; both at once is an error.
+fn either<T>(name: &str, option: Option<T>, file: Option<T>, clashes: &mut Vec<String>) -> Option<T> {
+    if option.is_some() && file.is_some() {
+        clashes.push(name.to_owned());
+    }
+    option.or(file)
+}
+
+fn list(values: Vec<String>) -> Option<Vec<String>> {
+    (!values.is_empty()).then_some(values)
+}
+
+fn switch(on: bool) -> Option<bool> {
+    on.then_some(true)
+}
+
+impl Settings {
+    /// Reads the file and puts both together.
+    pub(crate) fn new(flags: DaemonFlags) -> Result<Self, Failure> {
+        let path = flags.config_file.clone().unwrap_or_else(|| CONFIG_FILE.to_owned());
+        let file = File::read(Path::new(&path), flags.config_file.is_some())?;
+        Self::merge(flags, file, &path)
+    }
+
+    fn merge(flags: DaemonFlags, file: File, path: &str) -> Result<Self, Failure> {
+        let mut clashes = Vec::new();
+        let c = &mut clashes;
+        let data_root = either("data-root", flags.data_root, file.data_root, c);
+        let exec_root = either("exec-root", flags.exec_root, file.exec_root, c);
+        let exec_root = PathBuf::from(exec_root.unwrap_or_else(|| EXEC_ROOT.to_owned()));
+        let pidfile = either("pidfile", flags.pidfile, file.pidfile, c);
+        let hosts = either("hosts", list(flags.hosts), file.hosts, c);
+        let runtime = match flags.runtime {
+            Some(path) => PathBuf::from(path),
+            None => runtime_beside_this()?,
+        };
+        let mut engine = EngineConfig::new(
+            PathBuf::from(data_root.unwrap_or_else(|| DATA_ROOT.to_owned())),
+            exec_root.clone(),
+            runtime,
+        );
+        engine.bridge = bridge(Bridge {
+            name: either("bridge", flags.bridge, file.bridge, c),
+            address: either("bip", flags.bip, file.bip, c),
+            range: either("fixed-cidr", flags.fixed_cidr, file.fixed_cidr, c),
+            mtu: either("mtu", flags.mtu, file.mtu.map(|mtu| mtu.to_string()), c),
+            icc: either("icc", flags.icc, file.icc, c),
+            masquerade: either("ip-masq", flags.ip_masq, file.ip_masq, c),
+            host_ip: either("ip", flags.ip, file.ip, c),
+        })?;
+        engine.cgroup_parent = either("cgroup-parent", flags.cgroup_parent, file.cgroup_parent, c);
+        engine.dns = either("dns", list(flags.dns), file.dns, c).unwrap_or_default();
+        engine.dns_options = either("dns-opts", list(flags.dns_options), file.dns_opts, c).unwrap_or_default();
+        engine.dns_search = either("dns-search", list(flags.dns_search), file.dns_search, c).unwrap_or_default();
+        engine.labels = either("labels", list(flags.labels), file.labels, c).unwrap_or_default();
+        engine.insecure_registries =
+            either("insecure-registries", list(flags.insecure_registries), file.insecure_registries, c)
+                .unwrap_or_default();
+        engine.init = either("init", switch(flags.init), file.init, c).unwrap_or(false);
+        engine.no_new_privileges =
+            either("no-new-privileges", switch(flags.no_new_privileges), file.no_new_privileges, c).unwrap_or(false);
+        if let Some(driver) = either("log-driver", flags.log_driver, file.log_driver, c) {
+            engine.log.driver = driver;
+        }
+        let log_options = list(flags.log_opts).map(|words| pairs("log-opt", &words)).transpose()?;
+        engine.log.options = either("log-opts", log_options, file.log_opts, c).unwrap_or_default();
+        let ulimits =
+            list(flags.default_ulimits).map(|words| words.iter().map(|word| ulimit(word)).collect()).transpose()?;
+        let file_ulimits = file.default_ulimits.map(|limits| {
+            limits.into_iter().map(|(name, limit)| Ulimit { name, soft: limit.soft, hard: limit.hard }).collect()
+        });
+        engine.default_ulimits = either("default-ulimits", ulimits, file_ulimits, c).unwrap_or_default();
+        if let Some(size) = either("default-shm-size", flags.default_shm_size, file.default_shm_size, c) {
+            engine.default_shm_size = skep_types::parse_bytes(&size)
+                .ok()
+                .and_then(|bytes| u64::try_from(bytes).ok())
+                .ok_or_else(|| Failure::message(format!("invalid default-shm-size: {size}")))?;
+        }
+        let downloads = flags.max_concurrent_downloads.map(|text| text.parse()).transpose();
+        let downloads = downloads.map_err(|_| Failure::message("invalid max concurrent downloads"))?;
+        if let Some(most) = either("max-concurrent-downloads", downloads, file.max_concurrent_downloads, c) {
+            if most == 0 {
+                return Err(Failure::message("invalid max concurrent downloads: 0"));
+            }
+            engine.max_concurrent_downloads = most;
+        }
+        let verify = either("tlsverify", switch(flags.tls_verify), file.tlsverify, c).unwrap_or(false);
+        let tls = either("tls", switch(flags.tls), file.tls, c).unwrap_or(false) || verify;
+        let files = (
+            either("tlscert", flags.tls_cert, file.tlscert, c),
+            either("tlskey", flags.tls_key, file.tlskey, c),
+            either("tlscacert", flags.tls_ca, file.tlscacert, c),
+        );
+        let debug = either("debug", switch(flags.debug), file.debug, c).unwrap_or(false);
+        let log_level = either("log-level", flags.log_level, file.log_level, c).unwrap_or_else(|| "info".to_owned());
+        let group = either("group", flags.group, file.group, c).unwrap_or_else(|| "docker".to_owned());
+        if !clashes.is_empty() {
+            return Err(Failure::message(format!(
+                "unable to configure the daemon with file {path}: the following directives are specified both as a flag and in \
+                 the configuration file: {}",
+                clashes.join(", ")
+            )));
+        }
+        let default_host = vec![format!("unix://{}", exec_root.join("skep.sock").display())];
+        let addresses =
+            hosts.unwrap_or(default_host).iter().map(|host| address(host, tls)).collect::<Result<_, _>>()?;
+        Ok(Settings {
+            engine,
+            addresses,
+            group,
+            tls: tls.then(|| tls_files(files, verify)),
+            log_level: if debug { "debug".to_owned() } else { log_level },
+            pidfile: pidfile.map_or_else(|| exec_root.join("skep.pid"), PathBuf::from),
+            on_demand: flags.on_demand,
+        })
+    }
+}
+
+fn tls_files((cert, key, ca): (Option<String>, Option<String>, Option<String>), verify: bool) -> TlsFiles {
+    let path =
+        |given: Option<String>, name: &str| given.map_or_else(|| Path::new("/etc/skep").join(name), PathBuf::from);
+    TlsFiles {
+        certificate: path(cert, "cert.pem"),
+        key: path(key, "key.pem"),
+        client_authorities: verify.then(|| path(ca, "ca.pem")),
+    }
+}
+
+/// The runtime is installed in the same folder.
+fn runtime_beside_this() -> Result<PathBuf, Failure> {
+    let own = std::env::current_exe().map_err(|e| Failure::message(format!("where this program is: {e}")))?;
+    let beside = own.with_file_name("skep-runtime");
+    if beside.exists() {
+        return Ok(beside);
+    }
+    Err(Failure::message(format!("{} is missing; name another place with --runtime-path", beside.display())))
+}
+
+struct Bridge {
+    name: Option<String>,
+    address: Option<String>,
+    range: Option<String>,
+    mtu: Option<String>,
+    icc: Option<bool>,
+    masquerade: Option<bool>,
+    host_ip: Option<String>,
+}
+
+fn bridge(wanted: Bridge) -> Result<BridgeSettings, Failure> {
+    if wanted.name.as_deref() == Some("none") {
+        return Ok(BridgeSettings::Disabled);
+    }
+    let network = |option: &str, text: Option<String>| text.map(|text| cidr(option, &text)).transpose();
+    let link = wanted.name.unwrap_or_else(|| "skep0".to_owned());
+    if link.is_empty() || link.len() > 15 || link.contains(['/', ' ']) {
+        return Err(Failure::message(format!("invalid bridge name: \"{link}\" (1 to 15 letters)")));
+    }
+    Ok(BridgeSettings::Managed {
+        link,
+        address: network("bip", wanted.address)?,
+        range: network("fixed-cidr", wanted.range)?,
+        mtu: match wanted.mtu {
+            None => 1500,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|mtu| (68..=65535).contains(mtu))
+                .ok_or_else(|| Failure::message(format!("invalid MTU: {text}")))?,
+        },
+        inter_container: wanted.icc.unwrap_or(true),
+        masquerade: wanted.masquerade.unwrap_or(true),
+        default_host_ip: match wanted.host_ip {
+            None => Ipv4Addr::UNSPECIFIED,
+            Some(text) => text.parse().map_err(|_| Failure::message(format!("invalid IPv4 address: {text}")))?,
+        },
+    })
+}
+
+fn cidr(option: &str, text: &str) -> Result<(Ipv4Addr, u8), Failure> {
+    text.split_once('/')
+        .and_then(|(address, prefix)| Some((address.parse().ok()?, prefix.parse().ok().filter(|&p| p <= 30)?)))
+        .ok_or_else(|| Failure::message(format!("invalid CIDR address for {option}: {text}")))
+}
+
+fn pairs(option: &str, words: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    words
+        .iter()
+        .map(|word| match word.split_once('=') {
+            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+            None => Err(Failure::message(format!("invalid {option}: {word}: want key=value"))),
+        })
+        .collect()
+}
+
+/// `nofile=1024:2048`, `core=0`.
+fn ulimit(text: &str) -> Result<Ulimit, Failure> {
+    let invalid = || Failure::message(format!("invalid ulimit argument: {text}"));
+    let (name, values) = text.split_once('=').ok_or_else(invalid)?;
+    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+    Ok(Ulimit {
+        name: name.to_owned(),
+        soft: soft.parse().map_err(|_| invalid())?,
+        hard: hard.parse().map_err(|_| invalid())?,
+    })
+}
+
+fn address(host: &str, tls: bool) -> Result<Address, Failure> {
+    let invalid = |why: &str| Failure::message(format!("failed to load listeners: invalid -H {host}: {why}"));
+    if let Some(path) = host.strip_prefix("unix://") {
+        return if path.starts_with('/') {
+            Ok(Address::Unix(path.into()))
+        } else {
+            Err(invalid("want an absolute path"))
+        };
+    }
+    if host.strip_prefix("fd://").is_some() {
+        return Ok(Address::Inherited);
+    }
+    let Some(place) = host.strip_prefix("tcp://") else { return Err(invalid("want unix://, tcp:// or fd://")) };
+    let port = if tls { 2376 } else { 2375 };
+    let place = match place.trim_end_matches('/') {
+        "" => format!("127.0.0.1:{port}"),
+        text if text.starts_with(':') => format!("0.0.0.0{text}"),
+        text if text.contains("]:") || (text.contains(':') && !text.contains('[')) => text.to_owned(),
+        text => format!("{text}:{port}"),
+    };
+    let mut found = place.to_socket_addrs().map_err(|e| invalid(&e.to_string()))?;
+    found.next().map(Address::Tcp).ok_or_else(|| invalid("no such host"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags() -> DaemonFlags {
+        DaemonFlags { runtime: Some("/bin/true".to_owned()), ..DaemonFlags::default() }
+    }
+
+    #[test]
+    fn options_and_file_must_not_say_the_same() {
+        let file = File { data_root: Some("/b".to_owned()), ..File::default() };
+        let both = DaemonFlags { data_root: Some("/a".to_owned()), ..flags() };
+        let error = Settings::merge(both, file, "/x.json").expect_err("twice");
+        assert!(
+            error.text.ends_with("specified both as a flag and in the configuration file: data-root"),
+            "{}",
+            error.text
+        );
+        let file = File { data_root: Some("/b".to_owned()), ..File::default() };
+        assert_eq!(Settings::merge(flags(), file, "/x").expect("good").engine.data_root, Path::new("/b"));
+    }
+
+    #[test]
+    fn addresses_are_read() {
+        assert_eq!(address("unix:///x", false).expect("good"), Address::Unix("/x".into()));
+        assert_eq!(
+            address("tcp://127.0.0.1:99", false).expect("good"),
+            Address::Tcp("127.0.0.1:99".parse().expect("good"))
+        );
+        assert_eq!(address("tcp://", true).expect("good"), Address::Tcp("127.0.0.1:2376".parse().expect("good")));
+        for bad in ["x", "unix://x", "http://x", "tcp://no such host"] {
+            assert!(address(bad, false).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_bridge_can_be_switched_off_and_checked() {
+        let none = DaemonFlags { bridge: Some("none".to_owned()), ..flags() };
+        let settings = Settings::merge(none, File::default(), "/x").expect("good");
+        assert!(matches!(settings.engine.bridge, BridgeSettings::Disabled));
+        for bad in ["10.0.0.1", "10.0.0.1/33", "x/24"] {
+            assert!(
+                Settings::merge(DaemonFlags { bip: Some(bad.to_owned()), ..flags() }, File::default(), "/x").is_err()
+            );
+        }
+    }
+}

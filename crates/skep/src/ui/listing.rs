@@ -1,0 +1,116 @@
+//! Lists of things: `ps`, `images`, `volume ls` and their like, in every form of `--format`.
+//!
+//! ```text
+//! ""  "table"        the command's own table        "json"        one JSON object per line
+//! "table TEMPLATE"   a table of chosen columns      "raw"         key: value lines
+//! "TEMPLATE"         one rendered line per thing
+//! ```
+
+use serde_json::Value;
+
+use super::table;
+use super::template::{Format, Purpose};
+
+/// How a kind of thing is listed.
+pub(crate) struct Columns {
+    /// The Go type that an error about a missing field names.
+    pub(crate) type_name: &'static str,
+    /// Field and column title.
+    pub(crate) titles: &'static [(&'static str, &'static str)],
+    /// The template of the table without `--format`.
+    pub(crate) default_table: &'static str,
+}
+
+/// Renders `rows`, each an object with the fields of `columns`.
+pub(crate) fn render(columns: &Columns, format: &str, rows: &[Value]) -> Result<String, String> {
+    let format = format.trim();
+    let (template, is_table) = match format {
+        "" | "table" => (columns.default_table, true),
+        "json" | "{{json .}}" | "{{ json . }}" => return Ok(json_lines(rows)),
+        _ => match format.strip_prefix("table") {
+            Some(rest) if rest.starts_with(char::is_whitespace) || rest.starts_with("{{") => (rest.trim(), true),
+            _ => (format, false),
+        },
+    };
+    let data = Format::parse(template, Purpose::Data)?;
+    let mut out = String::new();
+    if is_table {
+        let titles: serde_json::Map<String, Value> =
+            columns.titles.iter().map(|&(field, title)| (field.to_owned(), Value::from(title))).collect();
+        let header = Format::parse(template, Purpose::Header)?;
+        out.push_str(&header.render(&Value::Object(titles), columns.type_name).map_err(failed)?);
+        out.push('\n');
+    }
+    for row in rows {
+        out.push_str(&data.render(row, columns.type_name).map_err(failed)?);
+        out.push('\n');
+    }
+    Ok(if is_table { table::align(&out) } else { out })
+}
+
+fn failed(reason: String) -> String {
+    format!("failed to execute template: {reason}")
+}
+
+fn json_lines(rows: &[Value]) -> String {
+    let mut out = String::new();
+    for row in rows {
+        let shown = match row {
+            Value::Object(fields) => {
+                let mut fields = fields.clone();
+                // Only there for `.Label "key"`.
+                fields.remove("LabelMap");
+                Value::Object(fields)
+            }
+            other => other.clone(),
+        };
+        out.push_str(&shown.to_string());
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const COLUMNS: Columns = Columns {
+        type_name: "*formatter.ContainerContext",
+        titles: &[("ID", "CONTAINER ID"), ("Names", "NAMES"), ("Size", "SIZE")],
+        default_table: "{{.ID}}\t{{.Names}}",
+    };
+
+    #[test]
+    fn every_form_of_format() {
+        let rows = [
+            json!({"ID": "0123456789ab", "Names": "web", "Size": "0B"}),
+            json!({"ID": "ba", "Names": "db", "Size": "1kB"}),
+        ];
+        let show = |format: &str| render(&COLUMNS, format, &rows).expect("a good format");
+        insta::assert_snapshot!(
+            format!("{}--\n{}--\n{}--\n{}", show(""), show("table {{.Names}}\\t{{upper .Size}}"), show("{{.Names}}"), show("json")),
+            @r#"
+        CONTAINER ID   NAMES
+        0123456789ab   web
+        ba             db
+        --
+        NAMES     SIZE
+        web       0B
+        db        1KB
+        --
+        web
+        db
+        --
+        {"ID":"0123456789ab","Names":"web","Size":"0B"}
+        {"ID":"ba","Names":"db","Size":"1kB"}
+        "#
+        );
+        assert_eq!(
+            render(&COLUMNS, "{{.Foo}}", &rows),
+            Err("failed to execute template: template: :1:2: executing \"\" at <.Foo>: \
+                 can't evaluate field Foo in type *formatter.ContainerContext"
+                .to_owned())
+        );
+    }
+}
