@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::tls::Tls;
 
 /// One connection to an engine.
+#[expect(clippy::large_enum_variant, reason = "one per connection; the small one is the rare one")]
 pub(crate) enum Io {
     Unix(UnixStream),
     Tcp(TcpStream),

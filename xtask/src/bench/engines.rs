@@ -235,9 +235,7 @@ impl Drop for Engine {
             let _ = Command::new("kill").arg(daemon.id().to_string()).status();
             let _ = daemon.wait();
         }
-        for link in ["skepbench0"] {
-            let _ = Command::new("ip").args(["link", "delete", link]).stderr(Stdio::null()).status();
-        }
+        let _ = Command::new("ip").args(["link", "delete", "skepbench0"]).stderr(Stdio::null()).status();
         let _ = Command::new("nft").args(["delete", "table", "inet", "skepbench0"]).stderr(Stdio::null()).status();
     }
 }

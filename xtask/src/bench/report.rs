@@ -24,8 +24,11 @@ impl Unit {
 
 /// All samples, by case and engine, in the order in which they came.
 pub(super) struct Report {
-    cases: Vec<(String, Unit, Vec<(String, Vec<f64>)>)>,
+    cases: Vec<(String, Unit, Samples)>,
 }
+
+/// By engine.
+type Samples = Vec<(String, Vec<f64>)>;
 
 /// Median, and the tenth and ninetieth percentile.
 struct Summary {

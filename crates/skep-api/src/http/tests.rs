@@ -37,8 +37,13 @@ impl Server {
         let socket = root("api.sock");
         let listener = Listener::unix(&socket, "").expect("a listener");
         let stop = CancellationToken::new();
-        let task =
-            tokio::spawn(server::serve(engine, Router::new(routes), vec![listener], stop.clone().cancelled_owned()));
+        let task = tokio::spawn(server::serve(
+            engine,
+            Router::new(routes),
+            vec![listener],
+            None,
+            stop.clone().cancelled_owned(),
+        ));
         Server { socket, stop, task, _directory: directory }
     }
 

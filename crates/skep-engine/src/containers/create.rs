@@ -206,7 +206,7 @@ fn network_endpoints(
 ) -> Result<BTreeMap<String, Endpoint>> {
     let name = match &host.network_mode {
         NetworkMode::Container(other) => {
-            engine.containers.find(other)?;
+            engine.containers.find(other).map_err(not_the_image)?;
             return Ok(BTreeMap::new());
         }
         NetworkMode::Default => engine.networks.default_name(),
@@ -215,7 +215,7 @@ fn network_endpoints(
         NetworkMode::None => "none",
         NetworkMode::Named(name) => name,
     };
-    let (network, known_as) = engine.networks.find(name)?;
+    let (network, known_as) = engine.networks.find(name).map_err(not_the_image)?;
     let own = settings
         .remove(name)
         .or_else(|| settings.remove(&known_as))
@@ -234,6 +234,14 @@ fn network_endpoints(
         return Err(Error::Invalid("user specified IP address is supported on user defined networks only".to_owned()));
     }
     Ok(BTreeMap::from([(known_as, Endpoint { network, settings: own, attached: None })]))
+}
+
+/// Clients take "not found" on create for a missing image and pull it: what else is missing must be said otherwise.
+fn not_the_image(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => Error::Invalid(error.to_string()),
+        _ => error,
+    }
 }
 
 fn take_name(engine: &Inner, wanted: Option<ContainerName>, id: ContainerId) -> Result<ContainerName> {
@@ -260,7 +268,7 @@ fn volumes_from(engine: &Inner, from: &[String]) -> Result<Vec<Mount>> {
         if !matches!(mode, "" | "ro" | "rw" | "z" | "Z") {
             return Err(Error::Invalid(format!("invalid volumes-from specification: {text}")));
         }
-        let id = engine.containers.find(name)?.id;
+        let id = engine.containers.find(name).map_err(not_the_image)?.id;
         let Some(other) = engine.storage.container(id)? else { continue };
         inherited.extend(other.mounts.into_iter().filter(|mount| mount.point.kind != MountKind::Tmpfs).map(
             |mut mount| {

@@ -1,5 +1,9 @@
 //! Capabilities and security options of a container.
 
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use skep_runtime::capability::CapabilitySet;
 use skep_runtime::{capability, seccomp, spec};
 
 use super::seccomp_profile;
@@ -38,11 +42,13 @@ pub(super) fn options(host: &HostConfig, no_new_privileges: bool) -> Result<Secu
     Ok(options)
 }
 
-/// The capabilities of a container, by their full names: Docker's default set, with what was added and dropped.
+/// The capabilities of a container, by their full names: Docker's default set, with what was added and dropped. "All" means
+/// all that the engine itself can hand on.
 pub(super) fn capabilities(host: &HostConfig) -> Result<Vec<String>> {
     let all = || capability::all().map(str::to_owned);
+    let own = || all().filter(|name| own_bounding_set().contains(name));
     if host.privileged {
-        return Ok(all().collect());
+        return Ok(own().collect());
     }
     let normal = |option: &'static str, names: &[String]| -> Result<Vec<String>> {
         names
@@ -64,7 +70,7 @@ pub(super) fn capabilities(host: &HostConfig) -> Result<Vec<String>> {
     let dropped = normal("CapDrop", &host.cap_drop)?;
     let has = |list: &[String], name: &str| list.iter().any(|entry| entry == name);
     let base: Vec<String> = if has(&added, "ALL") {
-        all().collect()
+        own().collect()
     } else if has(&dropped, "ALL") {
         Vec::new()
     } else {
@@ -77,6 +83,18 @@ pub(super) fn capabilities(host: &HostConfig) -> Result<Vec<String>> {
         }
     }
     Ok(names)
+}
+
+/// What this process can hand on to others (capabilities(7), "bounding set"): less than the kernel knows where the engine runs in
+/// a container or a restricted machine.
+fn own_bounding_set() -> &'static BTreeSet<String> {
+    static SET: OnceLock<BTreeSet<String>> = OnceLock::new();
+    SET.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+        let bits = line.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(u64::MAX);
+        CapabilitySet::from_bits(bits).names().map(str::to_owned).collect()
+    })
 }
 
 impl SecurityOptions {

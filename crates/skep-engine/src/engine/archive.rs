@@ -147,8 +147,12 @@ fn absolute(path: &str, target: &Path) -> PathBuf {
     PathBuf::from(crate::containers::mounts::clean(&joined.to_string_lossy()))
 }
 
-/// The last name of a path; `/` for the root. A path that ends in `/.` means the directory's content.
+/// The last name of a path; `/` for the root. A path that ends in `/.` means the directory's content, whose entries are named
+/// from there.
 fn base_name(path: &str) -> std::ffi::OsString {
+    if path.ends_with("/.") {
+        return std::ffi::OsString::from(".");
+    }
     match Path::new(path).components().next_back() {
         Some(Component::Normal(name)) => name.to_owned(),
         _ => std::ffi::OsString::from("/"),

@@ -39,6 +39,7 @@ pub struct Created {
 
 /// What became of a container while no daemon was there.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once for a container, at the start of the daemon")]
 pub enum Reconnected {
     /// It is still there; so are its events.
     Connected {

@@ -73,11 +73,11 @@ impl Applier<'_> {
     fn make_dirs(&mut self, parts: &[&[u8]]) -> Result<OpenDir, ApplyError> {
         let base = self.base.clone();
         let mut open = self.try_open(&base).map_err(|error| failed("open directory", &base, error))?;
-        for at in 0..parts.len() {
-            let below = join(&open.path, &[parts[at]]);
+        for &part in parts {
+            let below = join(&open.path, &[part]);
             open = match self.try_open(&below) {
                 Ok(found) => found,
-                Err(error @ (Errno::NOENT | Errno::NOTDIR)) => self.imply_dir(&open, parts[at], error)?,
+                Err(error @ (Errno::NOENT | Errno::NOTDIR)) => self.imply_dir(&open, part, error)?,
                 Err(error) => return Err(failed("open directory", &below, error)),
             };
         }

@@ -95,7 +95,6 @@ impl LogConfig {
     }
 
     /// 20 MB.
-    #[expect(clippy::unnecessary_wraps, reason = "the type of the field, as serde wants it")]
     pub const fn default_max_size() -> Option<u64> {
         Some(20_000_000)
     }

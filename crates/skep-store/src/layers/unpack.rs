@@ -42,6 +42,9 @@ impl Layers {
     }
 }
 
+/// What was unpacked; digest and size of the compressed bytes, as far as they could be read; diff id and size of the tar.
+type Piped = (Applied, io::Result<(Digest, u64)>, (Digest, u64));
+
 impl Staging {
     /// Unpacks a layer: `input` is its archive, plain, gzip or zstd. Hashing, decompressing and writing overlap on threads
     /// of their own. On any failure nothing stays.
@@ -60,11 +63,7 @@ impl Staging {
         Ok(StagedLayer { digest, compressed_size, diff_id, tar_size, size: applied.bytes, dir: self.dir, applied })
     }
 
-    fn pipeline(
-        &self,
-        input: impl Read + Send,
-        limits: Limits,
-    ) -> Result<(Applied, io::Result<(Digest, u64)>, (Digest, u64)), StoreError> {
+    fn pipeline(&self, input: impl Read + Send, limits: Limits) -> Result<Piped, StoreError> {
         let io_error = |source| StoreError::io("create", &self.dir.path, source);
         let root = Root::open(&self.dir.path.join("fs")).map_err(io_error)?;
         let split = File::create_new(self.dir.path.join("split")).and_then(SplitWriter::new).map_err(io_error)?;

@@ -263,6 +263,7 @@ async fn fetch_kind(
 }
 
 /// The objects found so far, as they will be shown.
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Output {
     /// An array, indented.
     Indented(Vec<u8>),

@@ -88,19 +88,6 @@ integer!(i64, "int", "strconv.ParseInt");
 integer!(u16, "uint16", "strconv.ParseUint");
 integer!(u32, "uint32", "strconv.ParseUint");
 
-/// Values separated by commas, or the flag given several times.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct CommaList(pub(crate) Vec<String>);
-
-impl FlagValue for CommaList {
-    const TYPE: &'static str = "strings";
-
-    fn set(&mut self, text: &str) -> Result<(), String> {
-        self.0.extend(super::csv::fields(text)?);
-        Ok(())
-    }
-}
-
 /// A size such as `64m`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Size(pub(crate) i64);

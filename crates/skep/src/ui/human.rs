@@ -39,14 +39,6 @@ fn zone_name(time: &DateTime<Local>) -> String {
     if offset == "+0000" { "UTC".to_owned() } else { offset[..3].to_owned() }
 }
 
-/// `Tue Jan  2 15:04:05 2024` in local time, from RFC 3339; the text itself if it is no time.
-pub(crate) fn ansi_time(text: &str) -> String {
-    match DateTime::parse_from_rfc3339(text) {
-        Ok(time) => time.with_timezone(&Local).format("%a %b %e %H:%M:%S %Y").to_string(),
-        Err(_) => text.to_owned(),
-    }
-}
-
 /// Cuts `text` to `width` letters, the last one replaced by an ellipsis.
 pub(crate) fn ellipsis(text: &str, width: usize) -> String {
     if text.chars().count() <= width {

@@ -2,7 +2,6 @@
 //!
 //! Commands hand over finished text; tables, templates, human-readable sizes and times, progress lines and the
 //! terminal's modes live in the modules below.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
 
 pub(crate) mod human;
 pub(crate) mod json;
@@ -60,10 +59,4 @@ fn end_on_broken_pipe(error: &io::Error) {
     }
     let _ = writeln!(io::stderr().lock(), "write error: {error}");
     std::process::exit(1);
-}
-
-/// Whether colours are wanted on stderr and stdout: terminals only, and never with NO_COLOR set.
-pub(crate) fn colours() -> bool {
-    use std::io::IsTerminal;
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && io::stdout().is_terminal()
 }

@@ -55,10 +55,13 @@ const COLUMNS: Columns = Columns {
 
 /// The containers shown, in the order in which they came.
 #[derive(Clone, Default)]
-struct Board(Arc<Mutex<Vec<(String, Option<Sample>)>>>);
+struct Board(Arc<Mutex<Rows>>);
+
+/// Ids, and what was heard of them last.
+type Rows = Vec<(String, Option<Sample>)>;
 
 impl Board {
-    fn rows(&self) -> MutexGuard<'_, Vec<(String, Option<Sample>)>> {
+    fn rows(&self) -> MutexGuard<'_, Rows> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
