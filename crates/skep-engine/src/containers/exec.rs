@@ -128,6 +128,7 @@ pub(crate) fn process(
         env,
         cwd: PathBuf::from(super::mounts::clean(directory)),
         capabilities: Some(oci::capability_sets(&capabilities, identity.uid)),
+        rlimits: oci::rlimits(engine, &host),
         no_new_privileges: options.no_new_privileges && !config.privileged,
         oom_score_adj: Some(container.host.oom_score_adj),
         ..spec::Process::default()

@@ -155,7 +155,7 @@ pub(super) fn merge_environment(env: &mut Vec<String>, own: &[String]) {
     }
 }
 
-fn rlimits(engine: &EngineConfig, host: &HostConfig) -> Vec<Rlimit> {
+pub(super) fn rlimits(engine: &EngineConfig, host: &HostConfig) -> Vec<Rlimit> {
     let own = &host.resources.ulimits;
     let inherited = engine.default_ulimits.iter().filter(|limit| own.iter().all(|mine| mine.name != limit.name));
     #[expect(clippy::cast_sign_loss, reason = "-1 is RLIM_INFINITY, all bits set")]
