@@ -13,4 +13,5 @@ pub mod overlay;
 pub mod process;
 pub mod pty;
 pub mod seccomp;
+pub mod socket;
 pub mod xattr;

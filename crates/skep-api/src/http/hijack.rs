@@ -10,6 +10,9 @@
 //!                                 ←──────────────  close: the process has ended, or the client detached
 //! ```
 //!
+//! Output waits until a client on a Unix socket has read the head: some, Docker's SDK for Python among them, read the head through
+//! a buffer, then the rest past it, and lose what came in one packet with the head.
+//!
 //! Bytes that came in one packet with the request's head are not lost: they are read from hyper's buffer first.
 
 use std::future::Future;
@@ -29,6 +32,9 @@ pub(crate) type Session = Box<dyn FnOnce(Hijacked) -> Pin<Box<dyn Future<Output 
 
 /// How often a client that has nothing more to say is looked after.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How long output waits for a client that does not read the head.
+const HEAD_IS_READ: Duration = Duration::from_secs(1);
 
 /// A connection without HTTP.
 pub(crate) struct Hijacked {
@@ -56,6 +62,20 @@ impl Peer {
         let mut sockets = [PollFd::new(&*self.0, PollFlags::empty())];
         poll(&mut sockets, Some(&Timespec::default())).is_ok()
             && sockets[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+    }
+
+    /// Returns when the client has read all that was sent to it. The kernel has no event for that; as a rule the first look is
+    /// enough. Over TCP the kernel does not know.
+    async fn has_read(&self) {
+        use rustix::net::{AddressFamily, sockopt::socket_domain};
+        if socket_domain(&*self.0) != Ok(AddressFamily::UNIX) {
+            return;
+        }
+        let unread = || skep_sys::socket::unread_by_peer(self.0.as_fd()).is_ok_and(|length| length > 0);
+        let deadline = tokio::time::Instant::now() + HEAD_IS_READ;
+        while unread() && !self.is_gone() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     async fn gone(&self) {
@@ -89,7 +109,7 @@ async fn run(attachment: Attachment, hijacked: Hijacked) {
         }
     };
     let back = async {
-        let _ = copy_promptly(output, &mut to_client).await;
+        let _ = copy_promptly(output, &mut to_client, &peer).await;
         let _ = to_client.shutdown().await;
     };
     tokio::select! {
@@ -98,13 +118,21 @@ async fn run(attachment: Attachment, hijacked: Hijacked) {
     }
 }
 
-/// Copies what there is as soon as it is there.
-async fn copy_promptly(mut from: impl AsyncRead + Unpin, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+/// Copies what there is as soon as it is there, and the client has read the head.
+async fn copy_promptly(
+    mut from: impl AsyncRead + Unpin,
+    to: &mut (impl AsyncWrite + Unpin),
+    peer: &Peer,
+) -> io::Result<()> {
     let mut buffer = vec![0; 32 << 10];
+    let mut first = true;
     loop {
         let length = from.read(&mut buffer).await?;
         if length == 0 {
             return to.flush().await;
+        }
+        if std::mem::take(&mut first) {
+            peer.has_read().await;
         }
         to.write_all(&buffer[..length]).await?;
         to.flush().await?;
