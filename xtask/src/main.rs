@@ -34,6 +34,8 @@ enum Task {
     Deps(deps::Arguments),
     /// Installs the programs, systemd units and completions
     Install(install::Arguments),
+    /// Fetches Docker's programs from Debian's suite sid, and prints the folder with them
+    Peers,
     /// Runs the end-to-end scenarios against Docker
     Prove(prove::Arguments),
     /// Runs all checks and tests, and counts them
@@ -51,6 +53,7 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
         Task::Demo => demo::run(),
         Task::Install(arguments) => install::run(&arguments),
         Task::Deps(arguments) => deps::install(&arguments),
+        Task::Peers => peers::show(),
         Task::Prove(arguments) => prove::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Vm(arguments) => vm::run(&arguments),

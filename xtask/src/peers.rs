@@ -5,11 +5,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 
 const PACKAGES: [&str; 6] = ["docker.io", "docker-cli", "docker-compose", "docker-buildx", "containerd", "tini"];
+
+/// `cargo xtask peers`.
+pub(crate) fn show() -> Result<ExitCode> {
+    let peers = Peers::fetch(&crate::paths::target())?;
+    println!("{}", peers.root.join("tree").display());
+    Ok(ExitCode::SUCCESS)
+}
 
 /// Where the peers' programs are, after fetching them if they are not there.
 pub(crate) struct Peers {
@@ -22,7 +29,7 @@ impl Peers {
         let root = target.join("peers");
         let done = root.join(".complete");
         if !done.exists() {
-            println!("fetching {} from Debian's sid suite", PACKAGES.join(", "));
+            eprintln!("fetching {} from Debian's sid suite", PACKAGES.join(", "));
             fetch(&root)?;
             fs::write(&done, "")?;
         }
@@ -46,6 +53,9 @@ impl Peers {
 }
 
 fn fetch(root: &Path) -> Result<()> {
+    if root.exists() {
+        fs::remove_dir_all(root)?; // of a fetch that broke off
+    }
     let apt = root.join("apt");
     for folder in ["lists/partial", "cache/archives/partial", "debs"] {
         fs::create_dir_all(apt.join(folder))?;

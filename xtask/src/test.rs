@@ -8,6 +8,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 
+use crate::peers::Peers;
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Leaves out the tests in the virtual machine
@@ -29,9 +31,10 @@ const STEPS: [(&str, &[&str]); 5] = [
     ("crate edges", &["xtask", "check-edges"]),
     ("format", &["fmt", "--all", "--check"]),
     ("lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
-    ("tests", &["test", "--workspace", "--no-fail-fast", "--quiet", "--", "--nocapture"]),
+    (TESTS, &["test", "--workspace", "--no-fail-fast", "--quiet", "--", "--nocapture"]),
     (IN_VM, &["xtask", "vm-test"]),
 ];
+const TESTS: &str = "tests";
 const IN_VM: &str = "tests in the virtual machine (cgroup v2)";
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -43,6 +46,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             continue;
         }
         println!("==> {name}");
+        if name == TESTS {
+            // The tests that want them say so when they are not there.
+            if let Err(error) = Peers::fetch(&crate::paths::target()) {
+                println!("no peers: {error:#}");
+            }
+        }
         let (counts, success) = run_step(step)?;
         if !success {
             failed_steps.push(name);
