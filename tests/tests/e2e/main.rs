@@ -5,12 +5,15 @@
 #![allow(clippy::unwrap_used, reason = "tests may fail by panicking")]
 
 mod basics;
+mod client;
 mod exits;
 mod files;
 mod images;
 mod isolation;
 mod limits;
 mod network;
+mod peers;
+mod sdk;
 mod survival;
 mod terminal;
 mod wrong_input;

@@ -1,0 +1,59 @@
+//! Docker's SDK for Python, from the package index, in an environment of its own that is made once. The steps are in
+//! `tests/sdk/lifecycle.py`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use super::{engine, peers};
+
+/// The SDK's versions that the script is written for.
+const PACKAGE: &str = "docker~=7.1";
+
+#[test]
+fn python_sdk() {
+    let Some(python) = environment(&peers::target().join("sdk")) else {
+        println!("SKIPPED Docker's SDK for Python: no package index is reachable");
+        return;
+    };
+    let engine = engine();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/lifecycle.py");
+    let host = format!("unix://{}", engine.socket().display());
+    let outcome = skep_testkit::Command::new(python, [&script])
+        .env("DOCKER_HOST", host)
+        .env("DOCKER_CONFIG", engine.scratch().join(".docker"))
+        .env("HOME", engine.scratch())
+        .run();
+    println!("{}", outcome.success().stdout);
+}
+
+/// The Python of an environment that has the SDK. Tests of several processes wait for whoever makes it.
+fn environment(folder: &Path) -> Option<PathBuf> {
+    std::fs::create_dir_all(folder).unwrap();
+    let lock = std::fs::File::create(folder.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let (venv, done) = (folder.join("venv"), folder.join("complete"));
+    let python = venv.join("bin/python");
+    if std::fs::read_to_string(&done).is_ok_and(|made_for| made_for == PACKAGE) {
+        return Some(python);
+    }
+    let made = run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+    assert!(made.status.success(), "python3 -m venv (`cargo xtask deps test` installs it): {}", text(&made));
+    let pip = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--retries", "1", "--timeout", "10"];
+    let installed = run(Command::new(&python).args(pip).arg(PACKAGE));
+    if !installed.status.success() {
+        let text = text(&installed);
+        // pip tells what it found on an index. Without one it found nothing.
+        assert!(text.contains("(from versions: none)") || text.contains("Max retries exceeded"), "pip: {text}");
+        return None;
+    }
+    std::fs::write(done, PACKAGE).unwrap();
+    Some(python)
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{command:?} (`cargo xtask deps test` installs it): {error}"))
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
