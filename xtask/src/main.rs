@@ -42,7 +42,7 @@ enum Task {
     Test(test::Arguments),
     /// Runs shell commands as root in a throw-away virtual machine with pure cgroup v2
     Vm(vm::Arguments),
-    /// Runs the tests that depend on the cgroup version in the virtual machine
+    /// Runs the tests that depend on the cgroup version, and a few scenarios, in the virtual machine
     VmTest(vm_test::Arguments),
 }
 

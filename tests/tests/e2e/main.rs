@@ -1,7 +1,7 @@
 //! What a user does, from outside: through the command line and the API, with an engine for each scenario. Each scenario is about
 //! one thing. They hold for Docker too: `SKEP_TEST_ENGINE=docker cargo test -p skep-tests`.
 //!
-//! `basics` also runs in the virtual machine with cgroup v2 (`cargo xtask vm-test`).
+//! `basics` and a few others also run in the virtual machine with cgroup v2 (`cargo xtask vm-test`).
 #![allow(clippy::unwrap_used, reason = "tests may fail by panicking")]
 
 mod basics;
