@@ -19,10 +19,16 @@ pub struct Platform {
 
 /// A text that is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is an invalid component of {1:?}: platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument"
-)]
-pub struct PlatformError(String, String);
+pub enum PlatformError {
+    /// A part has characters that no part may have.
+    #[error(
+        "{0:?} is an invalid component of {1:?}: platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument"
+    )]
+    Component(String, String),
+    /// More than three parts.
+    #[error("{0:?}: cannot parse platform specifier: invalid argument")]
+    Parts(String),
+}
 
 impl Platform {
     /// The platform of the machine that this program was built for.
@@ -60,7 +66,7 @@ impl FromStr for Platform {
             !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'.' | b'-'))
         };
         if let Some(bad) = parts.iter().find(|part| !good(part)) {
-            return Err(PlatformError(bad.clone(), text.to_owned()));
+            return Err(PlatformError::Component(bad.clone(), text.to_owned()));
         }
         let host = Platform::host();
         let (os, architecture, variant) = match parts.as_slice() {
@@ -70,7 +76,7 @@ impl FromStr for Platform {
             [architecture] => (host.os, architecture.clone(), String::new()),
             [os, architecture] => (os.clone(), architecture.clone(), String::new()),
             [os, architecture, variant] => (os.clone(), architecture.clone(), variant.clone()),
-            _ => return Err(PlatformError(text.to_owned(), text.to_owned())),
+            _ => return Err(PlatformError::Parts(text.to_owned())),
         };
         let architecture = match architecture.as_str() {
             "x86_64" | "x86-64" => "amd64".to_owned(),

@@ -148,7 +148,13 @@ impl FromStr for Reference {
             return Err(ReferenceError::LooksLikeId(text.to_owned()));
         }
         let (rest, digest) = match text.split_once('@') {
-            Some((rest, digest)) => (rest, Some(digest.parse::<Digest>()?)),
+            Some((rest, digest)) => {
+                // What is too short to be a digest of any kind is not taken for a wrong one.
+                if digest.split_once(':').is_none_or(|(_, hex)| hex.len() < 32) {
+                    return Err(ReferenceError::Format);
+                }
+                (rest, Some(digest.parse::<Digest>()?))
+            }
             None => (text, None),
         };
         let name_end = rest.rfind('/').map_or(0, |slash| slash + 1);
@@ -165,13 +171,13 @@ impl FromStr for Reference {
         }
         if !is_path(path) {
             return Err(if is_path(&path.to_ascii_lowercase()) {
-                ReferenceError::Uppercase(name.to_owned())
+                ReferenceError::Uppercase(in_library(registry, path))
             } else {
                 ReferenceError::Format
             });
         }
         let registry = if registry == "index.docker.io" { HUB } else { registry };
-        let path = if registry == HUB && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
+        let path = in_library(registry, path);
         if registry.len() + 1 + path.len() > 255 {
             return Err(ReferenceError::TooLong);
         }
@@ -188,6 +194,11 @@ fn split_registry(name: &str) -> (&str, &str) {
         }
         _ => (HUB, name),
     }
+}
+
+/// The hub's own images are written without the `library/` that they are in.
+fn in_library(registry: &str, path: &str) -> String {
+    if registry == HUB && !path.contains('/') { format!("library/{path}") } else { path.to_owned() }
 }
 
 fn is_tag(tag: &str) -> bool {
@@ -314,7 +325,7 @@ mod tests {
         }
         assert_eq!(
             "Busybox".parse::<Reference>().expect_err("upper case").to_string(),
-            "invalid reference format: repository name (Busybox) must be lowercase"
+            "invalid reference format: repository name (library/Busybox) must be lowercase"
         );
         assert!(matches!("a".repeat(64).parse::<Reference>(), Err(ReferenceError::LooksLikeId(_))));
     }

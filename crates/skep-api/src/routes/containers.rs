@@ -67,6 +67,7 @@ async fn rename(request: Request) -> Result<Answer, ApiError> {
     if name.is_empty() {
         return Err(ApiError::invalid("Neither old nor new names may be empty"));
     }
+    request.engine.container(request.name())?;
     let name = name.parse::<ContainerName>().map_err(|_| {
         ApiError::invalid(format!(
             "Error when allocating new name: Invalid container name (/{}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",

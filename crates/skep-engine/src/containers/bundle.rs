@@ -161,7 +161,13 @@ pub(super) fn write_hosts(engine: &Inner, record: &Record, hostname: &str, own: 
         })
         .collect();
     let addresses: Vec<IpAddr> = own.into_iter().collect();
-    let text = skep_net::hosts::hosts_file(hostname, &record.config.domainname, &addresses, &extra);
+    // In the host's network the host's names are the right ones.
+    let text = match (&record.host.network_mode, extra.as_slice()) {
+        (NetworkMode::Host, []) => std::fs::read_to_string("/etc/hosts").ok(),
+        _ => None,
+    };
+    let text =
+        text.unwrap_or_else(|| skep_net::hosts::hosts_file(hostname, &record.config.domainname, &addresses, &extra));
     write(&record.files.hosts, &text)
 }
 
@@ -254,7 +260,9 @@ pub(super) fn check_log(record: &Record) -> Result<()> {
     match record.host.log.driver.as_str() {
         "json-file" => log_config(record).map(drop),
         "none" => Ok(()),
-        other => Err(Error::NotImplemented(format!("logger: no log driver named '{other}' is registered"))),
+        other => {
+            Err(Error::NotImplemented(format!("error looking up logging plugin {other}: plugin \"{other}\" not found")))
+        }
     }
 }
 

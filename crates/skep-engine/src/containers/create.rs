@@ -54,6 +54,9 @@ fn build(engine: &Arc<Inner>, request: CreateContainer) -> Result<(Record, Vec<V
     security::options(&host, false)?;
     let networks = network_endpoints(engine, &host, endpoints)?;
     let mut warnings: Vec<String> = image.platform_warning.clone().into_iter().collect();
+    if host.network_mode == NetworkMode::Host && !host.port_bindings.is_empty() {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
     warnings.extend(refused_limits(&host));
 
     let id = ContainerId::from_bytes(crate::random::bytes());
@@ -206,7 +209,7 @@ fn network_endpoints(
 ) -> Result<BTreeMap<String, Endpoint>> {
     let name = match &host.network_mode {
         NetworkMode::Container(other) => {
-            engine.containers.find(other).map_err(not_the_image)?;
+            engine.containers.find(other).map_err(|e| not_the_image(e, "joining network namespace of container"))?;
             return Ok(BTreeMap::new());
         }
         NetworkMode::Default => engine.networks.default_name(),
@@ -215,7 +218,8 @@ fn network_endpoints(
         NetworkMode::None => "none",
         NetworkMode::Named(name) => name,
     };
-    let (network, known_as) = engine.networks.find(name).map_err(not_the_image)?;
+    let (network, known_as) =
+        engine.networks.find(name).map_err(|e| not_the_image(e, "failed to set up container networking"))?;
     let own = settings
         .remove(name)
         .or_else(|| settings.remove(&known_as))
@@ -237,9 +241,9 @@ fn network_endpoints(
 }
 
 /// Clients take "not found" on create for a missing image and pull it: what else is missing must be said otherwise.
-fn not_the_image(error: Error) -> Error {
+fn not_the_image(error: Error, doing: &str) -> Error {
     match error.kind() {
-        ErrorKind::NotFound => Error::Invalid(error.to_string()),
+        ErrorKind::NotFound => Error::Invalid(format!("{doing}: {error}")),
         _ => error,
     }
 }
@@ -268,7 +272,7 @@ fn volumes_from(engine: &Inner, from: &[String]) -> Result<Vec<Mount>> {
         if !matches!(mode, "" | "ro" | "rw" | "z" | "Z") {
             return Err(Error::Invalid(format!("invalid volumes-from specification: {text}")));
         }
-        let id = engine.containers.find(name).map_err(not_the_image)?.id;
+        let id = engine.containers.find(name).map_err(|e| Error::Invalid(e.to_string()))?.id;
         let Some(other) = engine.storage.container(id)? else { continue };
         inherited.extend(other.mounts.into_iter().filter(|mount| mount.point.kind != MountKind::Tmpfs).map(
             |mut mount| {

@@ -89,6 +89,12 @@ impl Execs {
     }
 }
 
+/// Whether the container knows a user. Blocking: reads its user files.
+pub(crate) fn check_user(container: &ContainerView, user: &str) -> Result<()> {
+    let root = rootfs::open(container, rootfs::Access::Read)?;
+    rootfs::look_up(&root, user, &container.host.group_add).map(drop)
+}
+
 /// The process as the runtime takes it. Blocking: reads the container's user files.
 pub(crate) fn process(
     engine: &EngineConfig,

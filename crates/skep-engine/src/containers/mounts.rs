@@ -82,6 +82,7 @@ pub(super) fn plan(config: &ContainerConfig, host: &HostConfig, inherited: Vec<M
     }
     for (target, options) in &host.tmpfs {
         let mut mount = Mount::new(MountKind::Tmpfs, absolute(target)?);
+        check_tmpfs(options)?;
         mount.tmpfs_options = options.clone();
         mount.point.writable = !options.split(',').any(|option| option == "ro");
         let destination = mount.point.destination.clone();
@@ -105,6 +106,45 @@ pub(super) fn plan(config: &ContainerConfig, host: &HostConfig, inherited: Vec<M
         });
     }
     Ok(by_destination.into_values().collect())
+}
+
+/// Refuses what no tmpfs takes; the values are the kernel's to judge.
+fn check_tmpfs(options: &str) -> Result<()> {
+    const FLAGS: [&str; 23] = [
+        "ro",
+        "rw",
+        "suid",
+        "nosuid",
+        "dev",
+        "nodev",
+        "exec",
+        "noexec",
+        "sync",
+        "async",
+        "dirsync",
+        "remount",
+        "mand",
+        "nomand",
+        "atime",
+        "noatime",
+        "diratime",
+        "nodiratime",
+        "relatime",
+        "norelatime",
+        "strictatime",
+        "nostrictatime",
+        "defaults",
+    ];
+    const KEYS: [&str; 8] = ["mode", "uid", "gid", "nr_inodes", "nr_blocks", "size", "mpol", "huge"];
+    let known = |option: &&str| {
+        FLAGS.contains(option)
+            || is_propagation(option)
+            || option.split_once('=').is_some_and(|(key, _)| KEYS.contains(&key))
+    };
+    match options.split(',').filter(|option| !option.is_empty()).find(|option| !known(option)) {
+        Some(bad) => Err(Error::Invalid(format!("invalid tmpfs option \"{bad}\""))),
+        None => Ok(()),
+    }
 }
 
 /// `[source:]target[:options]`.
@@ -135,6 +175,9 @@ fn parse_bind(text: &str) -> Result<Mount> {
     let kind = if source.starts_with('/') { MountKind::Bind } else { MountKind::Volume };
     let mut mount = Mount::new(kind, target);
     mount.point.mode = options.to_owned();
+    if options.split(',').filter(|option| matches!(*option, "ro" | "rw")).count() > 1 {
+        return Err(Error::Invalid(format!("invalid mode: {options}")));
+    }
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
             "ro" => mount.point.writable = false,
@@ -144,7 +187,7 @@ fn parse_bind(text: &str) -> Result<Mount> {
                 mount.point.propagation = propagation.to_owned();
             }
             _ => {
-                return Err(Error::Invalid(format!("invalid volume specification: '{text}': invalid mode: {options}")));
+                return Err(Error::Invalid(format!("invalid mode: {options}")));
             }
         }
     }
@@ -160,8 +203,9 @@ fn parse_bind(text: &str) -> Result<Mount> {
             mount.point.driver = "local".to_owned();
             mount.anonymous = source.is_empty();
             if !mount.anonymous {
-                let name: VolumeName =
-                    source.parse().map_err(|e: skep_types::NameError| Error::Invalid(e.to_string()))?;
+                let name: VolumeName = source
+                    .parse()
+                    .map_err(|e: skep_types::NameError| Error::Invalid(format!("create {source}: {e}")))?;
                 mount.point.name = name.to_string();
             }
             if mount.point.mode.is_empty() {
@@ -315,7 +359,7 @@ mod tests {
     fn bad_binds_get_dockers_words() {
         for (bind, text) in [
             ("/a:/b:ro:x", "invalid volume specification: '/a:/b:ro:x'"),
-            ("/a:/b:huh", "invalid volume specification: '/a:/b:huh': invalid mode: huh"),
+            ("/a:/b:huh", "invalid mode: huh"),
             (":/b", "invalid volume specification: ':/b'"),
         ] {
             assert_eq!(binds(&[bind]).expect_err(bind).to_string(), text);

@@ -224,7 +224,8 @@ fn mounts(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sys]),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &[sys, "nosuid", "noexec", "nodev"]),
         match host.ipc_mode {
-            NamespaceMode::Host => bind("/dev/mqueue", "/dev/mqueue", &[]),
+            // Not every host mounts it.
+            NamespaceMode::Host if Path::new("/dev/mqueue").is_dir() => bind("/dev/mqueue", "/dev/mqueue", &[]),
             _ => mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         },
     ];

@@ -19,7 +19,8 @@ pub(crate) async fn table(pids: &HashSet<i32>, args: &str) -> Result<ProcessTabl
         .map_err(|e| Error::system("running ps on the host", e))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::Invalid(format!("error running ps: {}", said.trim())));
+        // Its first line says why; the rest is advice.
+        return Err(Error::Invalid(format!("ps: {}", said.lines().next().unwrap_or_default())));
     }
     parse(&String::from_utf8_lossy(&output.stdout), pids)
 }

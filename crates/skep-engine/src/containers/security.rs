@@ -59,9 +59,15 @@ pub(super) fn capabilities(host: &HostConfig) -> Result<Vec<String>> {
                     return Ok(upper);
                 }
                 let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-                match all().any(|known| known == full) {
+                if !all().any(|known| known == full) {
+                    return Err(Error::Invalid(format!("invalid {option}: unknown capability: \"{full}\"")));
+                }
+                match own_bounding_set().contains(&full) {
                     true => Ok(full),
-                    false => Err(Error::Invalid(format!("invalid {option}: unknown capability: \"{full}\""))),
+                    false => Err(Error::Invalid(format!(
+                        "invalid {option}: capability not supported by your kernel or not available in the current \
+                         environment: \"{full}\""
+                    ))),
                 }
             })
             .collect()

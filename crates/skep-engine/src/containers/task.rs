@@ -274,7 +274,7 @@ impl Task {
 
     async fn pause(&mut self) -> Result<()> {
         match (&self.status, &self.running) {
-            (Status::Paused(_), _) => Err(Error::Conflict(format!("container {} is already paused", self.record.id))),
+            (Status::Paused(_), _) => Err(Error::Conflict(format!("Container {} is already paused", self.record.id))),
             (Status::Restarting(_), _) => Err(Error::Conflict(format!(
                 "container {} is restarting, wait until the container is running",
                 self.record.id
@@ -296,11 +296,8 @@ impl Task {
     }
 
     async fn unpause(&mut self) -> Result<()> {
-        if self.running.is_none() {
-            return Err(Error::Conflict(format!("container {} is not running", self.record.id)));
-        }
         let Status::Paused(facts) = self.status else {
-            return Err(Error::Conflict(format!("container {} is not paused", self.record.id)));
+            return Err(Error::Conflict(format!("Container {} is not paused", self.record.id)));
         };
         self.thaw().await?;
         self.status = Status::Running(facts);

@@ -146,7 +146,7 @@ fn check_set(option: &str, what: &str, wanted: &str, available: &str) -> Option<
         return None;
     }
     let Some(set) = parse_set(wanted) else {
-        return Some(format!("Invalid value {wanted} for cpuset {option}"));
+        return Some(format!("Invalid value {wanted} for cpuset {option}: invalid format: {wanted}"));
     };
     let there = parse_set(available)?;
     (!set.iter().all(|number| there.contains(number)))
@@ -196,7 +196,10 @@ mod tests {
             with(|h| h.resources.nano_cpus = 3_000_000_000),
             "range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available"
         );
-        assert_eq!(with(|h| h.resources.cpuset_cpus = "x".to_owned()), "Invalid value x for cpuset cpus");
+        assert_eq!(
+            with(|h| h.resources.cpuset_cpus = "x".to_owned()),
+            "Invalid value x for cpuset cpus: invalid format: x"
+        );
         assert!(
             with(|h| h.resources.cpuset_cpus = "4000".to_owned()).starts_with("Requested CPUs are not available - ")
         );

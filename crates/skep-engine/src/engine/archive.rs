@@ -1,5 +1,6 @@
 //! Files of a container: cp, diff, export. Everything goes by descriptors below the container's root.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
@@ -106,7 +107,7 @@ impl Engine {
                 .collect::<io::Result<_>>()
                 .map_err(failed)?;
             let changes = skep_fs::changes::changes(&upper, &lower).map_err(failed)?;
-            Ok(changes.into_iter().map(change).filter(|change| !is_mount_point(&view, &change.path)).collect())
+            Ok(of_the_container(changes.into_iter().map(change).collect(), |path| is_mount_point(&view, path)))
         })
         .await
     }
@@ -118,6 +119,25 @@ impl Engine {
         let root = blocking(move || rootfs::detached(&view.rootfs, Access::Read).map(Root::from_fd)).await?;
         Ok(archive(move |out| skep_fs::pack::write_tree(&root, Path::new("/"), OsStr::new(""), out)))
     }
+}
+
+/// Leaves out the mount points that the engine made, and directories that are there because of them alone.
+fn of_the_container(changes: Vec<PathChange>, is_mount_point: impl Fn(&str) -> bool) -> Vec<PathChange> {
+    let mut kept: Vec<PathChange> = Vec::with_capacity(changes.len());
+    // From the end, so that what is in a directory has been seen before it.
+    let mut below_mount_point = BTreeSet::new();
+    for change in changes.into_iter().rev() {
+        let parent = Path::new(&change.path).parent().map(Path::to_owned);
+        let only_leads = below_mount_point.contains(Path::new(&change.path))
+            && !kept.last().is_some_and(|next| Path::new(&next.path).starts_with(&change.path));
+        if is_mount_point(&change.path) || only_leads {
+            below_mount_point.extend(parent);
+        } else {
+            kept.push(change);
+        }
+    }
+    kept.reverse();
+    kept
 }
 
 fn stat(root: &Root, container: &str, path: &str) -> Result<PathStat> {
@@ -162,10 +182,7 @@ fn base_name(path: &str) -> std::ffi::OsString {
 /// Whether a path is there only because something is mounted on it while the container runs.
 fn is_mount_point(view: &ContainerView, path: &str) -> bool {
     const ALWAYS: [&str; 6] = ["/dev", "/proc", "/sys", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
-    ALWAYS.contains(&path)
-        || path.starts_with("/dev/")
-        || view.mounts.iter().any(|mount| mount.destination == path)
-        || (path == "/sbin/docker-init" && view.host.init == Some(true))
+    ALWAYS.contains(&path) || path.starts_with("/dev/") || (path == "/sbin/docker-init" && view.host.init == Some(true))
 }
 
 /// Whether a path lies in something mounted read-only, or in a read-only root.
@@ -223,4 +240,21 @@ impl Write for Pipe {
 fn reader(stream: ByteStream) -> impl Read + Send {
     let stream = stream.map(|piece| piece.map_err(io::Error::other));
     tokio_util::io::SyncIoBridge::new(Box::pin(tokio_util::io::StreamReader::new(stream)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_of_mount_points_are_no_changes() {
+        let listed = |paths: &[&str]| -> Vec<String> {
+            let changes = paths.iter().map(|&path| PathChange { path: path.to_owned(), kind: ChangeKind::Modified });
+            let kept = of_the_container(changes.collect(), |path| path == "/etc/hosts" || path == "/dev");
+            kept.into_iter().map(|change| change.path).collect()
+        };
+        assert_eq!(listed(&["/dev", "/etc", "/etc/hosts", "/etc2"]), ["/etc2"]);
+        assert_eq!(listed(&["/etc", "/etc/a", "/etc/hosts"]), ["/etc", "/etc/a"]);
+        assert_eq!(listed(&["/etc", "/etc2"]), ["/etc", "/etc2"]);
+    }
 }

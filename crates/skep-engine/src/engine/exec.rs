@@ -24,6 +24,10 @@ impl Engine {
         let handle = self.inner.containers.find(container)?;
         let view = handle.view();
         check_running(&view)?;
+        if !config.user.is_empty() {
+            let (view, user) = (view.clone(), config.user.clone());
+            blocking(move || exec::check_user(&view, &user)).await?;
+        }
         let id = ExecId::from_bytes(crate::random::bytes());
         self.exec_event(&view, id, &format!("exec_create: {}", config.cmd.join(" ")), None);
         self.inner.execs.insert(ExecView { id, container: view.id, config, status: ExecStatus::Created });
@@ -55,6 +59,8 @@ impl Engine {
             let code = match error {
                 Error::Start { cause: StartFailure::CommandNotFound, .. } => 127,
                 Error::Start { cause: StartFailure::NotExecutable, .. } => 126,
+                // A working directory that isn't there counts as a command that isn't.
+                Error::Start { message, .. } if message.contains("no such file or directory") => 127,
                 _ => 128,
             };
             self.inner.execs.ended(found.id, code);

@@ -335,7 +335,7 @@ pub(super) mod tests {
             ("nope:1", "No such image: nope:1"),
             ("ce", "No such image: ce:latest"),
             ("ab", "multiple IDs found with provided prefix: ab"),
-            ("Busybox", "invalid reference format: repository name (Busybox) must be lowercase"),
+            ("Busybox", "invalid reference format: repository name (library/Busybox) must be lowercase"),
             (&id("ee").hex(), &format!("No such image: {}", id("ee"))),
         ] {
             assert_eq!(catalog.resolve(name).map_err(|e| e.to_string()), Err(text.to_owned()), "{name}");

@@ -59,7 +59,7 @@ fn apply_one(config: &mut ContainerDefaults, line: &str) -> Result<()> {
         "WORKDIR" => config.working_dir = absolute(&config.working_dir, &one(&name, words()?)?),
         "ONBUILD" => config.on_build.push(rest.to_owned()),
         "HEALTHCHECK" => config.healthcheck = Some(healthcheck(config, rest)?),
-        _ => return Err(ImageError::Invalid(format!("{} is not a valid change command", name.to_lowercase()))),
+        _ => return Err(ImageError::Invalid(format!("{name} is not a valid change command"))),
     }
     Ok(())
 }
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn mistakes() {
         for (line, text) in [
-            ("RUN true", "run is not a valid change command"),
+            ("RUN true", "RUN is not a valid change command"),
             ("USER", "USER requires at least one argument"),
             ("USER a b", "USER requires exactly one argument"),
             ("EXPOSE http", "invalid containerPort: http"),

@@ -71,7 +71,10 @@ fn select(
             tags.into_iter().for_each(|(tag, id)| add(id, Some(tag)));
             continue;
         }
-        let id = catalog.resolve(name)?;
+        let id = catalog.resolve(name).map_err(|error| match error {
+            ImageError::NotFound(_) => ImageError::NotFound(name.clone()),
+            other => other,
+        })?;
         let tag = name.parse::<Reference>().ok().filter(|_| !is_id_prefix(&id, name));
         add(id, tag.filter(|tag| tag.digest().is_none()));
     }

@@ -80,7 +80,7 @@ async fn what_is_saved_can_be_read_by_others_and_loaded_again() {
     assert_eq!(third.load(&by_id).await.0.expect("load"), [Loaded { id: one.id(), tag: None }]);
     assert_eq!(third.tags(), [""; 0]);
     let names = vec!["nope".to_owned()];
-    assert_eq!(text(world.images.save(&names, None).await), "No such image: nope:latest");
+    assert_eq!(text(world.images.save(&names, None).await), "No such image: nope");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

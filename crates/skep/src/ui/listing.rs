@@ -32,7 +32,11 @@ pub(crate) fn render(columns: &Columns, format: &str, rows: &[Value]) -> Result<
             _ => (format, false),
         },
     };
-    let data = Format::parse(template, Purpose::Data)?;
+    let data =
+        Format::parse(template, Purpose::Data).map_err(|error| match error.strip_prefix("template parsing error") {
+            Some(reason) => format!("failed to parse template{reason}"),
+            None => error,
+        })?;
     let mut out = String::new();
     if is_table {
         let titles: serde_json::Map<String, Value> =

@@ -36,9 +36,9 @@ async fn run(cli: &Cli, flags: AttachFlags, names: Vec<String>) -> Outcome {
     let container: ContainerInspect = client.get(reference::container(name, "/json")?).await?;
     let (state, config, id) = (&container.state, &container.config, &container.id);
     let refusal = match (state.running, state.paused, state.restarting) {
-        (false, _, _) => Some("cannot attach to a stopped container, start it first"),
-        (_, true, _) => Some("cannot attach to a paused container, unpause it first"),
-        (_, _, true) => Some("cannot attach to a restarting container, wait until it is running"),
+        (false, _, _) => Some("You cannot attach to a stopped container, start it first"),
+        (_, true, _) => Some("You cannot attach to a paused container, unpause it first"),
+        (_, _, true) => Some("You cannot attach to a restarting container, wait until it is running"),
         (true, false, false) => None,
     };
     if let Some(refusal) = refusal {

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use skep_client::Method;
-use skep_types::{Reference, ReferenceError};
+use skep_types::{Platform, Reference, ReferenceError};
 use skep_wire::{ContainerCreateRequest, ContainerCreateResponse};
 
 use super::options::{ContainerFlags, request};
@@ -63,6 +63,11 @@ pub(crate) async fn create(
         Err(_) if image.starts_with("sha256:") => None,
         Err(error) => return Err(Failure::message(error.to_string())),
     };
+    if let Some(platform) = flags.platform.as_deref().filter(|text| !text.is_empty())
+        && let Err(error) = platform.parse::<Platform>()
+    {
+        return Err(Failure::message(format!("error parsing specified platform: {error}")));
+    }
     let id_file = (!flags.cid_file.is_empty()).then(|| IdFile::create(Path::new(&flags.cid_file))).transpose()?;
     let output = if flags.quiet { PullOutput::Quiet } else { PullOutput::Stderr };
     if let (Some(reference), "always") = (&reference, flags.pull.as_str()) {

@@ -22,12 +22,9 @@ async fn run(cli: &Cli, _: NoFlags, words: Vec<String>) -> Outcome {
         return Err(Failure::message("Error: Neither old nor new names may be empty"));
     }
     let client = cli.client().await?;
-    client
-        .request(Method::POST, reference::container(old, "/rename")?)
-        .query("name", new)
-        .send()
-        .await?
-        .bytes()
-        .await?;
-    Ok(())
+    let renamed = client.request(Method::POST, reference::container(old, "/rename")?).query("name", new).send().await;
+    match renamed {
+        Ok(answer) => Ok(answer.bytes().await.map(drop)?),
+        Err(error) => Err(Failure::message(format!("{error}\nError: failed to rename container named {old}"))),
+    }
 }

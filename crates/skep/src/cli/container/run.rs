@@ -89,7 +89,10 @@ async fn execute(
 ) -> Outcome {
     let hint = |failure| with_hint(cli, "run", failure);
     let keys = detach_keys(cli, &flags.detach_keys).map_err(hint)?;
-    let id = create(cli, container, request).await.map_err(hint)?;
+    let id = create(cli, container, request).await.map_err(|failure| {
+        let code = command_code(&failure.text);
+        Failure { code, ..hint(failure) }
+    })?;
     let client = cli.client().await?;
     if flags.detach {
         start(client, &id).await.map_err(|e| start_failure(cli, &e))?;

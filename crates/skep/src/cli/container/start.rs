@@ -50,7 +50,7 @@ async fn run(cli: &Cli, flags: StartFlags, names: Vec<String>) -> Outcome {
     }
     match failed.is_empty() {
         true => Ok(()),
-        false => Err(Failure::message(format!("failed to start containers: {}", failed.join(", ")))),
+        false => Err(Failure::message(format!("Error: failed to start containers: {}", failed.join(", ")))),
     }
 }
 
