@@ -43,7 +43,8 @@ pub(crate) struct StoredNetwork {
 }
 
 pub(crate) struct Networks {
-    stack: NetworkStack,
+    /// Absent when there is no bridge: then nothing is asked of the kernel but namespaces.
+    stack: Option<NetworkStack>,
     pool: Arc<NetnsPool>,
     /// By name.
     known: BTreeMap<String, StoredNetwork>,
@@ -117,10 +118,6 @@ impl Networks {
                 known.insert(name.to_owned(), network);
             }
         }
-        let table = match &config.bridge {
-            BridgeSettings::Managed { link, .. } => link.clone(),
-            BridgeSettings::Disabled => format!("skep-{}", &random_id().short()[..6]),
-        };
         let stored: Option<BridgeConfig> = known.get(BRIDGE).and_then(|network| network.bridge.clone());
         let wanted = wanted_bridge(config, stored.as_ref());
         let saved = Saved {
@@ -130,19 +127,29 @@ impl Networks {
             },
             endpoints,
         };
-        let adopt = !saved.networks.is_empty();
-        let stack_config = StackConfig { table, forward: ForwardPolicy::Leave };
-        let (stack, restored) = NetworkStack::open(stack_config, saved).map_err(failed)?;
-        if let (Some(mut bridge), false) = (wanted, adopt) {
-            if bridge.subnet.prefix_len() == 0 {
-                bridge.subnet = stack.free_subnet().map_err(failed)?;
+        let (stack, restored) = match wanted {
+            None => (None, Restored::default()),
+            Some(mut bridge) => {
+                let adopt = !saved.networks.is_empty();
+                let stack_config = StackConfig { table: bridge.bridge.clone(), forward: ForwardPolicy::Leave };
+                let (stack, restored) = NetworkStack::open(stack_config, saved).map_err(failed)?;
+                if !adopt {
+                    if bridge.subnet.prefix_len() == 0 {
+                        bridge.subnet = stack.free_subnet().map_err(failed)?;
+                    }
+                    stack.create_network(bridge.clone()).map_err(failed)?;
+                    let network = StoredNetwork {
+                        name: BRIDGE.to_owned(),
+                        created: Utc::now(),
+                        id: bridge.id,
+                        bridge: Some(bridge),
+                    };
+                    storage.put_network(&network)?;
+                    known.insert(BRIDGE.to_owned(), network);
+                }
+                (Some(stack), restored)
             }
-            stack.create_network(bridge.clone()).map_err(failed)?;
-            let network =
-                StoredNetwork { name: BRIDGE.to_owned(), created: Utc::now(), id: bridge.id, bridge: Some(bridge) };
-            storage.put_network(&network)?;
-            known.insert(BRIDGE.to_owned(), network);
-        }
+        };
         if matches!(config.bridge, BridgeSettings::Disabled) {
             known.remove(BRIDGE);
         }
@@ -215,7 +222,7 @@ impl Networks {
     pub(crate) fn plug(&self, engine: &Inner, record: &Record, netns: &Netns) -> Result<Option<Plug>> {
         let bridged =
             record.endpoints.iter().find_map(|(name, endpoint)| Some((name, endpoint, self.bridge_of(name)?)));
-        let Some((name, endpoint, bridge)) = bridged else { return Ok(None) };
+        let (Some(stack), Some((name, endpoint, bridge))) = (&self.stack, bridged) else { return Ok(None) };
         let mut config = EndpointConfig::new(record.id);
         config.address = endpoint.settings.ipv4_address;
         config.mac = match endpoint.settings.mac_address.as_deref() {
@@ -223,8 +230,7 @@ impl Networks {
             _ => None,
         };
         config.ports = port_mappings(record)?;
-        let endpoint =
-            self.stack.attach(&bridge.id, netns, &config).map_err(|error| plug_error(engine, record, error))?;
+        let endpoint = stack.attach(&bridge.id, netns, &config).map_err(|error| plug_error(engine, record, error))?;
         Ok(Some(Plug { network: name.clone(), id: random_id().to_string(), endpoint }))
     }
 
@@ -236,9 +242,19 @@ impl Networks {
         Some(Plug { network, id, endpoint })
     }
 
-    /// Unplugs and unpublishes. Blocking.
+    /// Gives the published ports back, which is quick: others may want them at once. Blocking.
+    pub(crate) fn unpublish(&self, plug: &mut Plug) -> Result<()> {
+        let Some(stack) = &self.stack else { return Ok(()) };
+        let ports = plug.endpoint.published.clone();
+        stack
+            .unpublish(&mut plug.endpoint, &ports)
+            .map_err(|e| Error::system(format!("unpublishing the ports of container {}", plug.endpoint.container), e))
+    }
+
+    /// Unplugs, and unpublishes what still is. The kernel takes some 20 ms to delete a link. Blocking.
     pub(crate) fn unplug(&self, plug: &Plug) -> Result<()> {
-        self.stack
+        let Some(stack) = &self.stack else { return Ok(()) };
+        stack
             .detach(&plug.endpoint)
             .map_err(|e| Error::system(format!("unplugging container {}", plug.endpoint.container), e))
     }

@@ -100,7 +100,6 @@ fn build(engine: &Arc<Inner>, request: CreateContainer) -> Result<(Record, Vec<V
         record.host.network_mode = NetworkMode::Container(other.id.to_string());
     }
     bundle::check_log(&record)?;
-    super::devices::devices(&record.host)?;
     undo.directory = true;
     engine.storage.make_container_dir(id, record.chain_id.as_ref())?;
     make_volumes(engine, &mut record, &mut undo)?;

@@ -62,7 +62,7 @@ pub(super) struct Stopping {
 impl Task {
     /// The process is gone: `None` if its shim went without a word, as when someone killed it.
     pub(super) async fn ended(&mut self, exit: Option<Exit>) {
-        let Some(running) = self.running.take() else { return };
+        let Some(mut running) = self.running.take() else { return };
         let started_at = running.facts.started_at;
         let was_paused = matches!(self.status, Status::Paused(_));
         let exited = match exit {
@@ -81,7 +81,7 @@ impl Task {
                 finished_at: Utc::now(),
             },
         };
-        running.tear_down(&self.engine, exit.is_none() || was_paused).await;
+        self.unplugging = running.tear_down(&self.engine, exit.is_none() || was_paused).await;
         self.stale_bundle = Some(running.bundle);
         let ran = (exited.finished_at - started_at).to_std().unwrap_or_default();
         self.engine.execs.container_ended(self.record.id);

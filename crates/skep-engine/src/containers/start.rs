@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use chrono::Utc;
 use skep_runtime::protocol::{Attach, FailureKind};
+use tokio::task::JoinHandle;
 
 use super::attach::Binding;
 use super::bundle::{self, Prepared};
@@ -54,19 +55,36 @@ impl Running {
         }
     }
 
-    /// Gives back the container's place in the network, and with `leftovers` ends processes that may still be in its cgroup. The
-    /// bundle stays until the end is stored: its exit record is all there is until then.
-    pub(super) async fn tear_down(&self, engine: &std::sync::Arc<Inner>, leftovers: bool) {
-        let (engine, plug, cgroup) = (engine.clone(), self.plug.clone(), self.cgroup.clone());
-        let torn_down = blocking(move || {
-            if leftovers {
-                bundle::end_leftovers(&cgroup)?;
-            }
-            plug.as_ref().map_or(Ok(()), |plug| engine.networks.unplug(plug))
-        });
-        if let Err(error) = torn_down.await {
-            tracing::warn!(%error, "tearing down a container");
+    /// Gives back the container's ports, and with `leftovers` ends processes that may still be in its cgroup. The bundle stays
+    /// until the end is stored: its exit record is all there is until then.
+    ///
+    /// What comes back unplugs the container; the next start has to wait for it, nobody else.
+    pub(super) async fn tear_down(
+        &mut self,
+        engine: &std::sync::Arc<Inner>,
+        leftovers: bool,
+    ) -> Option<JoinHandle<()>> {
+        let (inner, mut plug, cgroup) = (engine.clone(), self.plug.take(), self.cgroup.clone());
+        if !leftovers && plug.is_none() {
+            return None;
         }
+        let torn_down = blocking(move || {
+            let results = [
+                if leftovers { bundle::end_leftovers(&cgroup) } else { Ok(()) },
+                plug.as_mut().map_or(Ok(()), |plug| inner.networks.unpublish(plug)),
+            ];
+            for error in results.into_iter().filter_map(Result::err) {
+                tracing::warn!(%error, "tearing down a container");
+            }
+            Ok(plug)
+        });
+        let plug = torn_down.await.ok().flatten()?;
+        let inner = engine.clone();
+        Some(engine.tasks.spawn_blocking(move || {
+            if let Err(error) = inner.networks.unplug(&plug) {
+                tracing::warn!(%error, "unplugging a container");
+            }
+        }))
     }
 }
 
@@ -109,6 +127,10 @@ impl Task {
     }
 
     async fn try_start(&mut self) -> Result<Running> {
+        if let Some(unplugging) = self.unplugging.take() {
+            // It reports its own failure.
+            let _ = unplugging.await;
+        }
         let engine = self.engine.clone();
         let record = self.record.clone();
         let overlay = self.overlay.clone();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use skep_runtime::protocol::{Scope, Target};
 use skep_types::{ContainerName, Signal};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::attach::Binding;
@@ -67,6 +68,8 @@ pub(crate) struct Task {
     pub(super) back_off: BackOff,
     pub(super) restart_at: Option<Instant>,
     pub(super) exits: u64,
+    /// The end of the last run's place in the network, which takes a while.
+    pub(super) unplugging: Option<JoinHandle<()>>,
     /// The bundle of a run that is over, until its end is stored.
     pub(super) stale_bundle: Option<PathBuf>,
     /// The container is gone, or the engine closes.
@@ -96,6 +99,7 @@ impl Task {
             back_off: BackOff::default(),
             restart_at: None,
             exits: 0,
+            unplugging: None,
             stale_bundle: None,
             done: false,
         };
