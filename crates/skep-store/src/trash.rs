@@ -1,8 +1,9 @@
 //! Where files go that nobody needs any more: out of sight at once by a rename, deleted later in the background. A
 //! crash in between leaves them in the trash, and the next start goes on.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rustix::fs::{CWD, RenameFlags};
@@ -17,11 +18,28 @@ pub struct Trash {
     dir: PathBuf,
     /// Held while emptying, so that two background calls don't trip over each other.
     emptying: Arc<Mutex<()>>,
+    bell: Arc<Bell>,
+}
+
+/// Rung when there is something to delete.
+#[derive(Default)]
+struct Bell(OnceLock<Box<dyn Fn() + Send + Sync>>);
+
+impl fmt::Debug for Bell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bell")
+    }
 }
 
 impl Trash {
     pub(crate) fn new(dir: PathBuf) -> Self {
-        Trash { dir, emptying: Arc::default() }
+        Trash { dir, emptying: Arc::default(), bell: Arc::default() }
+    }
+
+    /// Names who is told whenever something was thrown away; the first caller stays. It must not block.
+    pub fn on_discard(&self, ring: impl Fn() + Send + Sync + 'static) {
+        // A second one would be a mistake of the only caller; the first goes on being told.
+        let _ = self.bell.0.set(Box::new(ring));
     }
 
     /// Moves a file or a whole tree of the data root to the trash. What isn't there is no error. It takes one rename,
@@ -29,7 +47,13 @@ impl Trash {
     pub fn discard(&self, path: &Path) -> Result<(), StoreError> {
         let target = self.dir.join(random_name());
         match rustix::fs::renameat_with(CWD, path, CWD, &target, RenameFlags::NOREPLACE) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Ok(()) => {
+                if let Some(ring) = self.bell.0.get() {
+                    ring();
+                }
+                Ok(())
+            }
+            Err(rustix::io::Errno::NOENT) => Ok(()),
             Err(error) => Err(StoreError::io("discard", path, error.into())),
         }
     }

@@ -11,6 +11,8 @@ mod volumes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::containers::exec::Execs;
@@ -47,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) identities: Identities,
     /// Owner tasks.
     pub(crate) tasks: TaskTracker,
+    closing: CancellationToken,
 }
 
 impl Engine {
@@ -80,10 +83,12 @@ impl Engine {
                 execs: Execs::default(),
                 identities: Identities::default(),
                 tasks: TaskTracker::new(),
+                closing: CancellationToken::new(),
             };
             Ok((Arc::new(inner), records))
         })
         .await?;
+        inner.tasks.spawn(empty_trash(inner.storage.clone(), inner.closing.clone()));
         restore::all(&inner, records).await?;
         let engine = Engine { inner };
         engine.tidy().await;
@@ -107,6 +112,7 @@ impl Engine {
                 let _ = closed.await;
             }
         }
+        self.inner.closing.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
     }
@@ -124,6 +130,22 @@ impl Inner {
         attributes.insert("name".to_owned(), record.name.to_string());
         attributes.extend(more.into_iter().map(|(key, value)| (key.to_owned(), value)));
         self.events.emit(EventType::Container, action, record.id.to_string(), attributes);
+    }
+}
+
+/// Deletes what is thrown away, as it comes, until the engine closes. What an earlier daemon left goes first.
+async fn empty_trash(storage: Arc<Storage>, closing: CancellationToken) {
+    let bell = Arc::new(Notify::new());
+    let rung = bell.clone();
+    storage.store().trash().on_discard(move || rung.notify_one());
+    loop {
+        let storage = storage.clone();
+        // A worker that broke down has said so; the next bell tries again.
+        let _ = tokio::task::spawn_blocking(move || storage.empty_trash()).await;
+        tokio::select! {
+            () = bell.notified() => {}
+            () = closing.cancelled() => return,
+        }
     }
 }
 

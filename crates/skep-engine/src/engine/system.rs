@@ -87,30 +87,19 @@ impl Engine {
 
     /// Removes a reference of an image, and the image with its last one, unless a container needs it.
     pub async fn remove_image(&self, name: &str, options: RemoveImage) -> Result<Vec<Removal>> {
-        let removed = self.inner.images.remove(name, options, &|id| self.users_of(id)).await?;
-        self.empty_trash();
-        Ok(removed)
+        Ok(self.inner.images.remove(name, options, &|id| self.users_of(id)).await?)
     }
 
     /// Removes images that no container needs.
     pub async fn prune_images(&self, filters: &ImageFilters) -> Result<PrunedImages> {
-        let pruned = self.inner.images.prune(filters, &|id| self.users_of(id)).await?;
-        self.empty_trash();
-        Ok(pruned)
+        Ok(self.inner.images.prune(filters, &|id| self.users_of(id)).await?)
     }
 
-    /// Takes away what the last container of a removed image left behind, and empties the trash.
+    /// Takes away what the last container of a removed image left behind.
     pub(crate) async fn tidy(&self) {
         if let Err(error) = self.inner.images.release(&|id| self.users_of(id)).await {
             tracing::warn!(%error, "layers of removed images stay");
         }
-        self.empty_trash();
-    }
-
-    /// In the background; joined when the engine closes.
-    fn empty_trash(&self) {
-        let inner = self.inner.clone();
-        self.inner.tasks.spawn_blocking(move || inner.storage.empty_trash());
     }
 
     fn users_of(&self, image: &ImageId) -> Vec<ImageUser> {

@@ -93,8 +93,6 @@ impl Engine {
         let engine = self.clone();
         let name = volume.name.clone();
         blocking(move || engine.inner.volumes.remove(&name)).await?;
-        let inner = self.inner.clone();
-        self.inner.tasks.spawn_blocking(move || inner.storage.empty_trash());
         self.volume_event("destroy", &volume);
         Ok(())
     }

@@ -87,21 +87,6 @@ struct Inner {
     holds: holds::Holds,
 }
 
-/// Deletes what an operation took back, in the background, however the operation ended.
-struct TakenBack(Store);
-
-impl Drop for TakenBack {
-    fn drop(&mut self) {
-        let store = self.0.clone();
-        // Not joined: what is left at the daemon's end is deleted at its next start.
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = store.empty_trash() {
-                tracing::warn!(%error, "deleting files that nobody needs");
-            }
-        });
-    }
-}
-
 impl Images {
     /// The images in `store`. Takes away what an operation left that a crash cut short. Blocks.
     pub fn open(store: Store, registry: RegistryConfig, events: EventSink) -> Result<Self> {
@@ -129,7 +114,6 @@ impl Images {
         credentials: Option<&Credentials>,
         progress: mpsc::Sender<PullProgress>,
     ) -> Result<ImageId> {
-        let _trash = TakenBack(self.inner.store.clone());
         let id = pull::pull(&self.inner, reference, platform, credentials, progress).await?;
         let name = catalog::stored_form(reference);
         self.inner.tell("pull", &id, name.familiar(), name.familiar_name());
@@ -144,7 +128,6 @@ impl Images {
         platform: Option<&Platform>,
         progress: mpsc::Sender<LoadProgress>,
     ) -> Result<Vec<Loaded>> {
-        let _trash = TakenBack(self.inner.store.clone());
         let loaded = load::load(&self.inner, archive, platform.cloned(), progress).await?;
         for image in &loaded {
             self.inner.tell("load", &image.id, image.id.to_string(), image.id.to_string());
