@@ -25,8 +25,17 @@ enum Purpose {
 
 const BUILD: &[&str] = &["build-essential", "ca-certificates"];
 const DEMO: &[&str] = &["busybox-static", "curl", "iproute2", "nftables"];
-const TEST: &[&str] =
-    &["docker-registry", "e2fsprogs", "podman", "procps", "python3-venv", "qemu-system-x86", "runc", "skopeo", "xz-utils"];
+const TEST: &[&str] = &[
+    "docker-registry",
+    "e2fsprogs",
+    "podman",
+    "procps",
+    "python3-venv",
+    "qemu-system-x86",
+    "runc",
+    "skopeo",
+    "xz-utils",
+];
 // Docker itself is taken from a newer suite, see peers.rs.
 const BENCH: &[&str] = &["crun", "iptables"];
 

@@ -157,8 +157,11 @@ impl Task {
         }
     }
 
-    pub(super) async fn restart_by_policy(&mut self) {
-        self.record.restart_count += 1;
+    /// Starts it because its restart policy says so; if that fails, the policy is asked again.
+    pub(super) async fn start_by_policy(&mut self) {
+        if self.running.is_some() {
+            return;
+        }
         if let Err(error) = self.start().await {
             tracing::warn!(container = %self.record.id, %error, "starting again");
             let exited = Exited {

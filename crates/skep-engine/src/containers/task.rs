@@ -33,6 +33,8 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
 /// What others ask of a container.
 pub(crate) enum Command {
     Start(Reply<Change>),
+    /// The restart policy wants it to run when the engine comes up.
+    StartAtBoot,
     Stop {
         timeout: Option<i64>,
         signal: Option<Signal>,
@@ -137,6 +139,7 @@ impl Task {
                     let _ = self.remove_now(RemoveContainer { force: true, volumes: true }).await;
                 }
             }
+            Command::StartAtBoot => self.start_by_policy().await,
             Command::Stop { timeout, signal, reply } => self.stop(timeout, signal, Then::AnswerStop(reply)).await,
             Command::Restart { timeout, signal, reply } => self.stop(timeout, signal, Then::Start(reply)).await,
             Command::Kill(signal, reply) => {
@@ -171,7 +174,8 @@ impl Task {
         let now = Instant::now();
         if self.restart_at.is_some_and(|at| at <= now) {
             self.restart_at = None;
-            self.restart_by_policy().await;
+            self.record.restart_count += 1;
+            self.start_by_policy().await;
         }
         let Some(stopping) = &mut self.stopping else { return };
         if stopping.deadline.is_none_or(|deadline| deadline > now) {
@@ -390,9 +394,8 @@ impl Task {
 
     /// As at boot of the engine: start it if the policy says so.
     pub(crate) fn restart_soon(handle: &Handle) {
-        let (reply, _) = oneshot::channel();
         // A full queue means that people are busy with it already.
-        let _ = handle.commands.try_send(Command::Start(reply));
+        let _ = handle.commands.try_send(Command::StartAtBoot);
     }
 
     /// As at boot of the engine: a container that was to be removed at its end has ended while nobody watched.

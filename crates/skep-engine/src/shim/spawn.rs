@@ -107,12 +107,22 @@ impl ShimHandle {
                 events: ShimEvents::new(connection, None),
                 state,
             }),
-            // It ended, or ends right now: the record is written before the socket goes.
-            Ok(_) | Err(ShimError::Unreachable(_) | ShimError::NoAnswer | ShimError::Io(_)) => read_record(bundle),
+            // It ends right now: the record is complete, and the bundle free for another start, when the shim is gone.
+            Ok((mut connection, _)) => {
+                let gone = async { while let Ok(Some(_)) = connection.receive().await {} };
+                // A shim that does not end is no reason to wait for ever; what it has written so far is read.
+                let _ = tokio::time::timeout(ENDING, gone).await;
+                read_record(bundle)
+            }
+            // It ended: the record is written before the socket goes.
+            Err(ShimError::Unreachable(_) | ShimError::NoAnswer | ShimError::Io(_)) => read_record(bundle),
             Err(e) => Err(e),
         }
     }
 }
+
+/// How long a shim whose container has ended may take to end.
+const ENDING: std::time::Duration = std::time::Duration::from_secs(10);
 
 async fn subscribe(mut connection: Connection) -> Result<(Connection, State), ShimError> {
     connection.send(&Request::Subscribe, None).await?;
