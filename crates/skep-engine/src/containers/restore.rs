@@ -98,6 +98,7 @@ async fn clean(engine: &Arc<Inner>, record: &mut Record, exit: Option<ExitRecord
         });
         record.ever_ran |= was_running.is_some();
     }
+    let plug = engine.networks.adopt(record);
     record.net = None;
     record.ports.clear();
     for endpoint in record.endpoints.values_mut() {
@@ -107,6 +108,7 @@ async fn clean(engine: &Arc<Inner>, record: &mut Record, exit: Option<ExitRecord
     let owned = record.clone();
     blocking(move || {
         bundle::end_leftovers(&bundle::cgroup_path(&inner, &owned.host, owned.id))?;
+        plug.map_or(Ok(()), |plug| inner.networks.unplug(&plug))?;
         bundle::delete(&bundle::bundle_path(&inner, owned.id))?;
         inner.storage.put_container(&owned)
     })
