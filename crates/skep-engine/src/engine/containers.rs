@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use skep_runtime::protocol::Target;
@@ -18,6 +19,9 @@ use crate::model::request::{Change, Created, ListContainers, ProcessTable, Prune
 use crate::model::status::{Exited, Status};
 use crate::model::view::{ContainerSize, ContainerView};
 use crate::{Engine, Error, Result};
+
+/// How long the end of a killed container is waited for.
+const KILL_WAIT: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Makes a container; it does not start.
@@ -59,12 +63,19 @@ impl Engine {
         self.ask(name, |reply| Command::Restart { timeout, signal, reply }).await
     }
 
-    /// Sends a signal to its first process.
+    /// Sends a signal to its first process. After SIGKILL its end is waited for, for a while: whoever kills a container
+    /// expects that it can be removed next.
     pub async fn kill_container(&self, name: &str, signal: Signal) -> Result<()> {
+        let end = self.wait_container(name, WaitCondition::NotRunning)?;
         self.ask(name, |reply| Command::Kill(signal, reply)).await.map_err(|error| match error {
             Error::Conflict(why) => Error::Conflict(format!("cannot kill container: {name}: {why}")),
             other => other,
-        })
+        })?;
+        if signal == Signal::KILL {
+            // It has been sent; a process that the kernel holds on to is no failure of this.
+            let _ = tokio::time::timeout(KILL_WAIT, end).await;
+        }
+        Ok(())
     }
 
     /// Freezes its processes.

@@ -49,6 +49,8 @@ struct Plan {
     chain: ChainId,
     diff_id: Digest,
     blob: Descriptor,
+    /// The image is here: there is nothing to say about its layers.
+    known: bool,
     report: Reporter,
 }
 
@@ -81,7 +83,8 @@ pub(super) async fn pull(
     check_platform(&reference, &parsed, wished, &progress).await?;
     let layers = parsed.rootfs.diff_ids.clone();
     let claim = Arc::new(Claim::on(inner, &ChainId::chain(&layers)));
-    let plans = plan(&manifest, &layers, &progress)?;
+    let known = inner.catalog.read().any_image(&manifest.config.digest).is_some();
+    let plans = plan(&manifest, &layers, known, &progress)?;
     let (layer_sizes, fetched) = fetch_layers(inner, &claim, &repository, plans).await?;
     tell(&progress, PullProgress::Digest(digest)).await;
 
@@ -160,7 +163,7 @@ async fn check_platform(
     Ok(())
 }
 
-fn plan(manifest: &ImageManifest, diff_ids: &[Digest], progress: &Progress) -> Result<Vec<Plan>> {
+fn plan(manifest: &ImageManifest, diff_ids: &[Digest], known: bool, progress: &Progress) -> Result<Vec<Plan>> {
     let (blobs, wanted) = (manifest.layers.len(), diff_ids.len());
     if blobs != wanted {
         return Err(ImageError::Invalid(format!(
@@ -175,6 +178,7 @@ fn plan(manifest: &ImageManifest, diff_ids: &[Digest], progress: &Progress) -> R
             chain,
             diff_id: *diff_id,
             blob: blob.clone(),
+            known,
             report: Reporter { progress: progress.clone(), id: blob.digest.short() },
         })
         .collect())
@@ -190,7 +194,9 @@ async fn fetch_layers(
     let permits = Arc::new(Semaphore::new(inner.registry.max_concurrent_downloads.max(1)));
     let mut tasks = JoinSet::new();
     for plan in &plans {
-        plan.report.state(LayerState::Pulling).await;
+        if inner.store.layers().get(&plan.chain)?.is_none() {
+            plan.report.state(LayerState::Pulling).await;
+        }
         let (inner, repository, permits) = (Arc::clone(inner), repository.clone(), Arc::clone(&permits));
         let plan = plan.clone();
         tasks.spawn(
@@ -263,7 +269,11 @@ async fn fetch(inner: &Arc<Inner>, repository: &Repository, permits: &Semaphore,
     loop {
         let role = inner.inflight.join(plan.chain);
         if inner.store.layers().get(&plan.chain)?.is_some() {
-            plan.report.state(if waited { LayerState::Complete } else { LayerState::Exists }).await;
+            match waited {
+                true => plan.report.state(LayerState::Complete).await,
+                false if plan.known => {}
+                false => plan.report.state(LayerState::Exists).await,
+            }
             return Ok(Fetched::Exists);
         }
         match role {
