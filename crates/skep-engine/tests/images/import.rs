@@ -34,7 +34,7 @@ async fn mistakes_change_nothing() {
     let world = World::new();
     let bad_change = ImportImage { changes: vec!["RUN true".to_owned()], ..ImportImage::default() };
     let files = layer(&[File::Plain("x", b"x")]);
-    assert_eq!(text(world.images.import(files.as_slice(), bad_change).await), "run is not a valid change command");
+    assert_eq!(text(world.images.import(files.as_slice(), bad_change).await), "RUN is not a valid change command");
     let cut = &files[..700];
     assert!(!text(world.images.import(cut, ImportImage::default()).await).is_empty());
     let pinned = format!("x@{}", skep_registry::digest_of(b"x"));

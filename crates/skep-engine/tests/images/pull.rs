@@ -81,7 +81,7 @@ async fn gzip_zstd_and_plain_layers() {
         let (again, messages) = world.pull(&name).await;
         assert_eq!(again.expect("again"), id);
         assert_eq!(messages.last(), Some(&PullProgress::UpToDate(name.clone())));
-        assert_eq!(states(&messages, &layers_of(&name)[0].short()), ["pulling", "exists"]);
+        assert!(states(&messages, &layers_of(&name)[0].short()).is_empty(), "an image that is here has nothing to say");
         assert_eq!(world.events(), vec![format!("pull {name} {}", registry.name(&format!("team/box{n}"))); 2]);
 
         let world = world.reopen();
