@@ -26,7 +26,10 @@ pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| top().join("target"), PathBuf::from)
 }
 
-/// A program of the release build.
+/// A program of the release build, or of the folder that SKEP_BIN_DIR names.
 pub(crate) fn release(name: &str) -> PathBuf {
+    if let Some(folder) = std::env::var_os("SKEP_BIN_DIR") {
+        return PathBuf::from(folder).join(name);
+    }
     target().join("x86_64-unknown-linux-gnu/release").join(name)
 }

@@ -45,7 +45,7 @@ impl Engines {
             all.push(docker(folder.path())?);
         }
         if wanted("podman") {
-            all.push(podman(folder.path()));
+            all.push(podman(folder.path())?);
         }
         for engine in &all {
             engine.run(&["import".to_owned(), image.display().to_string(), "busybox:latest".to_owned()])?;
@@ -128,10 +128,14 @@ fn docker(folder: &Path) -> Result<Engine> {
     })
 }
 
-fn podman(folder: &Path) -> Engine {
+fn podman(folder: &Path) -> Result<Engine> {
     let root = folder.join("podman");
+    fs::create_dir_all(&root)?;
+    // Podman's default limits are more than a machine without CAP_SYS_RESOURCE can give.
+    let settings = root.join("containers.conf");
+    fs::write(&settings, "[containers]\ndefault_ulimits = [\"nofile=512:512\", \"nproc=512:512\"]\n")?;
     let path = |name: &str| root.join(name).display().to_string();
-    Engine {
+    Ok(Engine {
         name: "podman",
         client: vec![
             "podman".to_owned(),
@@ -141,13 +145,19 @@ fn podman(folder: &Path) -> Engine {
             path("run"),
             "--cgroup-manager".to_owned(),
             "cgroupfs".to_owned(),
+            // Debian 12's crun refuses the hybrid cgroup layout.
+            "--runtime".to_owned(),
+            "runc".to_owned(),
         ],
-        environment: vec![("CONTAINERS_REGISTRIES_CONF".to_owned(), "/dev/null".to_owned())],
+        environment: vec![
+            ("CONTAINERS_REGISTRIES_CONF".to_owned(), "/dev/null".to_owned()),
+            ("CONTAINERS_CONF".to_owned(), settings.display().to_string()),
+        ],
         socket: None,
         port: 38103,
         daemon: None,
         mark: root.display().to_string(),
-    }
+    })
 }
 
 fn spawn(mut command: Command, log: &Path) -> Result<Child> {

@@ -102,6 +102,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// Builds what is measured.
 pub(crate) fn build() -> Result<()> {
+    if std::env::var_os("SKEP_BIN_DIR").is_some() {
+        return Ok(());
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // The runtime is there once per container: without position independence it takes less memory. Cargo has no setting for
     // one package, so it is said here.
