@@ -1,5 +1,5 @@
 //! The metadata database.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use skep_store::{Db, DbError, Table};
 use skep_types::ErrorKind;
@@ -59,22 +59,4 @@ fn damage_is_an_error_that_says_what_to_do() {
     std::fs::write(&path, b"not a database").unwrap();
     let error = Db::open(&path).unwrap_err();
     assert!(error.to_string().contains("put back a copy"), "{error}");
-}
-
-/// Not a test of speed: it prints what a commit costs, for whoever runs it by name.
-#[test]
-#[ignore = "prints a measurement"]
-fn measure_commits() {
-    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
-    let db = Db::open(&dir.path().join("meta.redb")).unwrap();
-    const TEXTS: Table<String, String> = Table::new("texts", 1);
-    let mut times: Vec<_> = (0..200)
-        .map(|n| {
-            let start = std::time::Instant::now();
-            db.write(|tx| tx.put(&TEXTS, &format!("k{}", n % 20), &"x".repeat(1024))).unwrap();
-            start.elapsed()
-        })
-        .collect();
-    times.sort();
-    eprintln!("commit: median {:?}, 95% {:?}", times[100], times[190]);
 }
