@@ -6,6 +6,7 @@
 //! D/layers/<short>/fs             Layers: an unpacked layer in overlayfs' own format
 //! D/layers/<short>/split          what its archive holds besides file contents, so that it can be made again byte by byte
 //! D/containers/<id>/rw/{upper,work}  Containers: what a container writes
+//! D/partial/<hex>                 Partials: the first bytes of blobs whose download was cut short; expire
 //! D/staging/<random>              all that is not finished; emptied at start
 //! D/trash/<random>                all that is not wanted any more; emptied in the background
 //! ```
@@ -22,10 +23,12 @@ mod containers;
 mod db;
 mod error;
 mod layers;
+mod partials;
 mod trash;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use blobs::{Blobs, Ingest};
 pub use chain::ChainId;
@@ -33,8 +36,12 @@ pub use containers::Containers;
 pub use db::{Db, DbError, Key, ReadTx, Table, WriteTx};
 pub use error::StoreError;
 pub use layers::{LayerInfo, LayerLease, LayerTar, Layers, StagedLayer, Staging, UnpackOptions};
+pub use partials::{Partial, PartialInfo, Partials};
 pub use skep_fs::apply::Limits;
 pub use trash::Trash;
+
+/// How long the part of a blob is kept that nobody asks the rest of.
+pub const PARTIAL_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The opened data root.
 #[derive(Debug, Clone)]
@@ -49,6 +56,7 @@ struct Inner {
     trash: Trash,
     blobs: Blobs,
     layers: Layers,
+    partials: Partials,
     containers: Containers,
 }
 
@@ -62,15 +70,17 @@ impl Store {
         for (name, mode) in [("layers", 0o711), ("containers", 0o711), ("volumes", 0o711)] {
             make_dir(&root.join(name), mode)?;
         }
-        for name in ["blobs", "blobs/sha256", "staging", "trash"] {
+        for name in ["blobs", "blobs/sha256", "partial", "staging", "trash"] {
             make_dir(&root.join(name), 0o700)?;
         }
         let trash = Trash::new(root.join("trash"));
         trash.discard_children(&root.join("staging"))?;
         let blobs = Blobs::new(root.join("blobs/sha256"), root.join("staging"));
         let layers = Layers::open(root.join("layers"), root.join("staging"), db.clone(), trash.clone())?;
+        let partials = Partials::new(root.join("partial"));
+        partials.expire(PARTIAL_AGE)?;
         let containers = Containers::new(root.join("containers"), layers.clone(), trash.clone());
-        Ok(Store { inner: Arc::new(Inner { root, db, trash, blobs, layers, containers }) })
+        Ok(Store { inner: Arc::new(Inner { root, db, trash, blobs, layers, partials, containers }) })
     }
 
     /// The data root's absolute path.
@@ -91,6 +101,11 @@ impl Store {
     /// Image layers.
     pub fn layers(&self) -> &Layers {
         &self.inner.layers
+    }
+
+    /// Blobs of which a part is here.
+    pub fn partials(&self) -> &Partials {
+        &self.inner.partials
     }
 
     /// Containers' directories and read-write layers.
