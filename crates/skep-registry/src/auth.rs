@@ -6,7 +6,11 @@
 //!                            bearer: GET realm?service&scope (or POST with a refresh token) ──► header, until it expires
 //! request ── 401 again ────► the token is dropped and fetched anew, once
 //! ```
+//!
+//! A token is asked for what this connection is for (`repository:NAME:pull`, or `pull,push`), whatever scope a challenge names: that of
+//! a ping names none, or a wrong one. A request that needs more (a mount reads another repository) has a token of its own.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -25,15 +29,20 @@ use crate::{Credentials, RegistryError, Result};
 const MAX_TOKEN_ANSWER: u64 = 1 << 20;
 /// A token is renewed so long before it expires.
 const MARGIN: Duration = Duration::from_secs(10);
+/// How this program names itself to authorization services.
+const CLIENT_ID: &str = "skep";
 /// How long a token is good for when its service doesn't say; distribution's default.
 const DEFAULT_LIFETIME: u64 = 60;
 
-/// Credentials and tokens for one repository.
+/// Credentials and tokens for one repository, or for a registry as a whole.
 #[derive(Debug)]
 pub(crate) struct Auth {
     client: Client,
     credentials: Credentials,
-    scope: String,
+    /// What every token is asked for; empty for a login.
+    scope: Option<String>,
+    /// Also ask for a refresh token, to be kept instead of the password.
+    offline: bool,
     /// The registry itself is reached by TLS: then passwords go nowhere without.
     encrypted: bool,
     state: Mutex<State>,
@@ -42,71 +51,112 @@ pub(crate) struct Auth {
 #[derive(Debug, Default)]
 struct State {
     challenge: Option<Challenge>,
-    header: Option<HeaderValue>,
+    /// By the scope that was asked for besides the usual one.
+    held: HashMap<Option<String>, Held>,
+    identity_token: Option<String>,
+}
+
+/// A header and how long it is good for.
+#[derive(Debug)]
+struct Held {
+    header: HeaderValue,
     expires: Option<Instant>,
+}
+
+impl Held {
+    fn is_fresh(&self) -> bool {
+        self.expires.is_none_or(|at| at > Instant::now() + MARGIN)
+    }
 }
 
 #[derive(Deserialize)]
 struct TokenAnswer {
     token: Option<String>,
     access_token: Option<String>,
+    refresh_token: Option<String>,
     expires_in: Option<u64>,
 }
 
 impl Auth {
-    pub(crate) fn new(client: Client, credentials: Credentials, repository: &str, base: &Url) -> Self {
-        let scope = format!("repository:{repository}:pull");
-        Auth { client, credentials, scope, encrypted: base.scheme() == "https", state: Mutex::default() }
+    pub(crate) fn new(client: Client, credentials: Credentials, scope: Option<String>, base: &Url) -> Self {
+        let encrypted = base.scheme() == "https";
+        Auth { client, credentials, scope, offline: false, encrypted, state: Mutex::default() }
     }
 
-    /// The header for the next request.
-    pub(crate) async fn header(&self, target: &Url) -> Result<Option<HeaderValue>> {
+    /// The same, asking for a refresh token too.
+    pub(crate) fn offline(self) -> Self {
+        Auth { offline: true, ..self }
+    }
+
+    /// The refresh token, if the authorization service gave one.
+    pub(crate) async fn identity_token(&self) -> Option<String> {
+        self.state.lock().await.identity_token.clone()
+    }
+
+    /// The header for the next request, which needs the scope `extra` besides the usual one.
+    pub(crate) async fn header(&self, target: &Url, extra: Option<&str>) -> Result<Option<HeaderValue>> {
         let mut state = self.state.lock().await;
-        if state.expires.is_some_and(|at| at <= Instant::now() + MARGIN) {
-            state.header = None;
+        let key = extra.map(str::to_owned);
+        if let Some(held) = state.held.get(&key).filter(|held| held.is_fresh()) {
+            return Ok(Some(held.header.clone()));
         }
-        if state.header.is_none() {
-            self.authenticate(&mut state, target).await?;
-        }
-        Ok(state.header.clone())
+        let made = self.authenticate(&mut state, target, extra).await?;
+        Ok(made.map(|held| {
+            let header = held.header.clone();
+            state.held.insert(key, held);
+            header
+        }))
     }
 
     /// The registry answered 401 to a request that was sent with `used`. Returns whether to try again.
-    pub(crate) async fn refused(&self, used: Option<&HeaderValue>, headers: &HeaderMap, target: &Url) -> Result<bool> {
-        let mut state = self.state.lock().await;
-        if state.header.as_ref() != used {
-            return Ok(true);
+    pub(crate) async fn refused(
+        &self,
+        used: Option<&HeaderValue>,
+        extra: Option<&str>,
+        headers: &HeaderMap,
+        target: &Url,
+    ) -> Result<bool> {
+        {
+            let mut state = self.state.lock().await;
+            let key = extra.map(str::to_owned);
+            if state.held.get(&key).map(|held| &held.header) != used {
+                return Ok(true);
+            }
+            let offered = challenges(headers);
+            let usable = |scheme: &str| offered.iter().find(|c| c.scheme == scheme).cloned();
+            let Some(challenge) = usable("bearer").or_else(|| usable("basic")) else { return Ok(false) };
+            if challenge.scheme == "basic" && used.is_some() {
+                return Ok(false);
+            }
+            state.challenge = Some(challenge);
+            state.held.remove(&key);
         }
-        let offered = challenges(headers);
-        let usable = |scheme: &str| offered.iter().find(|c| c.scheme == scheme).cloned();
-        let Some(challenge) = usable("bearer").or_else(|| usable("basic")) else { return Ok(false) };
-        if challenge.scheme == "basic" && used.is_some() {
-            return Ok(false);
-        }
-        *state = State { challenge: Some(challenge), header: None, expires: None };
-        self.authenticate(&mut state, target).await?;
-        Ok(state.header.is_some() && state.header.as_ref() != used)
+        let next = self.header(target, extra).await?;
+        Ok(next.is_some() && next.as_ref() != used)
     }
 
-    async fn authenticate(&self, state: &mut State, target: &Url) -> Result<()> {
+    async fn authenticate(&self, state: &mut State, target: &Url, extra: Option<&str>) -> Result<Option<Held>> {
         if !self.credentials.registry_token.is_empty() {
-            state.header = Some(secret(format!("Bearer {}", self.credentials.registry_token))?);
-            return Ok(());
+            let header = secret(format!("Bearer {}", self.credentials.registry_token))?;
+            return Ok(Some(Held { header, expires: None }));
         }
         match &state.challenge {
-            None => Ok(()),
+            None => Ok(None),
             Some(challenge) if challenge.scheme == "basic" => {
                 if self.credentials.username.is_empty() {
                     return Err(RegistryError::NoCredentials { method: "Get", url: target.to_string() });
                 }
-                state.header = Some(self.basic()?);
-                Ok(())
+                Ok(Some(Held { header: self.basic()?, expires: None }))
             }
             Some(challenge) => {
-                let (token, lifetime) = self.fetch_token(challenge).await?;
-                state.header = Some(secret(format!("Bearer {token}"))?);
-                state.expires = Instant::now().checked_add(lifetime);
-                Ok(())
+                let answer = self.fetch_token(challenge, extra).await?;
+                let lifetime = answer.expires_in.unwrap_or(DEFAULT_LIFETIME).clamp(DEFAULT_LIFETIME, 86_400);
+                let token = answer.token.or(answer.access_token).filter(|t| !t.is_empty());
+                let header = secret(format!("Bearer {}", token.ok_or(RegistryError::NoToken)?))?;
+                if let Some(token) = answer.refresh_token.filter(|token| !token.is_empty()) {
+                    state.identity_token = Some(token);
+                }
+                Ok(Some(Held { header, expires: Instant::now().checked_add(Duration::from_secs(lifetime)) }))
             }
         }
     }
@@ -117,8 +167,8 @@ impl Auth {
         secret(format!("Basic {pair}"))
     }
 
-    async fn fetch_token(&self, challenge: &Challenge) -> Result<(String, Duration)> {
-        let (request, realm) = self.token_request(challenge)?;
+    async fn fetch_token(&self, challenge: &Challenge, extra: Option<&str>) -> Result<TokenAnswer> {
+        let (request, realm) = self.token_request(challenge, extra)?;
         let response = match request.send().await {
             Ok(response) => response,
             Err(e) => return Err(failed("Get", &realm, e).await),
@@ -128,39 +178,49 @@ impl Auth {
         if !status.is_success() {
             return Err(from_answer(status.as_u16(), &status.to_string(), bearer_error(&headers), &body));
         }
-        let answer: TokenAnswer = serde_json::from_slice(&body)
-            .map_err(|e| RegistryError::Challenge(format!("unable to decode token response: {e}")))?;
-        let token = answer.token.or(answer.access_token).filter(|t| !t.is_empty()).ok_or(RegistryError::NoToken)?;
-        let lifetime = answer.expires_in.unwrap_or(DEFAULT_LIFETIME).clamp(DEFAULT_LIFETIME, 86_400);
-        Ok((token, Duration::from_secs(lifetime)))
+        serde_json::from_slice(&body)
+            .map_err(|e| RegistryError::Challenge(format!("unable to decode token response: {e}")))
     }
 
     /// The request for a token, and the address it goes to (without what is secret).
-    fn token_request(&self, challenge: &Challenge) -> Result<(RequestBuilder, Url)> {
+    fn token_request(&self, challenge: &Challenge, extra: Option<&str>) -> Result<(RequestBuilder, Url)> {
         let realm = challenge.parameter("realm").unwrap_or_default();
         let realm: Url = realm
             .parse()
             .map_err(|_| RegistryError::Challenge(format!("malformed realm in the registry's challenge: {realm:?}")))?;
-        let anonymous = self.credentials.username.is_empty() && self.credentials.identity_token.is_empty();
+        let Credentials { username, identity_token, .. } = &self.credentials;
+        let anonymous = username.is_empty() && identity_token.is_empty();
         if !matches!(realm.scheme(), "https" | "http") || (realm.scheme() == "http" && self.encrypted && !anonymous) {
             return Err(RegistryError::Challenge(format!("refusing to send credentials to {realm}")));
         }
         let service = challenge.parameter("service").unwrap_or_default();
-        let scope = challenge.parameter("scope").filter(|s| !s.is_empty()).unwrap_or(&self.scope);
-        if !self.credentials.identity_token.is_empty() {
+        let scopes: Vec<&str> = self.scope.as_deref().into_iter().chain(extra).collect();
+        if !identity_token.is_empty() {
             let form = url::form_urlencoded::Serializer::new(String::new())
                 .append_pair("grant_type", "refresh_token")
                 .append_pair("service", service)
-                .append_pair("client_id", "skep")
-                .append_pair("scope", scope)
-                .append_pair("refresh_token", &self.credentials.identity_token)
+                .append_pair("client_id", CLIENT_ID)
+                .append_pair("scope", &scopes.join(" "))
+                .append_pair("refresh_token", identity_token)
                 .finish();
             let request = self.client.post(realm.clone());
             let request = request.header("Content-Type", "application/x-www-form-urlencoded").body(form);
             return Ok((request, realm));
         }
         let mut target = realm;
-        target.query_pairs_mut().append_pair("service", service).append_pair("scope", scope);
+        {
+            let mut query = target.query_pairs_mut();
+            query.append_pair("service", service);
+            for scope in scopes {
+                query.append_pair("scope", scope);
+            }
+            if !anonymous {
+                query.append_pair("account", username);
+            }
+            if self.offline {
+                query.append_pair("offline_token", "true").append_pair("client_id", CLIENT_ID);
+            }
+        }
         let mut request = self.client.get(target.clone());
         if !anonymous {
             request = request.header(AUTHORIZATION, self.basic()?);

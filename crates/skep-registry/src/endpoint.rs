@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use reqwest::{Certificate, Client, Identity};
 use url::Url;
 
+use crate::repository::Access;
 use crate::{RegistryConfig, RegistryError, Result};
 
 /// One way to speak to a registry.
@@ -21,16 +22,19 @@ pub(crate) struct Endpoint {
 }
 
 /// The ways to try, in order.
-pub(crate) async fn candidates(config: &RegistryConfig, registry: &str) -> Result<Vec<Endpoint>> {
+pub(crate) async fn candidates(config: &RegistryConfig, registry: &str, access: Access) -> Result<Vec<Endpoint>> {
     let address = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
     let base = |scheme: &str| {
         Url::parse(&format!("{scheme}://{address}/"))
             .map_err(|e| RegistryError::Setup(format!("registry address {address:?}: {e}")))
     };
     if !is_insecure(config, address).await {
-        return Ok(vec![Endpoint { base: base("https")?, client: client(config, address, Trust::Authorities)? }]);
+        return Ok(vec![Endpoint {
+            base: base("https")?,
+            client: client(config, address, Trust::Authorities, access)?,
+        }]);
     }
-    let client = client(config, address, Trust::Anything)?;
+    let client = client(config, address, Trust::Anything, access)?;
     Ok(vec![Endpoint { base: base("https")?, client: client.clone() }, Endpoint { base: base("http")?, client }])
 }
 
@@ -71,13 +75,16 @@ enum Trust {
     Anything,
 }
 
-fn client(config: &RegistryConfig, address: &str, trust: Trust) -> Result<Client> {
+fn client(config: &RegistryConfig, address: &str, trust: Trust, access: Access) -> Result<Client> {
     let mut builder = Client::builder()
         .user_agent(&config.user_agent)
         .connect_timeout(config.connect_timeout)
-        .read_timeout(config.stall_timeout)
         .referer(false)
         .redirect(reqwest::redirect::Policy::limited(10));
+    if access == Access::Pull {
+        // The time counts from the beginning of a request, so a long upload would not end; it watches over itself.
+        builder = builder.read_timeout(config.stall_timeout);
+    }
     if is_loopback(host_of(address)) {
         builder = builder.no_proxy();
     }

@@ -55,6 +55,14 @@ pub enum RegistryError {
         /// What was asked for.
         url: String,
     },
+    /// The registry does not take the credentials.
+    #[error("login attempt to {url} failed with status: {status}")]
+    Login {
+        /// What was asked for.
+        url: String,
+        /// Number and words.
+        status: String,
+    },
     /// An error whose body can't be understood.
     #[error("error parsing HTTP {status} response body: {reason}: {body:?}")]
     Unreadable {
@@ -105,6 +113,9 @@ pub enum RegistryError {
     /// A manifest that is not one.
     #[error("{0}")]
     Manifest(#[from] ManifestError),
+    /// What is to be uploaded can't be read.
+    #[error("{0}")]
+    Source(std::io::Error),
     /// The client can't be set up: a certificate that can't be read, no certificate authorities.
     #[error("{0}")]
     Setup(String),
@@ -144,7 +155,7 @@ impl RegistryError {
             | RegistryError::Denied { .. }
             | RegistryError::NameUnknown { .. } => ErrorKind::NotFound,
             RegistryError::Api(e) if e.code == "UNAUTHORIZED" => ErrorKind::Unauthorized,
-            RegistryError::NoCredentials { .. } => ErrorKind::Unauthorized,
+            RegistryError::NoCredentials { .. } | RegistryError::Login { .. } => ErrorKind::Unauthorized,
             RegistryError::Manifest(e) => e.kind(),
             RegistryError::Transport { .. } => ErrorKind::Unavailable,
             RegistryError::Api(_)
@@ -155,6 +166,7 @@ impl RegistryError {
             | RegistryError::Digest { .. }
             | RegistryError::Size { .. }
             | RegistryError::TooLarge { .. }
+            | RegistryError::Source(_)
             | RegistryError::Setup(_) => ErrorKind::System,
         }
     }

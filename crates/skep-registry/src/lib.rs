@@ -13,15 +13,19 @@ mod challenge;
 mod config;
 mod endpoint;
 mod error;
+mod login;
 mod manifest;
+mod push;
 mod repository;
 mod transport;
 
 pub use blob::{Blob, BlobPart, digest_of};
 pub use config::{Credentials, RegistryConfig};
 pub use error::{ApiError, Phase, RegistryError};
+pub use login::{login, registry_of};
 pub use manifest::{Descriptor, ImageManifest, Index, MAX_MANIFEST_SIZE, Manifest, ManifestError, media_type};
-pub use repository::{FetchedManifest, Repository};
+pub use push::{BlobSource, BlobStream, Mount, UploadEvent, UploadSession, Uploaded};
+pub use repository::{Access, FetchedManifest, Repository};
 
 /// What the client's calls return.
 pub type Result<T, E = RegistryError> = std::result::Result<T, E>;

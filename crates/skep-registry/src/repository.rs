@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE};
-use reqwest::{Response, StatusCode};
+use bytes::Bytes;
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RANGE,
+};
+use reqwest::{Method, Response, StatusCode};
 use skep_types::{Digest, Reference, Selector};
 use url::Url;
 
@@ -14,7 +17,7 @@ use crate::challenge::bearer_error;
 use crate::endpoint::{Endpoint, candidates};
 use crate::error::{Phase, from_answer};
 use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, Manifest, media_type};
-use crate::transport::{failed, read_body};
+use crate::transport::{failed, read_body, silent};
 use crate::{Credentials, RegistryConfig, RegistryError, Result};
 
 /// The largest body of an error that is read.
@@ -23,15 +26,48 @@ const MAX_ERROR_BODY: u64 = 1 << 20;
 /// A repository that answered. Cheap to clone; tokens are shared.
 #[derive(Debug, Clone)]
 pub struct Repository {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    reference: Reference,
-    endpoint: Endpoint,
-    auth: Auth,
-    attempts: u32,
+pub(crate) struct Inner {
+    pub(crate) reference: Reference,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) auth: Auth,
+    pub(crate) attempts: u32,
+    /// Longest silence of the server.
+    pub(crate) stall: Duration,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading.
+    Pull,
+    /// Reading and writing.
+    Push,
+}
+
+/// A request that can be sent again.
+pub(crate) struct Call<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: &'a Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// A scope that is needed besides the connection's own.
+    pub(crate) scope: Option<&'a str>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(method: Method, url: &'a Url) -> Self {
+        Call { method, url, headers: HeaderMap::new(), body: Bytes::new(), scope: None }
+    }
+
+    pub(crate) fn header(mut self, name: HeaderName, value: impl Into<String>) -> Result<Self> {
+        let value = HeaderValue::try_from(value.into()).map_err(|e| RegistryError::Setup(e.to_string()))?;
+        self.headers.insert(name, value);
+        Ok(self)
+    }
 }
 
 /// A manifest or index with the bytes that it was served as.
@@ -48,18 +84,31 @@ pub struct FetchedManifest {
 }
 
 impl Repository {
-    /// Finds the registry of `reference` and a way to speak to it.
+    /// Finds the registry of `reference` and a way to read from it.
     pub async fn connect(
         config: &RegistryConfig,
         reference: &Reference,
         credentials: Option<&Credentials>,
     ) -> Result<Repository> {
+        Self::connect_for(config, reference, credentials, Access::Pull).await
+    }
+
+    /// Finds the registry of `reference` and a way to speak to it.
+    pub async fn connect_for(
+        config: &RegistryConfig,
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+        access: Access,
+    ) -> Result<Repository> {
         let mut last = None;
-        for endpoint in candidates(config, reference.registry()).await? {
+        for endpoint in candidates(config, reference.registry(), access).await? {
             let credentials = credentials.cloned().unwrap_or_default();
-            let auth = Auth::new(endpoint.client.clone(), credentials, reference.path(), &endpoint.base);
+            let actions = if access == Access::Push { "pull,push" } else { "pull" };
+            let scope = Some(format!("repository:{}:{actions}", reference.path()));
+            let auth = Auth::new(endpoint.client.clone(), credentials, scope, &endpoint.base);
             let attempts = config.max_download_attempts.max(1);
-            let inner = Inner { reference: reference.clone(), endpoint, auth, attempts };
+            let stall = config.stall_timeout;
+            let inner = Inner { reference: reference.clone(), endpoint, auth, attempts, stall };
             match inner.ping().await {
                 Ok(()) => return Ok(Repository { inner: Arc::new(inner) }),
                 Err(e @ RegistryError::Transport { .. }) => {
@@ -151,7 +200,7 @@ impl Repository {
 }
 
 impl Inner {
-    fn url(&self, rest: &str) -> Result<Url> {
+    pub(crate) fn url(&self, rest: &str) -> Result<Url> {
         let path = format!("v2/{}/{rest}", self.reference.path());
         self.endpoint.base.join(&path).map_err(|e| RegistryError::Setup(format!("{path}: {e}")))
     }
@@ -164,53 +213,95 @@ impl Inner {
             Err(e) => return Err(failed("Get", &url, e).await),
         };
         if response.status() == StatusCode::UNAUTHORIZED {
-            self.auth.refused(None, response.headers(), &url).await?;
+            self.auth.refused(None, None, response.headers(), &url).await?;
         }
         Ok(())
     }
 
     /// A GET with authentication. An error status becomes an error.
     async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<Response> {
+        self.send(&Call { headers: headers.clone(), ..Call::new(Method::GET, url) }).await
+    }
+
+    /// A request with authentication. An error status becomes an error.
+    pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Response> {
         let mut first = true;
         loop {
-            let authorization = self.auth.header(url).await?;
-            let mut request = self.endpoint.client.get(url.clone()).headers(headers.clone());
+            let authorization = self.authorization(call.url, call.scope).await?;
+            let mut request = self.endpoint.client.request(call.method.clone(), call.url.clone());
+            request = request.headers(call.headers.clone()).body(call.body.clone());
             if let Some(value) = &authorization {
                 request = request.header(AUTHORIZATION, value.clone());
             }
-            let response = match request.send().await {
-                Ok(response) => response,
-                Err(e) => return Err(failed("Get", url, e).await),
+            let method = go_method(&call.method);
+            let response = match tokio::time::timeout(self.patience(call.body.len()), request.send()).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(e)) => return Err(failed(method, call.url, e).await),
+                Err(_) => return Err(silent(method, call.url)),
             };
-            let status = response.status();
-            if status.is_success() {
+            if response.status().is_success() {
                 return Ok(response);
             }
-            if status == StatusCode::UNAUTHORIZED && first {
+            if response.status() == StatusCode::UNAUTHORIZED && first {
                 first = false;
-                if self.auth.refused(authorization.as_ref(), response.headers(), url).await? {
+                if self.auth.refused(authorization.as_ref(), call.scope, response.headers(), call.url).await? {
                     continue;
                 }
             }
-            let bearer = bearer_error(response.headers());
-            let body = read_body(response, MAX_ERROR_BODY, "error message of the registry").await.unwrap_or_default();
-            return Err(from_answer(status.as_u16(), &status.to_string(), bearer, &body));
+            return Err(refusal(response).await);
         }
+    }
+
+    /// The credentials for a request, which go to the registry only and never without the encryption that it has.
+    pub(crate) async fn authorization(&self, url: &Url, scope: Option<&str>) -> Result<Option<HeaderValue>> {
+        match url.origin() == self.endpoint.base.origin() {
+            true => self.auth.header(url, scope).await,
+            false => Ok(None),
+        }
+    }
+
+    /// How long a request with so many bytes may take to its answer: no less than 16 kB/s are expected.
+    fn patience(&self, bytes: usize) -> Duration {
+        self.stall + Duration::from_secs(bytes as u64 >> 14)
     }
 
     /// As [`get`](Self::get), trying again when the registry stumbles (5xx, a broken connection).
     async fn get_patiently(&self, url: &Url, headers: &HeaderMap) -> Result<Response> {
+        self.send_patiently(&Call { headers: headers.clone(), ..Call::new(Method::GET, url) }).await
+    }
+
+    /// As [`send`](Self::send), trying again when the registry stumbles.
+    pub(crate) async fn send_patiently(&self, call: &Call<'_>) -> Result<Response> {
         let mut attempt = 0;
         loop {
-            match self.get(url, headers).await {
+            match self.send(call).await {
                 Err(e) if attempt + 1 < self.attempts.min(3) && stumbled(&e) => {
-                    tracing::debug!(%url, error = %e, attempt, "trying again");
+                    tracing::debug!(url = %call.url, error = %e, attempt, "trying again");
                     tokio::time::sleep(backoff(attempt)).await;
                     attempt += 1;
                 }
                 result => return result,
             }
         }
+    }
+}
+
+/// What an answer with an error status says.
+pub(crate) async fn refusal(response: Response) -> RegistryError {
+    let status = response.status();
+    let bearer = bearer_error(response.headers());
+    let body = read_body(response, MAX_ERROR_BODY, "error message of the registry").await.unwrap_or_default();
+    from_answer(status.as_u16(), &status.to_string(), bearer, &body)
+}
+
+/// The method as Go's client names it in errors.
+pub(crate) fn go_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "HEAD" => "Head",
+        "POST" => "Post",
+        "PUT" => "Put",
+        "PATCH" => "Patch",
+        _ => "Get",
     }
 }
 

@@ -36,6 +36,12 @@ pub(crate) async fn failed(method: &'static str, url: &Url, error: reqwest::Erro
     RegistryError::Transport { method, url: url.to_string(), phase, reason }
 }
 
+/// No answer within the time that a server has.
+pub(crate) fn silent(method: &'static str, url: &Url) -> RegistryError {
+    let reason = "net/http: timeout awaiting response headers".to_owned();
+    RegistryError::Transport { method, url: url.to_string(), phase: Phase::Exchange, reason }
+}
+
 /// A body that ended too early or got stuck.
 pub(crate) fn broken_body(method: &'static str, url: &Url, error: &reqwest::Error) -> RegistryError {
     let reason = if error.is_timeout() {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 
 use rustls_pki_types::PrivateKeyDer;
-use skep_registry::{Credentials, RegistryConfig, Repository, media_type};
+use skep_registry::{Credentials, RegistryConfig, Repository, login, media_type};
 use skep_types::{Reference, Selector};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -183,4 +183,46 @@ async fn a_plain_server_where_tls_is_needed() {
     let url = format!("Get \"https://{}/v2/\": ", server.address);
     let plain = format!("{url}http: server gave HTTP response to HTTPS client");
     assert!(error == plain || error.contains("are ca-certificates installed?"), "{error}");
+}
+
+#[tokio::test]
+async fn a_login_is_checked_and_gives_a_token_to_keep() {
+    let server = Server::start(|request| {
+        let host = request.header("host").expect("a host");
+        match request.path.split('?').next() {
+            Some("/token") if request.header("authorization") == Some("Basic bWU6c2VjcmV0") => {
+                assert!(request.path.contains("offline_token=true") && request.path.contains("account=me"));
+                Reply::ok(r#"{"token":"t","refresh_token":"keep"}"#)
+            }
+            Some("/token") => Reply::new("401 Unauthorized", &[], r#"{"details":"incorrect username or password"}"#),
+            _ if request.header("authorization") == Some("Bearer t") => Reply::ok("{}"),
+            _ => Reply::new(
+                "401 Unauthorized",
+                &[("WWW-Authenticate", &format!("Bearer realm=\"http://{host}/token\",service=\"it\""))],
+                "",
+            ),
+        }
+    })
+    .await;
+    let address = server.address.to_string();
+    assert_eq!(login(&config(), &address, credentials()).await.expect("good").as_deref(), Some("keep"));
+    let wrong = Credentials { password: "wrong".into(), ..credentials() };
+    let error = login(&config(), &format!("http://{address}/v1/"), wrong).await;
+    assert_eq!(text(error), "unauthorized: incorrect username or password");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_at_login() {
+    let server = Server::start(|request| match request.header("authorization") {
+        Some("Basic bWU6c2VjcmV0") => Reply::ok("{}"),
+        _ => Reply::new("401 Unauthorized", &[("WWW-Authenticate", "Basic realm=\"it\"")], ""),
+    })
+    .await;
+    let address = server.address.to_string();
+    assert_eq!(login(&config(), &address, credentials()).await.expect("good"), None);
+    let wrong = Credentials { password: "wrong".into(), ..credentials() };
+    let error = text(login(&config(), &address, wrong).await);
+    assert_eq!(error, format!("login attempt to http://{address}/v2/ failed with status: 401 Unauthorized"));
+    let nobody = text(login(&config(), &address, Credentials::default()).await);
+    assert_eq!(nobody, format!("Get \"http://{address}/v2/\": no basic auth credentials"));
 }
