@@ -9,6 +9,7 @@ use skep_fs::atomic::{random_name, sync_dir};
 use skep_types::Digest;
 
 use crate::chain::{digest_context, finished};
+use crate::crash::crash_point;
 use crate::error::StoreError;
 use crate::trash::children;
 
@@ -93,6 +94,11 @@ impl Blobs {
         Ok(paths.iter().filter_map(|path| Digest::from_hex(path.file_name()?.to_str()?).ok()).collect())
     }
 
+    /// Where the blobs are, for the check of names that are none.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     fn path(&self, digest: &Digest) -> PathBuf {
         self.dir.join(digest.hex())
     }
@@ -131,6 +137,7 @@ impl Ingest {
 
     fn publish(&self, target: &Path) -> Result<(), StoreError> {
         self.file.sync_data().map_err(|source| StoreError::io("flush", &self.path, source))?;
+        crash_point("blob-written");
         std::fs::rename(&self.path, target).map_err(|source| StoreError::io("rename", &self.path, source))?;
         sync_dir(&self.blobs.dir).map_err(|source| StoreError::io("flush", &self.blobs.dir, source))
     }

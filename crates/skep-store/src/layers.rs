@@ -16,6 +16,7 @@
 //! takes seconds, and a rename alone could leave empty files after a power cut.
 
 mod commit;
+mod repair;
 mod tar_stream;
 mod unpack;
 
@@ -30,13 +31,16 @@ use skep_fs::apply::{Applied, Limits};
 use skep_types::Digest;
 
 use crate::chain::ChainId;
+use crate::crash::crash_point;
 use crate::db::{Db, Table};
 use crate::error::StoreError;
-use crate::trash::{Trash, children};
+use crate::trash::Trash;
 
 pub use tar_stream::LayerTar;
 
 const LAYERS: Table<ChainId, LayerInfo> = Table::new("layers", 1);
+/// Directories that a mended layer had before, by name: containers that run since then still use them.
+const RETIRED: Table<String, ChainId> = Table::new("retired_layers", 1);
 
 /// What is known of a layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,11 +148,8 @@ impl Drop for LayerLease {
 impl Layers {
     pub(crate) fn open(dir: PathBuf, staging: PathBuf, db: Db, trash: Trash) -> Result<Self, StoreError> {
         let layers = Layers { dir, staging, db, trash, leases: Leases::default(), changing: Arc::default() };
-        let known: BTreeSet<String> = layers.list()?.into_iter().map(|(_, info)| info.dir).collect();
-        for path in children(&layers.dir)? {
-            if path.file_name().and_then(|name| name.to_str()).is_none_or(|name| !known.contains(name)) {
-                layers.trash.discard(&path)?;
-            }
+        for path in layers.strays()? {
+            layers.trash.discard(&path)?;
         }
         Ok(layers)
     }
@@ -214,6 +215,7 @@ impl Layers {
             return Ok(Vec::new());
         }
         self.db.write(|tx| gone.iter().try_for_each(|(chain, _)| tx.remove(&LAYERS, chain).map(drop)))?;
+        crash_point("layers-forgotten");
         for (_, info) in &gone {
             self.trash.discard(&self.dir.join(&info.dir))?;
         }

@@ -7,6 +7,7 @@
 //! D/layers/<short>/split          what its archive holds besides file contents, so that it can be made again byte by byte
 //! D/containers/<id>/rw/{upper,work}  Containers: what a container writes
 //! D/partial/<hex>                 Partials: the first bytes of blobs whose download was cut short; expire
+//! D/recovered/<id>                what containers wrote that were in a database that is gone
 //! D/staging/<random>              all that is not finished; emptied at start
 //! D/trash/<random>                all that is not wanted any more; emptied in the background
 //! ```
@@ -19,7 +20,9 @@
 
 mod blobs;
 mod chain;
+mod check;
 mod containers;
+mod crash;
 mod db;
 mod error;
 mod layers;
@@ -32,7 +35,9 @@ use std::time::Duration;
 
 pub use blobs::{Blobs, Ingest};
 pub use chain::ChainId;
+pub use check::{Stray, Verdict};
 pub use containers::Containers;
+pub use crash::crash_point;
 pub use db::{Db, DbError, Key, ReadTx, Table, WriteTx};
 pub use error::StoreError;
 pub use layers::{LayerInfo, LayerLease, LayerTar, Layers, StagedLayer, Staging, UnpackOptions};
@@ -66,6 +71,7 @@ impl Store {
     pub fn open(root: &Path) -> Result<Store, StoreError> {
         make_dir(root, 0o711)?;
         let root = std::fs::canonicalize(root).map_err(|source| StoreError::io("open", root, source))?;
+        refuse_an_emptied_database(&root)?;
         let db = Db::open(&root.join("meta.redb"))?;
         for (name, mode) in [("layers", 0o711), ("containers", 0o711), ("volumes", 0o711)] {
             make_dir(&root.join(name), mode)?;
@@ -79,6 +85,9 @@ impl Store {
         let layers = Layers::open(root.join("layers"), root.join("staging"), db.clone(), trash.clone())?;
         let partials = Partials::new(root.join("partial"));
         partials.expire(PARTIAL_AGE)?;
+        if db.is_new() {
+            recover_containers(&root)?;
+        }
         let containers = Containers::new(root.join("containers"), layers.clone(), trash.clone());
         Ok(Store { inner: Arc::new(Inner { root, db, trash, blobs, layers, partials, containers }) })
     }
@@ -122,6 +131,29 @@ impl Store {
     pub fn empty_trash(&self) -> Result<usize, StoreError> {
         self.inner.trash.empty()
     }
+}
+
+/// A database file that was cut to nothing looks like a new one, and all that it named like left-overs.
+fn refuse_an_emptied_database(root: &Path) -> Result<(), StoreError> {
+    let path = root.join("meta.redb");
+    let emptied = std::fs::metadata(&path).is_ok_and(|found| found.len() == 0);
+    let holds = |name: &str| std::fs::read_dir(root.join(name)).is_ok_and(|mut entries| entries.next().is_some());
+    match emptied && (holds("layers") || holds("containers")) {
+        true => Err(DbError::Damaged { path, reason: "the file is empty".to_owned() }.into()),
+        false => Ok(()),
+    }
+}
+
+/// A new database beside containers' directories: the old one is gone, and what the containers wrote belongs to the user.
+fn recover_containers(root: &Path) -> Result<(), StoreError> {
+    for path in trash::children(&root.join("containers"))? {
+        let target = root.join("recovered");
+        make_dir(&target, 0o700)?;
+        let target = target.join(path.file_name().unwrap_or_default());
+        std::fs::rename(&path, &target).map_err(|source| StoreError::io("rename", &path, source))?;
+        tracing::warn!(path = %target.display(), "a container that no database knows: what it wrote is kept here");
+    }
+    Ok(())
 }
 
 /// Makes a directory with exactly `mode`, and what is missing above it.

@@ -9,7 +9,9 @@ use parking_lot::Mutex;
 use rustix::fs::{CWD, RenameFlags};
 use skep_fs::Root;
 use skep_fs::atomic::random_name;
+use skep_fs::tree::usage;
 
+use crate::crash::crash_point;
 use crate::error::StoreError;
 
 /// The trash of one data root.
@@ -48,6 +50,7 @@ impl Trash {
         let target = self.dir.join(random_name());
         match rustix::fs::renameat_with(CWD, path, CWD, &target, RenameFlags::NOREPLACE) {
             Ok(()) => {
+                crash_point("discarded");
                 if let Some(ring) = self.bell.0.get() {
                     ring();
                 }
@@ -66,6 +69,12 @@ impl Trash {
         Ok(())
     }
 
+    /// Bytes on disk that emptying gives back.
+    pub fn disk_usage(&self) -> Result<u64, StoreError> {
+        let measure = || Ok(usage(&Root::open(&self.dir)?)?.disk);
+        measure().map_err(|source| StoreError::io("measure", &self.dir, source))
+    }
+
     /// Deletes everything in the trash; returns how many things those were. Goes on after a failure and reports the
     /// first; what could not be deleted stays for the next call.
     pub fn empty(&self) -> Result<usize, StoreError> {
@@ -74,6 +83,7 @@ impl Trash {
         let (mut removed, mut first) = (0, None);
         for path in children(&self.dir)? {
             let Some(name) = path.file_name() else { continue };
+            crash_point("trash");
             match skep_fs::tree::remove(&root, name) {
                 Ok(()) => removed += 1,
                 Err(source) => first = first.or(Some(StoreError::io("delete", &path, source))),

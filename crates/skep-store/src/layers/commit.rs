@@ -11,6 +11,7 @@ use skep_fs::atomic::{random_name, sync_dir, write_file};
 
 use super::{LAYERS, LayerInfo, Layers, StagedLayer};
 use crate::chain::ChainId;
+use crate::crash::crash_point;
 use crate::error::StoreError;
 
 /// Letters of a layer directory's name: short, so that a list of many lower directories stays short.
@@ -47,6 +48,7 @@ impl Layers {
     fn publish(&self, fresh: Vec<(ChainId, Option<ChainId>, StagedLayer)>) -> Result<(), StoreError> {
         let flush = |path: &Path, source| StoreError::io("flush", path, source);
         let staging = File::open(&self.staging).map_err(|source| flush(&self.staging, source))?;
+        crash_point("layers-staged");
         rustix::fs::syncfs(&staging).map_err(|error| flush(&self.staging, error.into()))?;
         let mut placed: Vec<PathBuf> = Vec::new();
         let done = self.place(fresh, &mut placed);
@@ -74,12 +76,13 @@ impl Layers {
             records.push((chain, LayerInfo { parent, diff_id, size, tar_size, dir, opaque }));
         }
         sync_dir(&self.dir).map_err(|source| StoreError::io("flush", &self.dir, source))?;
+        crash_point("layers-renamed");
         self.db.write(|tx| records.iter().try_for_each(|(chain, info)| tx.put(&LAYERS, chain, info)))?;
         Ok(())
     }
 
     /// Moves a staged directory among the layers, under a new short name.
-    fn rename_in(&self, staged: &Path) -> Result<PathBuf, StoreError> {
+    pub(super) fn rename_in(&self, staged: &Path) -> Result<PathBuf, StoreError> {
         loop {
             let target = self.dir.join(&random_name()[..NAME]);
             match rustix::fs::renameat_with(CWD, staged, CWD, &target, RenameFlags::NOREPLACE) {
@@ -93,7 +96,7 @@ impl Layers {
 
 impl StagedLayer {
     /// Gives the directories that the layer only implies what the layers below have, and stores where replaced files are.
-    fn take_from_below(&self, lower: &[PathBuf]) -> Result<(), StoreError> {
+    pub(super) fn take_from_below(&self, lower: &[PathBuf]) -> Result<(), StoreError> {
         let fail = |source: io::Error| StoreError::io("describe directories of", &self.dir.path, source);
         let own = Root::open(&self.dir.path.join("fs")).map_err(fail)?;
         let roots: Vec<Root> = lower.iter().map(|path| Root::open(path)).collect::<Result<_, _>>().map_err(fail)?;

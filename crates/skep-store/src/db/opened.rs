@@ -1,0 +1,62 @@
+//! The open file, and opening it again after a failed write: redb does no more work after one, as it can't know what reached the
+//! disk. The file itself holds the last commit, so a full disk must not end the daemon's work.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::{MappedRwLockReadGuard, RwLockReadGuard};
+
+use super::{CACHE_BYTES, Db, DbError, Shared, classify, guard};
+
+/// How long opening again waits for transactions that are about to fail.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) fn open_file(path: &Path) -> Result<redb::Database, DbError> {
+    guard(path, || {
+        redb::Builder::new().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => DbError::InUse(path.to_owned()),
+            other => classify(path, other.into()),
+        })
+    })
+}
+
+impl Db {
+    /// The open file for one transaction.
+    pub(super) fn opened(&self) -> Result<MappedRwLockReadGuard<'_, redb::Database>, DbError> {
+        if self.shared.failed.load(Ordering::Acquire) {
+            self.open_again()?;
+        }
+        // Recursive: who reads may read again while compaction waits for its turn.
+        let open = self.shared.redb.read_recursive();
+        RwLockReadGuard::try_map(open, Option::as_ref).map_err(|_| self.closed())
+    }
+
+    fn open_again(&self) -> Result<(), DbError> {
+        let Some(mut slot) = self.shared.redb.try_write_for(PATIENCE) else { return Ok(()) };
+        if self.shared.failed.load(Ordering::Acquire) {
+            // The old one holds the lock on the file.
+            drop(slot.take());
+            *slot = Some(open_file(&self.shared.path)?);
+            self.shared.failed.store(false, Ordering::Release);
+            tracing::info!(path = %self.shared.path.display(), "the database was opened again after a failed write");
+        }
+        Ok(())
+    }
+
+    pub(super) fn closed(&self) -> DbError {
+        let source = std::io::Error::other("it could not be opened again after a failed write");
+        DbError::Io { path: self.shared.path.clone(), source }
+    }
+}
+
+impl Shared {
+    /// The error for what redb reports. After a failed write or read of the file it has to be opened again.
+    pub(super) fn failure(&self, error: impl Into<redb::Error>) -> DbError {
+        let error = error.into();
+        if matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo) {
+            self.failed.store(true, Ordering::Release);
+        }
+        classify(&self.path, error)
+    }
+}
