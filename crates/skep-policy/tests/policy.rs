@@ -20,10 +20,12 @@ use skep_policy::payload::{MEDIA_TYPE, SIGNATURE_ANNOTATION};
 use skep_policy::{Candidate, Policy, Signature, Source, evaluate};
 use skep_types::{Digest, Reference};
 
+type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
 /// A key pair, as its public half in PEM and the power to sign.
 struct Signer {
     pem: String,
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8>>,
+    sign: Sign,
 }
 
 fn pem(der: &[u8]) -> String {
@@ -294,7 +296,7 @@ fn signed_nonsense_is_nonsense() {
         assert!(pull(&document, "busybox:1", &[signed(&signer, &bad)]).is_err(), "{bad}");
     }
     // The same key twice: which one was signed?
-    let text = good.to_string().replacen("\"critical\"", "\"critical\":{},\"critical\"", 1);
+    let text = format!(r#"{{"critical":{0},"critical":{0},"optional":null}}"#, good["critical"]);
     let annotation = BASE64_STANDARD.encode((signer.sign)(text.as_bytes()));
     let twice = Signature {
         annotations: BTreeMap::from([(SIGNATURE_ANNOTATION.to_owned(), annotation)]),
