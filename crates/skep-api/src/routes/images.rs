@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 use skep_engine::model::image::{ImageFilters, ListImages, RemoveImage};
-use skep_types::Reference;
+use skep_types::{Platform, Reference};
 use skep_wire::ImagesPruned;
 
 use crate::convert;
@@ -94,14 +94,14 @@ async fn inspect(request: Request) -> Result<Answer, ApiError> {
     if request.query.flag("manifests") {
         return Err(ApiError::unsupported("the parameter manifests"));
     }
-    let (engine, name) = (request.engine.clone(), request.name().to_owned());
-    let details = blocking(move || engine.images().inspect(&name)).await?;
+    let (engine, name, platform) = (request.engine.clone(), request.name().to_owned(), platform(&request)?);
+    let details = blocking(move || engine.images().inspect(&name, platform.as_ref())).await?;
     convert::image::details(details, request.version).and_then(|details| Answer::json(&details))
 }
 
 async fn history(request: Request) -> Result<Answer, ApiError> {
-    let (engine, name) = (request.engine.clone(), request.name().to_owned());
-    let entries = blocking(move || engine.images().history(&name)).await?;
+    let (engine, name, platform) = (request.engine.clone(), request.name().to_owned(), platform(&request)?);
+    let entries = blocking(move || engine.images().history(&name, platform.as_ref())).await?;
     Answer::json(&entries.into_iter().map(convert::image::history).collect::<Vec<_>>())
 }
 
@@ -123,8 +123,24 @@ pub(crate) fn reference(repository: &str, tag: &str) -> Result<Reference, ApiErr
     }
 }
 
+/// The platform that a request asks for.
+pub(crate) fn platform(request: &Request) -> Result<Option<Platform>, ApiError> {
+    request.query.filled("platform").map(parse_platform).transpose()
+}
+
+/// The text form, or from v1.48 on the JSON of an OCI platform.
+fn parse_platform(text: &str) -> Result<Platform, ApiError> {
+    if text.starts_with('{') {
+        return skep_wire::from_str(text).map_err(|error| ApiError::invalid(format!("invalid platform: {error}")));
+    }
+    text.parse().map_err(|error: skep_types::PlatformError| ApiError::invalid(error.to_string()))
+}
+
 async fn remove(request: Request) -> Result<Answer, ApiError> {
-    let options = RemoveImage { force: request.query.flag("force"), no_prune: request.query.flag("noprune") };
+    let query = &request.query;
+    let platforms = query.all("platforms");
+    let platforms = platforms.iter().map(|text| parse_platform(text)).collect::<Result<Vec<_>, _>>()?;
+    let options = RemoveImage { platforms, force: query.flag("force"), no_prune: query.flag("noprune") };
     let removed = request.engine.remove_image(request.name(), options).await?;
     Answer::json(&removed.into_iter().map(convert::image::removal).collect::<Vec<_>>())
 }

@@ -12,12 +12,11 @@ use http::Method;
 use skep_engine::images::ImageError;
 use skep_engine::model::image::ImportImage;
 use skep_registry::Credentials;
-use skep_types::Platform;
 use skep_wire::{AuthConfig, Progress};
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
-use super::images::reference;
+use super::images::{platform, reference};
 use crate::convert;
 use crate::http::answer::{BodyError, body_stream};
 use crate::http::router::{Route, route};
@@ -33,17 +32,6 @@ pub(crate) fn routes() -> Vec<Route> {
         route(Method::GET, "/images/get", save_many),
         route(Method::GET, "/images/{name}/get", save_one),
     ]
-}
-
-fn platform(request: &Request) -> Result<Option<Platform>, ApiError> {
-    let parse = |text: &str| -> Result<Platform, ApiError> {
-        // From v1.49 on, clients may send the JSON of an OCI platform.
-        if text.starts_with('{') {
-            return skep_wire::from_str(text).map_err(|error| ApiError::invalid(format!("invalid platform: {error}")));
-        }
-        text.parse().map_err(|error: skep_types::PlatformError| ApiError::invalid(error.to_string()))
-    };
-    request.query.filled("platform").map(parse).transpose()
 }
 
 async fn create(request: Request) -> Result<Answer, ApiError> {

@@ -42,7 +42,7 @@ impl Engine {
     /// Sizes of its root file system; walks the writable layer.
     pub async fn container_size(&self, id: ContainerId) -> Result<ContainerSize> {
         let view = self.container(&id.to_string())?;
-        let image = self.inner.images.inspect(&view.image_id.to_string()).map_or(0, |image| image.size);
+        let image = self.inner.images.inspect(&view.image_id.to_string(), None).map_or(0, |image| image.size);
         let upper = view.rootfs.upper.clone();
         let writable = blocking(move || Ok(crate::storage::tree_size(upper.as_ref()))).await?;
         Ok(ContainerSize { writable, root: image + writable })

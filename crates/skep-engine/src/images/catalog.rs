@@ -1,8 +1,8 @@
 //! The records of images and of the references that point to them, in memory.
 //!
 //! A [`Catalog`] is a value: readers hold one and see a consistent state for as long as they like; a writer changes a [`Draft`] of
-//! it, which remembers what has to be written to the database in one commit. Invariant: every reference points to an image
-//! that is in the catalog.
+//! it, which remembers what has to be written to the database in one commit. Invariants: every reference leads to at least one
+//! image ([`Target`]), and to none that is not in the catalog.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use skep_store::ChainId;
 use skep_types::{Digest, Platform, Reference};
 
-use super::{ImageError, Result};
+use super::target::{Member, Target, stored_form};
+use super::{ImageError, Result, platform};
 use crate::model::image::ImageId;
 
 /// What is stored about an image beside its configuration.
@@ -56,22 +57,28 @@ impl ImageRecord {
 /// All images and references.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Catalog {
-    images: BTreeMap<ImageId, Arc<ImageRecord>>,
+    pub(super) images: BTreeMap<ImageId, Arc<ImageRecord>>,
     /// Removed images that containers still use.
-    detached: BTreeMap<ImageId, Arc<ImageRecord>>,
-    references: BTreeMap<Reference, ImageId>,
+    pub(super) detached: BTreeMap<ImageId, Arc<ImageRecord>>,
+    pub(super) references: BTreeMap<Reference, Arc<Target>>,
 }
 
 impl Catalog {
-    /// Puts together what was stored. References to images that aren't there are left out and returned.
+    /// Puts together what was stored. Images of references that aren't there are left out; references that have none left are
+    /// returned.
     pub(super) fn new(
         images: impl IntoIterator<Item = (ImageId, ImageRecord)>,
-        references: impl IntoIterator<Item = (Reference, ImageId)>,
+        references: impl IntoIterator<Item = (Reference, Target)>,
     ) -> (Self, Vec<Reference>) {
         let all = images.into_iter().map(|(id, record)| (id, Arc::new(record)));
         let (detached, images): (BTreeMap<_, _>, BTreeMap<_, _>) = all.partition(|(_, record)| record.detached);
-        let (good, lost): (Vec<_>, Vec<_>) = references.into_iter().partition(|(_, id)| images.contains_key(id));
-        let catalog = Catalog { images, detached, references: good.into_iter().collect() };
+        let known = references.into_iter().map(|(reference, mut target)| {
+            target.images.retain(|member| images.contains_key(&member.id));
+            (reference, target)
+        });
+        let (good, lost): (Vec<_>, Vec<_>) = known.partition(|(_, target)| !target.images.is_empty());
+        let references = good.into_iter().map(|(reference, target)| (reference, Arc::new(target))).collect();
+        let catalog = Catalog { images, detached, references };
         (catalog, lost.into_iter().map(|(reference, _)| reference).collect())
     }
 
@@ -101,28 +108,55 @@ impl Catalog {
         self.images.iter().chain(&self.detached)
     }
 
-    /// The image that a reference points to; `latest` if it has neither tag nor digest. A digest wins over a tag.
+    /// What a reference leads to; `latest` if it has neither tag nor digest. A digest wins over a tag.
+    pub(super) fn target(&self, reference: &Reference) -> Option<&Arc<Target>> {
+        self.references.get(&stored_form(reference))
+    }
+
+    /// The image that a reference means where no platform is asked for.
     pub(super) fn reference(&self, reference: &Reference) -> Option<ImageId> {
-        self.references.get(&stored_form(reference)).copied()
+        self.target(reference)?.first()
     }
 
-    /// The references to an image, sorted.
+    /// The references that lead to an image, on any platform, sorted.
     pub(super) fn references_of<'a>(&'a self, id: &'a ImageId) -> impl Iterator<Item = &'a Reference> {
-        self.references.iter().filter(move |(_, target)| *target == id).map(|(reference, _)| reference)
+        self.targets_of(id).map(|(reference, _)| reference)
     }
 
-    /// All tags of a repository, with their images.
-    pub(super) fn tags_of_repository(&self, repository: &Reference) -> Vec<(Reference, ImageId)> {
+    /// As [`references_of`](Self::references_of), with all that each of them leads to.
+    pub(super) fn targets_of<'a>(&'a self, id: &'a ImageId) -> impl Iterator<Item = (&'a Reference, &'a Arc<Target>)> {
+        self.references.iter().filter(move |(_, target)| target.has(id))
+    }
+
+    /// Whether names lead to the image only by its platform: it is shown with the image that the names mean.
+    pub(super) fn is_secondary(&self, id: &ImageId) -> bool {
+        let mut targets = self.targets_of(id).peekable();
+        targets.peek().is_some() && targets.all(|(_, target)| target.first() != Some(*id))
+    }
+
+    /// The image and those of other platforms that share a name with it.
+    pub(super) fn family(&self, id: &ImageId) -> BTreeSet<ImageId> {
+        let members = self.targets_of(id).flat_map(|(_, target)| &target.images);
+        members.map(|member| member.id).chain([*id]).collect()
+    }
+
+    /// All tags of a repository.
+    pub(super) fn tags_of_repository(&self, repository: &Reference) -> Vec<(Reference, Arc<Target>)> {
         let name = repository.canonical_name();
         let of = self.references.iter().filter(|(r, _)| r.digest().is_none() && r.canonical_name() == name);
-        of.map(|(reference, id)| (reference.clone(), *id)).collect()
+        of.map(|(reference, target)| (reference.clone(), Arc::clone(target))).collect()
     }
 
-    /// Tags and digests of an image, as people write them.
+    /// Tags and digests that lead to an image, as people write them.
     pub(super) fn names_of(&self, id: &ImageId) -> (Vec<String>, Vec<String>) {
         let (digests, tags): (Vec<_>, Vec<_>) = self.references_of(id).partition(|r| r.digest().is_some());
         let familiar = |list: Vec<&Reference>| list.into_iter().map(Reference::familiar).collect();
         (familiar(tags), familiar(digests))
+    }
+
+    /// What an image was made for.
+    pub(super) fn platform_of(&self, member: &Member) -> Option<Platform> {
+        self.any_image(&member.id).map(|record| member.platform(record))
     }
 
     /// Images built from this one.
@@ -130,11 +164,13 @@ impl Catalog {
         self.images.values().any(|record| record.parent.as_ref() == Some(id))
     }
 
-    /// The image of a name, an id, or a unique prefix of an id: in this order.
+    /// The image of a name, an id, or a unique prefix of an id: in this order. The digest of a manifest or an index stands for
+    /// the image that it describes.
     pub(super) fn resolve(&self, name: &str) -> Result<ImageId> {
         let hex = name.strip_prefix("sha256:").unwrap_or(name);
         if let Ok(id) = Digest::from_hex(hex) {
-            return if self.images.contains_key(&id) { Ok(id) } else { Err(ImageError::NotFound(id.to_string())) };
+            let found = if self.images.contains_key(&id) { Some(id) } else { self.by_manifest(&id) };
+            return found.ok_or_else(|| ImageError::NotFound(id.to_string()));
         }
         let reference: Reference = name.parse()?;
         if let Some(id) = self.reference(&reference) {
@@ -144,6 +180,49 @@ impl Catalog {
             Some(id) => Ok(id),
             None => Err(ImageError::NotFound(reference.or_latest().familiar())),
         }
+    }
+
+    /// As [`resolve`](Self::resolve), and of the images under that name, or under the names of that id, the best for `wished`.
+    pub(super) fn resolve_for(&self, name: &str, wished: Option<&Platform>) -> Result<ImageId> {
+        let id = self.resolve(name)?;
+        let Some(wished) = wished else { return Ok(id) };
+        let target = self.target_named(name)?;
+        let rated = target.images.iter().filter_map(|member| {
+            Some((platform::rate(wished, &self.platform_of(member)?)?, std::cmp::Reverse(member.id != id), member.id))
+        });
+        match rated.max() {
+            Some((_, _, id)) => Ok(id),
+            None => Err(ImageError::other_platform(name, wished)),
+        }
+    }
+
+    /// What a name stands for as a whole. For an id: what the names lead to that mean this image, the one with the most platforms;
+    /// else the image alone.
+    pub(super) fn target_named(&self, name: &str) -> Result<Target> {
+        let id = self.resolve(name)?;
+        let named = name.parse::<Reference>().ok().and_then(|reference| self.target(&reference));
+        if let Some(target) = named {
+            return Ok(Target::clone(target));
+        }
+        let meant = self.targets_of(&id).map(|(_, target)| target).filter(|target| target.first() == Some(id));
+        if let Some(target) = meant.max_by_key(|target| (target.images.len(), target.digest())) {
+            return Ok(Target::clone(target));
+        }
+        let member = self.targets_of(&id).find_map(|(_, target)| target.images.iter().find(|member| member.id == id));
+        Ok(match member {
+            Some(member) => Target { descriptor: member.manifest.clone(), images: vec![member.clone()] },
+            None => Target::of_image(id),
+        })
+    }
+
+    fn by_manifest(&self, digest: &Digest) -> Option<ImageId> {
+        let is = |descriptor: &skep_registry::Descriptor| descriptor.digest == *digest;
+        let member =
+            |target: &Arc<Target>| target.images.iter().find(|m| m.manifest.as_ref().is_some_and(is)).map(|m| m.id);
+        let mut targets = self.references.values();
+        targets.find_map(|target| {
+            target.descriptor.as_ref().filter(|d| is(d)).and(target.first()).or_else(|| member(target))
+        })
     }
 
     fn by_prefix(&self, prefix: &str) -> Result<Option<ImageId>> {
@@ -172,7 +251,8 @@ impl Catalog {
 
     /// Digests of all blobs that images need: configurations and manifests.
     pub(super) fn blobs_in_use(&self) -> BTreeSet<Digest> {
-        self.all().flat_map(|(id, record)| record.manifests.iter().chain([id])).copied().collect()
+        let images = self.all().flat_map(|(id, record)| record.manifests.iter().chain([id])).copied();
+        images.chain(self.references.values().flat_map(|target| target.blobs())).collect()
     }
 }
 
@@ -181,100 +261,9 @@ pub(super) fn is_id_prefix(id: &ImageId, name: &str) -> bool {
     id.to_string().starts_with(name) || id.hex().starts_with(name)
 }
 
-/// References are stored with exactly one of tag and digest.
-pub(super) fn stored_form(reference: &Reference) -> Reference {
-    match reference.digest() {
-        Some(digest) => reference.with_digest(digest),
-        None => reference.or_latest(),
-    }
-}
-
-/// One change to be stored.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Change {
-    PutImage(ImageId, Arc<ImageRecord>),
-    RemoveImage(ImageId),
-    PutReference(Reference, ImageId),
-    RemoveReference(Reference),
-}
-
-/// A catalog that is being changed.
-#[derive(Debug)]
-pub(super) struct Draft {
-    pub(super) catalog: Catalog,
-    pub(super) changes: Vec<Change>,
-}
-
-impl Draft {
-    pub(super) fn of(catalog: &Catalog) -> Self {
-        Draft { catalog: catalog.clone(), changes: Vec::new() }
-    }
-
-    /// Adds an image. One that is there already keeps what is known of it and learns of the new manifests.
-    pub(super) fn put_image(&mut self, id: ImageId, mut record: ImageRecord) {
-        self.catalog.detached.remove(&id);
-        if let Some(old) = self.catalog.images.get(&id) {
-            record.manifests.extend(&old.manifests);
-            record.parent = record.parent.or(old.parent);
-            record.last_tagged = old.last_tagged;
-            if **old == record {
-                return;
-            }
-        }
-        self.replace(id, record);
-    }
-
-    fn replace(&mut self, id: ImageId, record: ImageRecord) {
-        let record = Arc::new(record);
-        self.catalog.images.insert(id, Arc::clone(&record));
-        self.changes.push(Change::PutImage(id, record));
-    }
-
-    /// Points a reference to an image, and returns the image that it pointed to before, if that is another one.
-    pub(super) fn put_reference(&mut self, reference: &Reference, id: ImageId, now: DateTime<Utc>) -> Option<ImageId> {
-        let reference = stored_form(reference);
-        let old = self.catalog.references.insert(reference.clone(), id);
-        if old == Some(id) {
-            return None;
-        }
-        self.changes.push(Change::PutReference(reference.clone(), id));
-        let tagged = self.catalog.images.get(&id).filter(|_| reference.digest().is_none());
-        if let Some(record) = tagged {
-            let record = ImageRecord { last_tagged: Some(now), ..(**record).clone() };
-            self.replace(id, record);
-        }
-        old
-    }
-
-    pub(super) fn remove_reference(&mut self, reference: &Reference) {
-        if self.catalog.references.remove(reference).is_some() {
-            self.changes.push(Change::RemoveReference(reference.clone()));
-        }
-    }
-
-    /// Removes an image; its references must be gone. One that containers use is only detached.
-    pub(super) fn remove_image(&mut self, id: &ImageId, used: bool) -> Option<Arc<ImageRecord>> {
-        let record = self.catalog.images.remove(id)?;
-        if used {
-            let detached = Arc::new(ImageRecord { detached: true, ..(*record).clone() });
-            self.catalog.detached.insert(*id, Arc::clone(&detached));
-            self.changes.push(Change::PutImage(*id, detached));
-        } else {
-            self.changes.push(Change::RemoveImage(*id));
-        }
-        Some(record)
-    }
-
-    /// Removes a detached image.
-    pub(super) fn remove_detached(&mut self, id: &ImageId) {
-        if self.catalog.detached.remove(id).is_some() {
-            self.changes.push(Change::RemoveImage(*id));
-        }
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::draft::Draft;
     use super::*;
 
     /// An image id that starts with `prefix`.
@@ -303,7 +292,8 @@ pub(super) mod tests {
         for (prefix, names) in images {
             draft.put_image(id(prefix), record(&["aa"]));
             for name in *names {
-                draft.put_reference(&name.parse().expect("a reference"), id(prefix), DateTime::UNIX_EPOCH);
+                let target = Target::of_image(id(prefix));
+                draft.put_reference(&name.parse().expect("a reference"), target, DateTime::UNIX_EPOCH);
             }
         }
         draft.catalog
@@ -348,9 +338,9 @@ pub(super) mod tests {
         let mut draft = Draft::of(&before);
         draft.put_image(id("bb"), record(&["aa"]));
         let x: Reference = "x".parse().expect("a reference");
-        assert_eq!(draft.put_reference(&x, id("aa"), DateTime::UNIX_EPOCH), None);
+        assert_eq!(draft.put_reference(&x, Target::of_image(id("aa")), DateTime::UNIX_EPOCH), None);
         assert!(draft.changes.is_empty());
-        assert_eq!(draft.put_reference(&x, id("bb"), DateTime::UNIX_EPOCH), Some(id("aa")));
+        assert_eq!(draft.put_reference(&x, Target::of_image(id("bb")), DateTime::UNIX_EPOCH), Some(id("aa")));
         assert_eq!(draft.changes.len(), 2);
         assert_eq!(before.resolve("x").ok(), Some(id("aa")), "readers are not disturbed");
     }
@@ -358,7 +348,7 @@ pub(super) mod tests {
     #[test]
     fn references_to_nothing_are_found() {
         let x: Reference = "x:1".parse().expect("a reference");
-        let (catalog, lost) = Catalog::new([(id("aa"), record(&[]))], [(x.clone(), id("bb"))]);
+        let (catalog, lost) = Catalog::new([(id("aa"), record(&[]))], [(x.clone(), Target::of_image(id("bb")))]);
         assert_eq!(lost, [x]);
         assert_eq!(catalog.len(), 1);
     }

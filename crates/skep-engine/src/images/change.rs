@@ -6,7 +6,8 @@ use skep_store::{ChainId, LayerLease, Layers, StoreError};
 use skep_types::Digest;
 use tokio::sync::OwnedMutexGuard;
 
-use super::catalog::{Catalog, Draft};
+use super::catalog::Catalog;
+use super::draft::Draft;
 use super::{ImageError, Inner, Result, records};
 
 /// The right to change the catalog.

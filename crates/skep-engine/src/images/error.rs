@@ -1,7 +1,7 @@
 //! Errors of image operations, in Docker's words.
 
 use skep_store::DbError;
-use skep_types::{ErrorKind, Platform};
+use skep_types::{ErrorKind, Platform, Reference};
 
 /// Why an operation on images failed.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,12 @@ pub enum ImageError {
 }
 
 impl ImageError {
+    /// What a name leads to is not there for that platform.
+    pub(super) fn other_platform(name: &str, wished: &Platform) -> Self {
+        let name = name.parse::<Reference>().map_or_else(|_| name.to_owned(), |r| r.or_latest().familiar());
+        ImageError::OtherPlatform { name, platform: wished.clone() }
+    }
+
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -10,6 +10,7 @@ use super::bridge::feed;
 use super::build::NewImage;
 use super::change::{Claim, run_blocking};
 use super::config::{ConfigFile, ContainerDefaults, HistoryStep, RootFs};
+use super::target::Target;
 use super::{ImageError, Inner, Result, changes};
 use crate::model::image::{ImageId, ImportImage};
 
@@ -47,7 +48,7 @@ pub(super) async fn import(
     let image = NewImage { config, parsed: file, layer_sizes: vec![size], manifests: Vec::new() };
     let id = image.add_to(&mut writer);
     if let Some(reference) = &options.reference {
-        writer.draft.put_reference(reference, id, chrono::Utc::now());
+        writer.draft.put_reference(reference, Target::of_image(id), chrono::Utc::now());
     }
     writer.commit().await?;
     Claim::made(claim);

@@ -16,7 +16,7 @@ pub(super) fn list(catalog: &Catalog, options: &ListImages) -> Result<Vec<ImageS
     let usage = options.shared_size.then(|| layer_usage(catalog));
     let mut found = Vec::new();
     for (id, record) in catalog.images() {
-        if !bounds.admit(record) || !labels_match(&options.filters, record) {
+        if catalog.is_secondary(id) || !bounds.admit(record) || !labels_match(&options.filters, record) {
             continue;
         }
         let Some((repo_tags, repo_digests)) = shown_names(catalog, id, options)? else { continue };
@@ -138,8 +138,9 @@ pub(super) fn prunable(catalog: &Catalog, filters: &ImageFilters) -> Vec<ImageId
 
 #[cfg(test)]
 mod tests {
-    use super::super::catalog::Draft;
     use super::super::catalog::tests::{id, record};
+    use super::super::draft::Draft;
+    use super::super::target::Target;
     use super::*;
 
     fn catalog() -> Catalog {
@@ -161,7 +162,7 @@ mod tests {
             image.labels = labels.split_once('=').map(|(k, v)| [(k.to_owned(), v.to_owned())].into());
             draft.put_image(id(prefix), image);
             for name in names {
-                draft.put_reference(&name.parse().expect("a name"), id(prefix), time);
+                draft.put_reference(&name.parse().expect("a name"), Target::of_image(id(prefix)), time);
             }
         }
         draft.catalog

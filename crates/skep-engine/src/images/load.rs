@@ -18,6 +18,7 @@ use super::archive::{self, ArchivedImage, Slice};
 use super::bridge::{FeedReader, feed};
 use super::build::NewImage;
 use super::change::{Claim, run_blocking};
+use super::target::Target;
 use super::{ImageError, Inner, Result, platform};
 use crate::model::image::{ImageId, LoadProgress, Loaded};
 
@@ -50,7 +51,7 @@ pub(super) async fn load(
     for (image, tags) in images {
         let id = image.add_to(&mut writer);
         for tag in &tags {
-            if let Some(old) = writer.draft.put_reference(tag, id, chrono::Utc::now()) {
+            if let Some(old) = writer.draft.put_reference(tag, Target::of_image(id), chrono::Utc::now()) {
                 renamed.push((tag.familiar(), old));
             }
             loaded.push(Loaded { id, tag: Some(tag.familiar()) });

@@ -5,7 +5,7 @@
 //!
 //! | module | what it owns |
 //! |---|---|
-//! | [`catalog`], [`records`], [`change`] | the records: in memory, in the database, and the one way to change them |
+//! | [`catalog`], [`target`], [`draft`], [`records`], [`change`] | the records: in memory, in the database, and the one way to change them |
 //! | [`pull`], [`load`], [`import`], [`save`] | images coming and going; [`archive`] knows the formats, [`build`] what they share |
 //! | [`list`], [`inspect`], [`remove`] | what users ask for; pure functions of a catalog |
 //! | [`platform`] | which image of an index, and is it for this machine |
@@ -21,6 +21,7 @@ mod catalog;
 mod change;
 mod changes;
 mod config;
+mod draft;
 mod error;
 mod holds;
 mod import;
@@ -34,6 +35,7 @@ mod pull;
 mod records;
 mod remove;
 mod save;
+mod target;
 mod words;
 
 use std::path::PathBuf;
@@ -115,7 +117,7 @@ impl Images {
         progress: mpsc::Sender<PullProgress>,
     ) -> Result<ImageId> {
         let id = pull::pull(&self.inner, reference, platform, credentials, progress).await?;
-        let name = catalog::stored_form(reference);
+        let name = target::stored_form(reference);
         self.inner.tell("pull", &id, name.familiar(), name.familiar_name());
         Ok(id)
     }
@@ -167,19 +169,21 @@ impl Images {
 
     /// The image of a name (`name[:tag]`, `name@digest`), an id or a unique id prefix. Reads its configuration from disk.
     pub fn resolve(&self, name: &str) -> Result<Image> {
-        self.inner.image(name, None)
+        let catalog = self.inner.catalog();
+        self.inner.image(&catalog, catalog.resolve(name)?)
     }
 
-    /// As [`resolve`](Self::resolve), for a container: refuses an image of another platform than `platform`, and warns
-    /// (`platform_warning`) if none was asked for and the host is another. Keep the result until the container is registered
+    /// As [`resolve`](Self::resolve), for a container: the image for `platform`, and a warning (`platform_warning`) if none was
+    /// asked for and the host is another. Keep the result until the container is registered
     /// as a user of the image: its `hold` keeps the layers till then.
     pub fn resolve_for_run(&self, name: &str, platform: Option<&Platform>) -> Result<Image> {
         loop {
-            let id = self.inner.catalog().resolve(name)?;
+            let id = self.inner.catalog().resolve_for(name, platform)?;
             let hold = self.inner.holds.hold(id);
-            let image = self.inner.image(name, platform)?;
+            let catalog = self.inner.catalog();
             // The name may lead elsewhere by now.
-            if image.id == id {
+            if catalog.resolve_for(name, platform)? == id {
+                let image = self.inner.image(&catalog, id)?;
                 let platform_warning = if platform.is_none() { platform::warning(&image.platform) } else { None };
                 return Ok(Image { hold: Some(hold), platform_warning, ..image });
             }
@@ -197,8 +201,10 @@ impl Images {
     }
 
     /// Everything about one image.
-    pub fn inspect(&self, name: &str) -> Result<ImageDetails> {
-        let (catalog, id, record, file) = self.inner.open_image(name)?;
+    pub fn inspect(&self, name: &str, platform: Option<&Platform>) -> Result<ImageDetails> {
+        let catalog = self.inner.catalog();
+        let id = catalog.resolve_for(name, platform)?;
+        let (record, file) = self.inner.open_image(&catalog, id)?;
         let mut details = inspect::details(&catalog, id, &record, file);
         if let Some(top) = record.chain_ids.last() {
             let dirs = self.inner.store.layers().lower_dirs(top)?;
@@ -208,8 +214,10 @@ impl Images {
     }
 
     /// How it was made, newest step first.
-    pub fn history(&self, name: &str) -> Result<Vec<HistoryEntry>> {
-        let (catalog, id, record, file) = self.inner.open_image(name)?;
+    pub fn history(&self, name: &str, platform: Option<&Platform>) -> Result<Vec<HistoryEntry>> {
+        let catalog = self.inner.catalog();
+        let id = catalog.resolve_for(name, platform)?;
+        let (record, file) = self.inner.open_image(&catalog, id)?;
         Ok(inspect::history(&catalog, id, &record, &file))
     }
 
@@ -220,7 +228,8 @@ impl Images {
         }
         let mut writer = self.inner.write().await;
         let id = writer.draft.catalog.resolve(source)?;
-        writer.draft.put_reference(target, id, chrono::Utc::now());
+        let named = writer.draft.catalog.target_named(source)?;
+        writer.draft.put_reference(target, named, chrono::Utc::now());
         writer.commit().await?;
         let name = target.or_latest().familiar();
         self.inner.tell("tag", &id, id.to_string(), name);
@@ -232,7 +241,7 @@ impl Images {
         let mut writer = self.inner.write().await;
         let inner = Arc::clone(&self.inner);
         let held = move |id: &ImageId| inner.holds.is_held(id);
-        let removed = remove::remove(&mut writer.draft, name, options, &Needs { users, held: &held })?;
+        let removed = remove::remove(&mut writer.draft, name, &options, &Needs { users, held: &held })?;
         let before = self.inner.catalog();
         let freed = writer.commit().await?;
         self.inner.tell_removed(&before, &removed.events);
@@ -250,7 +259,9 @@ impl Images {
         let mut pruned = PrunedImages::default();
         let mut events = Vec::new();
         for id in list::prunable(&writer.draft.catalog, filters) {
-            if held(&id) || !users(&id).is_empty() {
+            // Images of several platforms under one name stay and go together.
+            let family = writer.draft.catalog.family(&id);
+            if family.iter().any(|id| held(id) || !users(id).is_empty()) {
                 continue;
             }
             let removed = remove::remove_unused(&mut writer.draft, &id, &needs);
@@ -300,20 +311,14 @@ impl Inner {
         Ok(())
     }
 
-    fn open_image(&self, name: &str) -> Result<(Arc<Catalog>, ImageId, Arc<catalog::ImageRecord>, ConfigFile)> {
-        let catalog = self.catalog();
-        let id = catalog.resolve(name)?;
+    fn open_image(&self, catalog: &Catalog, id: ImageId) -> Result<(Arc<catalog::ImageRecord>, ConfigFile)> {
         let record = catalog.image(&id).cloned().ok_or_else(|| ImageError::NotFound(id.to_string()))?;
         let file = ConfigFile::parse(&self.store.blobs().read(&id)?)?;
-        Ok((catalog, id, record, file))
+        Ok((record, file))
     }
 
-    fn image(&self, name: &str, wished: Option<&Platform>) -> Result<Image> {
-        let (catalog, id, record, file) = self.open_image(name)?;
-        if let Some(wished) = wished.filter(|wished| !platform::suits(wished, &record.platform)) {
-            let name = name.parse::<Reference>().map_or_else(|_| name.to_owned(), |r| r.or_latest().familiar());
-            return Err(ImageError::OtherPlatform { name, platform: wished.clone() });
-        }
+    fn image(&self, catalog: &Catalog, id: ImageId) -> Result<Image> {
+        let (record, file) = self.open_image(catalog, id)?;
         Ok(Image {
             id,
             platform: record.platform.clone(),

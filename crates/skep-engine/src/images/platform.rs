@@ -24,8 +24,19 @@ pub(super) fn suits(wished: &Platform, offered: &Platform) -> bool {
     rate(wished, offered).is_some()
 }
 
+/// Whether both are the same machine, written in one way or another: `arm64` is `arm64/v8`.
+pub(super) fn is_same(one: &Platform, other: &Platform) -> bool {
+    let level = |p: &Platform| match p.architecture.as_str() {
+        "amd64" => amd64_level(&p.variant),
+        "arm" | "arm64" => arm_level(p),
+        _ => None,
+    };
+    let plain = (&one.os, &one.architecture) == (&other.os, &other.architecture);
+    plain && (one.variant == other.variant || level(one).is_some_and(|l| level(other) == Some(l)))
+}
+
 /// How well `offered` serves `wished`; more is better, nothing means not at all.
-fn rate(wished: &Platform, offered: &Platform) -> Option<u32> {
+pub(super) fn rate(wished: &Platform, offered: &Platform) -> Option<u32> {
     if wished.os != offered.os {
         return None;
     }

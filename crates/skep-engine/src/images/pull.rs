@@ -25,6 +25,7 @@ use super::build::NewImage;
 use super::change::{Claim, run_blocking};
 use super::config::{ConfigFile, MAX_CONFIG_SIZE};
 use super::inflight::{Lead, Role};
+use super::target::{Member, Target};
 use super::{ImageError, Inner, Result, platform};
 use crate::model::image::{ImageId, LayerState, PullProgress};
 
@@ -39,6 +40,7 @@ pub(super) type Progress = mpsc::Sender<PullProgress>;
 /// A manifest that was chosen, and the documents that led to it, itself the last.
 struct Chosen {
     manifest: ImageManifest,
+    descriptor: Descriptor,
     documents: Vec<(Digest, Vec<u8>)>,
 }
 
@@ -69,7 +71,7 @@ pub(super) async fn pull(
     credentials: Option<&Credentials>,
     progress: Progress,
 ) -> Result<ImageId> {
-    let reference = super::catalog::stored_form(reference);
+    let reference = super::target::stored_form(reference);
     let repository = Repository::connect(&inner.registry, &reference, credentials).await?;
     let served = repository.manifest(&reference.selector()).await?;
     let tag = match reference.selector() {
@@ -78,7 +80,8 @@ pub(super) async fn pull(
     };
     tell(&progress, PullProgress::Started { tag, repository: reference.path().to_owned() }).await;
     let digest = served.digest;
-    let Chosen { manifest, documents } = choose(&repository, served, wished).await?;
+    let top = describe(&served, None);
+    let Chosen { manifest, descriptor, documents } = choose(&repository, served, wished).await?;
     let (config, parsed) = configuration(inner, &repository, &manifest).await?;
     check_platform(&reference, &parsed, wished, &progress).await?;
     let layers = parsed.rootfs.diff_ids.clone();
@@ -89,17 +92,18 @@ pub(super) async fn pull(
     tell(&progress, PullProgress::Digest(digest)).await;
 
     let mut writer = inner.write().await;
-    let before = writer.draft.catalog.reference(&reference);
+    let known = writer.draft.catalog.target(&reference).cloned();
     let id = NewImage { config, parsed, layer_sizes, manifests: documents }.add_to(&mut writer);
     let now = chrono::Utc::now();
-    writer.draft.put_reference(&reference, id, now);
-    writer.draft.put_reference(&reference.with_digest(digest), id, now);
+    let target = Target { descriptor: Some(top), images: vec![Member { id, manifest: Some(descriptor) }] };
+    writer.draft.put_reference(&reference, target.clone(), now);
+    writer.draft.put_reference(&reference.with_digest(digest), target, now);
     writer.commit().await?;
     Claim::made(claim);
     let name = reference.familiar();
     tell(
         &progress,
-        match fetched || before != Some(id) {
+        match fetched || known.is_none_or(|target| !target.has(&id)) {
             true => PullProgress::Downloaded(name),
             false => PullProgress::UpToDate(name),
         },
@@ -108,20 +112,29 @@ pub(super) async fn pull(
     Ok(id)
 }
 
+/// What points to a document that was served, with the platform that an index gave it.
+fn describe(served: &FetchedManifest, platform: Option<Platform>) -> Descriptor {
+    let (media_type, size) = (served.media_type.clone(), served.raw.len() as u64);
+    Descriptor { media_type, digest: served.digest, size, platform, annotations: Default::default() }
+}
+
 /// Follows indexes to the manifest for the platform.
 async fn choose(repository: &Repository, served: FetchedManifest, wished: Option<&Platform>) -> Result<Chosen> {
     let host = Platform::host();
     let wanted = wished.unwrap_or(&host);
     let mut documents = Vec::new();
     let mut current = served;
+    let mut said = None;
     for _ in 0..MAX_DEPTH {
+        let descriptor = describe(&current, said.take());
         documents.push((current.digest, current.raw));
         let index = match current.manifest {
-            Manifest::Image(manifest) => return Ok(Chosen { manifest, documents }),
+            Manifest::Image(manifest) => return Ok(Chosen { manifest, descriptor, documents }),
             Manifest::Index(index) => index,
         };
         let best = platform::choose(&index, wanted).ok_or_else(|| ImageError::NoSuchPlatform(wanted.clone()))?;
         current = repository.manifest(&Selector::Digest(best.digest)).await?;
+        said.clone_from(&best.platform);
     }
     Err(ImageError::Invalid("indexes are nested too deep".to_owned()))
 }

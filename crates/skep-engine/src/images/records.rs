@@ -6,19 +6,20 @@ use skep_store::{Db, DbError, Table};
 use skep_types::{Digest, Reference};
 
 use super::Result;
-use super::catalog::{Catalog, Change, ImageRecord};
-use crate::model::image::ImageId;
+use super::catalog::{Catalog, ImageRecord};
+use super::draft::Change;
+use super::target::{Target, from_version_1};
 
 /// Images by id.
 const IMAGES: Table<Digest, ImageRecord> = Table::new("images", 1);
-/// Image ids by reference, in full (`docker.io/library/busybox:latest`).
-const REFERENCES: Table<String, ImageId> = Table::new("image_references", 1);
+/// What references, in full (`docker.io/library/busybox:latest`), lead to.
+const REFERENCES: Table<String, Target> = Table::migrated("image_references", 2, |_, value| from_version_1(value));
 
 /// Reads all. References that lead nowhere are reported and forgotten.
 pub(super) fn load(db: &Db) -> Result<Catalog> {
     let (images, references) = db.read(|tx| Ok::<_, DbError>((tx.all(&IMAGES)?, tx.all(&REFERENCES)?)))?;
-    let references = references.into_iter().filter_map(|(text, id)| match text.parse::<Reference>() {
-        Ok(reference) => Some((reference, id)),
+    let references = references.into_iter().filter_map(|(text, target)| match text.parse::<Reference>() {
+        Ok(reference) => Some((reference, target)),
         Err(error) => {
             tracing::warn!(reference = text, %error, "a stored reference can't be read");
             None
@@ -38,10 +39,41 @@ pub(super) fn store(db: &Db, changes: &[Change]) -> Result<()> {
             match change {
                 Change::PutImage(id, record) => tx.put(&IMAGES, id, Arc::as_ref(record))?,
                 Change::RemoveImage(id) => drop(tx.remove(&IMAGES, id)?),
-                Change::PutReference(reference, id) => tx.put(&REFERENCES, &reference.to_string(), id)?,
+                Change::PutReference(reference, target) => {
+                    tx.put(&REFERENCES, &reference.to_string(), Arc::as_ref(target))?
+                }
                 Change::RemoveReference(reference) => drop(tx.remove(&REFERENCES, &reference.to_string())?),
             }
         }
         Ok::<_, DbError>(())
     })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalog::tests::{id, record};
+    use super::*;
+
+    #[test]
+    fn databases_of_schema_version_1_are_read_and_written_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("meta.redb");
+        let old: Table<String, Digest> = Table::new("image_references", 1);
+        let name = "docker.io/library/x:1".to_owned();
+        {
+            let db = Db::open(&path).expect("a database");
+            let stored = db.write(|tx| {
+                tx.put(&IMAGES, &id("a1"), &record(&["aa"]))?;
+                tx.put(&old, &name, &id("a1"))
+            });
+            stored.expect("stored");
+        }
+        let db = Db::open(&path).expect("a database");
+        let catalog = load(&db).expect("a catalog");
+        assert_eq!(catalog.resolve("x:1").ok(), Some(id("a1")));
+        let target = catalog.target_named("x:1").expect("a target");
+        store(&db, &[Change::PutReference("x:1".parse().expect("a name"), Arc::new(target))]).expect("stored");
+        assert!(db.read(|tx| tx.get(&old, &name)).is_err(), "an older version says that it is too old");
+        assert_eq!(load(&db).expect("a catalog").resolve("x:1").ok(), Some(id("a1")));
+    }
 }

@@ -5,15 +5,19 @@
 //!                            └─ no ─► delete the image, unless something needs it (quietly)
 //! by id ───────► one tag, one repository? ─ yes ─► untag all, delete
 //!                            └─ no ─► conflict, unless forced
+//! by platform ─► take the image out of what the name leads to, delete it
 //! ```
-//! Hard conflicts (children, a running container) can't be forced, soft ones (other references, a stopped container) can.
+//! Hard conflicts (children, a running container) can't be forced, soft ones (other references, a stopped container) can. The images
+//! of the other platforms under a name go with the one that the name means, unless another name leads to them.
 
 use std::collections::BTreeSet;
 
-use skep_types::Reference;
+use skep_types::{Platform, Reference};
 
-use super::catalog::{Catalog, Draft, is_id_prefix};
-use super::{ImageError, Result};
+use super::catalog::is_id_prefix;
+use super::draft::Draft;
+use super::target::stored_form;
+use super::{ImageError, Result, platform};
 use crate::model::image::{ImageId, ImageUser, Removal, RemoveImage};
 
 /// Who needs an image.
@@ -43,35 +47,46 @@ pub(super) enum RemovalEvent {
 }
 
 /// Removes what `name` means.
-pub(super) fn remove(draft: &mut Draft, name: &str, options: RemoveImage, needs: &Needs<'_>) -> Result<Removed> {
+pub(super) fn remove(draft: &mut Draft, name: &str, options: &RemoveImage, needs: &Needs<'_>) -> Result<Removed> {
     let id = draft.catalog.resolve(name)?;
-    let mut removal = Removing { draft, needs, options, removed: Removed::default() };
-    let references: Vec<Reference> = removal.draft.catalog.references_of(&id).cloned().collect();
-    let mut quiet = false;
-    if is_id_prefix(&id, name) {
+    let mut removal = Removing::new(draft, needs);
+    (removal.force, removal.no_prune) = (options.force, options.no_prune);
+    if !options.platforms.is_empty() {
+        removal.remove_platforms(name, &options.platforms)?;
+        return Ok(removal.removed);
+    }
+    if !is_id_prefix(&id, name) {
+        removal.untag_by_name(&id, name)?;
+        removal.untagged.remove(&id);
+        if removal.draft.catalog.references_of(&id).next().is_none() {
+            removal.delete(id, true)?;
+        }
+    } else if removal.draft.catalog.is_secondary(&id) {
+        removal.remove_member(&id)?;
+    } else {
+        let references: Vec<Reference> = removal.draft.catalog.references_of(&id).cloned().collect();
         if is_single(&references) {
             let mut mask = removal.mask();
             mask.remove(&Obstacle::References);
-            removal.check(&id, &mask).map_err(|conflict| conflict.error)?;
+            for id in removal.draft.catalog.family(&id) {
+                removal.check(&id, &mask).map_err(|conflict| conflict.error)?;
+            }
             removal.untag(&id, &references);
         }
-    } else {
-        if !removal.untag_by_name(&id, name, &references)? {
-            return Ok(removal.removed);
-        }
-        quiet = true;
+        removal.delete(id, false)?;
     }
-    removal.delete(id, quiet)?;
+    removal.delete_nameless()?;
     Ok(removal.removed)
 }
 
-/// Removes an image that no container uses, with all its references, unless something else stands against it.
+/// Removes an image that no container uses, with all its references, unless something else stands against it. Those of its other
+/// platforms go with it.
 pub(super) fn remove_unused(draft: &mut Draft, id: &ImageId, needs: &Needs<'_>) -> Removed {
-    let mut removal = Removing { draft, needs, options: RemoveImage::default(), removed: Removed::default() };
+    let mut removal = Removing::new(draft, needs);
     let references: Vec<Reference> = removal.draft.catalog.references_of(id).cloned().collect();
     removal.untag(id, &references);
     // An image that others are built from stays, without a name.
-    let _ = removal.delete(*id, true);
+    let _ = removal.delete(*id, true).and_then(|()| removal.delete_nameless());
     removal.removed
 }
 
@@ -93,52 +108,99 @@ struct Conflict {
 struct Removing<'a> {
     draft: &'a mut Draft,
     needs: &'a Needs<'a>,
-    options: RemoveImage,
+    force: bool,
+    no_prune: bool,
+    /// What the references that were removed led to.
+    untagged: BTreeSet<ImageId>,
     removed: Removed,
 }
 
-impl Removing<'_> {
+impl<'a> Removing<'a> {
+    fn new(draft: &'a mut Draft, needs: &'a Needs<'a>) -> Self {
+        let (untagged, removed) = (BTreeSet::new(), Removed::default());
+        Removing { draft, needs, force: false, no_prune: false, untagged, removed }
+    }
+
+    fn remove_reference(&mut self, reference: &Reference) {
+        if let Some(target) = self.draft.remove_reference(reference) {
+            self.untagged.extend(target.images.iter().map(|member| member.id));
+            self.removed.list.push(Removal::Untagged(reference.familiar()));
+        }
+    }
+
     /// What may stand against it: everything, or only what can't be forced.
     fn mask(&self) -> BTreeSet<Obstacle> {
         let hard = [Obstacle::Children, Obstacle::Running];
         let soft = [Obstacle::References, Obstacle::Stopped];
-        hard.into_iter().chain(soft.into_iter().filter(|_| !self.options.force)).collect()
+        hard.into_iter().chain(soft.into_iter().filter(|_| !self.force)).collect()
     }
 
-    /// Removes the reference `name`, and the digests of its repository if that was its last tag. Returns whether no reference
-    /// to the image is left.
-    fn untag_by_name(&mut self, id: &ImageId, name: &str, references: &[Reference]) -> Result<bool> {
-        let users = if self.options.force { Vec::new() } else { (self.needs.users)(id) };
-        if let Some(user) = users.first().filter(|_| is_single(references)) {
-            return Err(ImageError::Conflict(format!(
-                "conflict: unable to remove repository reference {name:?} (must force) - container {} is using its \
-                 referenced image {}",
-                user.container.short(),
-                id.short()
-            )));
-        }
-        let reference = super::catalog::stored_form(&name.parse()?);
-        self.untag(id, std::slice::from_ref(&reference));
-        let rest = |catalog: &Catalog| catalog.references_of(id).cloned().collect::<Vec<Reference>>();
-        let mut left = rest(&self.draft.catalog);
-        let same = |r: &Reference| r.canonical_name() == reference.canonical_name();
-        if reference.digest().is_none() && !left.iter().any(|r| same(r) && r.digest().is_none()) {
-            let digests: Vec<Reference> = left.iter().filter(|r| same(r)).cloned().collect();
-            for digest in &digests {
-                self.draft.remove_reference(digest);
-                self.removed.list.push(Removal::Untagged(digest.familiar()));
+    /// Removes the reference `name`, which means `id`, and the digests of its repository if that was its last tag.
+    fn untag_by_name(&mut self, id: &ImageId, name: &str) -> Result<()> {
+        let target = self.draft.catalog.target_named(name)?;
+        let family: BTreeSet<ImageId> = target.images.iter().map(|member| member.id).collect();
+        for id in family.iter().filter(|_| !self.force) {
+            let single = is_single(&self.draft.catalog.references_of(id).cloned().collect::<Vec<_>>());
+            if let Some(user) = (self.needs.users)(id).first().filter(|_| single) {
+                return Err(ImageError::Conflict(format!(
+                    "conflict: unable to remove repository reference {name:?} (must force) - container {} is using its \
+                     referenced image {}",
+                    user.container.short(),
+                    id.short()
+                )));
             }
-            left = rest(&self.draft.catalog);
         }
-        Ok(left.is_empty())
+        let reference = stored_form(&name.parse()?);
+        self.untag(id, std::slice::from_ref(&reference));
+        let left = family.iter().flat_map(|id| self.draft.catalog.references_of(id));
+        let left: BTreeSet<Reference> =
+            left.filter(|r| r.canonical_name() == reference.canonical_name()).cloned().collect();
+        if reference.digest().is_none() && left.iter().all(|r| r.digest().is_some()) {
+            left.iter().for_each(|digest| self.remove_reference(digest));
+        }
+        Ok(())
+    }
+
+    /// Removes the images for these platforms from what a name leads to.
+    fn remove_platforms(&mut self, name: &str, platforms: &[Platform]) -> Result<()> {
+        for wished in platforms {
+            let target = self.draft.catalog.target_named(name)?;
+            let of = |member| self.draft.catalog.platform_of(member);
+            let found = target.images.iter().find(|m| of(m).is_some_and(|offered| platform::is_same(wished, &offered)));
+            let found = found.ok_or_else(|| ImageError::other_platform(name, wished))?.id;
+            self.remove_member(&found)?;
+        }
+        Ok(())
+    }
+
+    /// Removes one image from all that names lead to; a name that leads nowhere then is gone.
+    fn remove_member(&mut self, id: &ImageId) -> Result<()> {
+        let mut mask = self.mask();
+        mask.remove(&Obstacle::References);
+        self.check(id, &mask).map_err(|conflict| conflict.error)?;
+        for reference in self.draft.remove_member(id) {
+            self.removed.list.push(Removal::Untagged(reference.familiar()));
+            self.removed.events.push((*id, RemovalEvent::Untag));
+        }
+        self.delete(*id, false)
     }
 
     fn untag(&mut self, id: &ImageId, references: &[Reference]) {
         for reference in references {
-            self.draft.remove_reference(reference);
-            self.removed.list.push(Removal::Untagged(reference.familiar()));
+            self.remove_reference(reference);
             self.removed.events.push((*id, RemovalEvent::Untag));
         }
+    }
+
+    /// Deletes what has lost its last name, unless something needs it.
+    fn delete_nameless(&mut self) -> Result<()> {
+        while let Some(id) = self.untagged.pop_first() {
+            let catalog = &self.draft.catalog;
+            if catalog.image(&id).is_some() && catalog.references_of(&id).next().is_none() {
+                self.delete(id, true)?;
+            }
+        }
+        Ok(())
     }
 
     /// Deletes an image and then those of its ancestors that nothing needs. `quiet`: an image that is still needed just
@@ -157,7 +219,7 @@ impl Removing<'_> {
             self.removed.list.push(Removal::Deleted(id));
             self.removed.events.push((id, RemovalEvent::Delete));
             match record.parent {
-                Some(parent) if !self.options.no_prune && self.draft.catalog.image(&parent).is_some() => id = parent,
+                Some(parent) if !self.no_prune && self.draft.catalog.image(&parent).is_some() => id = parent,
                 _ => return Ok(()),
             }
             mask = [Obstacle::Children, Obstacle::Running, Obstacle::References, Obstacle::Stopped].into();
@@ -214,7 +276,9 @@ mod tests {
     use chrono::DateTime;
     use skep_types::ContainerId;
 
+    use super::super::catalog::Catalog;
     use super::super::catalog::tests::{catalog, id, record};
+    use super::super::target::{Member, Target};
     use super::*;
 
     const D: &str = "sha256:7777777777777777777777777777777777777777777777777777777777777777";
@@ -230,7 +294,7 @@ mod tests {
         match remove(
             &mut draft,
             name,
-            RemoveImage { force, no_prune: false },
+            &RemoveImage { force, ..RemoveImage::default() },
             &Needs { users: &users, held: &|_| false },
         ) {
             Ok(removed) => removed.list.iter().map(line).collect(),
@@ -302,7 +366,8 @@ mod tests {
             image.parent = Some(id(parent));
             draft.put_image(id(child), image);
             if let Some(name) = name {
-                draft.put_reference(&name.parse().expect("a name"), id(child), DateTime::UNIX_EPOCH);
+                let target = Target::of_image(id(child));
+                draft.put_reference(&name.parse().expect("a name"), target, DateTime::UNIX_EPOCH);
             }
         }
         let all = draft.catalog;
@@ -314,5 +379,54 @@ mod tests {
             rmi(&all, "a3", true, None),
             strings(&["conflict: unable to delete a30000000000 (cannot be forced) - image has dependent child images"])
         );
+    }
+
+    /// `x:1` for two platforms, `y:1` for the second of them only.
+    fn several() -> Catalog {
+        let mut draft = Draft::of(&Catalog::default());
+        for (image, platform) in [("a1", Platform::host().to_string()), ("b1", "linux/s390x".to_owned())] {
+            let mut made = record(&["aa"]);
+            made.platform = platform.parse().expect("a platform");
+            draft.put_image(id(image), made);
+        }
+        for (name, images) in [("x:1", &["a1", "b1"][..]), ("y:1", &["b1"])] {
+            let images = images.iter().map(|image| Member { id: id(image), manifest: None }).collect();
+            let target = Target { descriptor: None, images };
+            draft.put_reference(&name.parse().expect("a name"), target, DateTime::UNIX_EPOCH);
+        }
+        draft.catalog
+    }
+
+    fn rmi_platform(catalog: &Catalog, name: &str, platform: &str) -> Vec<String> {
+        let mut draft = Draft::of(catalog);
+        let platforms = vec![platform.parse().expect("a platform")];
+        let options = RemoveImage { platforms, ..RemoveImage::default() };
+        match remove(&mut draft, name, &options, &Needs { users: &|_| Vec::new(), held: &|_| false }) {
+            Ok(removed) => removed.list.iter().map(line).collect(),
+            Err(e) => vec![e.to_string()],
+        }
+    }
+
+    #[test]
+    fn platforms_go_with_the_last_name_that_leads_to_them() {
+        let all = several();
+        assert_eq!(rmi(&all, "x:1", false, None), strings(&["- x:1", "x a10000000000"]));
+        assert_eq!(rmi(&all, "a1", false, None), strings(&["- x:1", "x a10000000000"]));
+        let mut draft = Draft::of(&all);
+        draft.remove_reference(&"y:1".parse().expect("a name"));
+        let alone = draft.catalog;
+        let both = strings(&["- x:1", "x a10000000000", "x b10000000000"]);
+        assert_eq!(rmi(&alone, "x:1", false, None), both);
+        assert_eq!(rmi(&alone, "a1", false, None), both);
+        assert_eq!(rmi(&alone, "b1", false, None), strings(&["x b10000000000"]), "the id of one platform is that one");
+    }
+
+    #[test]
+    fn one_platform_alone() {
+        let all = several();
+        assert_eq!(rmi_platform(&all, "x:1", "linux/s390x"), strings(&["- y:1", "x b10000000000"]));
+        assert_eq!(rmi_platform(&all, "x:1", &Platform::host().to_string()), strings(&["x a10000000000"]));
+        let missing = "image with reference x:1 was found but does not provide the specified platform (linux/mips)";
+        assert_eq!(rmi_platform(&all, "x:1", "linux/mips"), strings(&[missing]));
     }
 }

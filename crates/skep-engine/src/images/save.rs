@@ -68,7 +68,8 @@ fn select(
         let reference = name.parse::<Reference>().ok().filter(|r| r.tag().is_none() && r.digest().is_none());
         let tags = reference.map(|r| catalog.tags_of_repository(&r)).unwrap_or_default();
         if !tags.is_empty() {
-            tags.into_iter().for_each(|(tag, id)| add(id, Some(tag)));
+            tags.into_iter()
+                .for_each(|(tag, target)| target.first().into_iter().for_each(|id| add(id, Some(tag.clone()))));
             continue;
         }
         let id = catalog.resolve(name).map_err(|error| match error {

@@ -212,8 +212,10 @@ pub struct ImageUser {
 }
 
 /// Options of removing an image.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RemoveImage {
+    /// Only the images for these platforms; none for the whole.
+    pub platforms: Vec<Platform>,
     /// Also when stopped containers use it or several tags point to it.
     pub force: bool,
     /// Keep parents that nothing else needs.

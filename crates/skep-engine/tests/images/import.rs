@@ -16,12 +16,12 @@ async fn files_become_an_image() {
     };
     let id = world.images.import(files.as_slice(), options.clone()).await.expect("import");
     assert_eq!(world.file(&id, "etc/hello"), Some(b"world".to_vec()));
-    let details = world.images.inspect("mine:1").expect("details");
+    let details = world.images.inspect("mine:1", None).expect("details");
     assert_eq!((details.id, details.comment.as_str()), (id, "Imported from -"));
     assert_eq!(details.config.cmd, Some(vec!["/bin/true".to_owned()]));
     assert_eq!(details.config.env, ["A=b"]);
     assert_eq!(details.diff_ids, [skep_registry::digest_of(&files)]);
-    assert_eq!(world.images.history("mine:1").expect("history")[0].comment, "Imported from -");
+    assert_eq!(world.images.history("mine:1", None).expect("history")[0].comment, "Imported from -");
     assert_eq!(world.events(), [format!("import {id} {id}")]);
 
     let saved = world.save(&["mine:1"]).await;

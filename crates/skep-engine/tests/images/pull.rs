@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::json;
-use skep_engine::model::image::{LayerState, PullProgress};
+use skep_engine::model::image::{LayerState, PullProgress, RemoveImage};
 use skep_registry::{ImageManifest, Manifest, digest_of, media_type};
 use skep_types::{Digest, ErrorKind, Reference};
 use tokio::sync::mpsc;
@@ -66,14 +66,14 @@ async fn gzip_zstd_and_plain_layers() {
         assert_eq!(world.file(&id, "etc/salt"), Some(format!("salt {n}").into_bytes()));
         assert_eq!(world.file(&id, "bin/busybox"), fs::read("/bin/busybox").ok());
 
-        let details = world.images.inspect(&name).expect("details");
+        let details = world.images.inspect(&name, None).expect("details");
         assert_eq!(details.repo_tags, std::slice::from_ref(&name));
         assert_eq!(details.repo_digests, [format!("{}@{digest}", registry.name(&format!("team/box{n}")))]);
         assert_eq!(details.diff_ids.len(), 2);
         assert!(details.graph_driver_data.contains_key("LowerDir"));
         assert!(details.last_tag_time.is_some());
         assert_eq!(world.images.resolve(&details.repo_digests[0]).expect("by digest").id, id);
-        let history = world.images.history(&id.short()).expect("history");
+        let history = world.images.history(&id.short(), None).expect("history");
         assert_eq!(history.len(), 3);
         assert_eq!((history[0].size, history[0].id), (0, Some(id)));
         assert_eq!(history.iter().map(|entry| entry.size).sum::<u64>(), details.size);
@@ -112,7 +112,7 @@ async fn an_index_gives_the_image_of_the_platform() {
     let world = World::new();
     let host = world.pull(&name).await.0.expect("for the host");
     assert_eq!(host, ids[1]);
-    let details = world.images.inspect(&name).expect("details");
+    let details = world.images.inspect(&name, None).expect("details");
     assert_eq!(details.repo_digests, [format!("{}@{}", registry.name("multi"), digest_of(index.as_bytes()))]);
     assert_eq!(world.images.resolve_for_run(&name, None).expect("runs").platform_warning, None);
     let arm = "linux/arm64".parse().expect("a platform");
@@ -126,11 +126,20 @@ async fn an_index_gives_the_image_of_the_platform() {
     let (wished, messages) = world.pull_for(&name, Some("linux/arm64")).await;
     assert_eq!(wished.expect("for arm"), ids[0]);
     assert_eq!(messages.last(), Some(&PullProgress::Downloaded(name.clone())));
-    let image = world.images.resolve_for_run(&name, None).expect("runs, perhaps");
-    let warning = image.platform_warning.expect("a warning");
-    assert!(
-        warning.starts_with("The requested image's platform (linux/arm64) does not match the detected host platform")
-    );
+    // Both are there under one name, also after a restart.
+    let world = world.reopen();
+    assert_eq!(world.images.resolve_for_run(&name, None).expect("runs").id, host);
+    assert_eq!(world.images.resolve_for_run(&name, Some(&arm)).expect("runs, perhaps").id, ids[0]);
+    assert_eq!(world.images.inspect(&name, Some(&arm)).expect("details").platform, arm);
+    assert_eq!(world.tags(), [name.as_str()], "one line");
+    let other = World::new();
+    other.pull_for(&name, Some("linux/arm64")).await.0.expect("for arm");
+    let warning = other.images.resolve_for_run(&name, None).expect("runs, perhaps").platform_warning;
+    assert!(warning.is_some_and(|text| {
+        text.starts_with("The requested image's platform (linux/arm64) does not match the detected host platform")
+    }));
+    other.images.remove(&name, RemoveImage::default(), &|_| Vec::new()).await.expect("remove");
+    other.assert_empty().await;
 
     let (none, _) = world.pull_for(&name, Some("linux/s390x")).await;
     assert_eq!(text(none), "no matching manifest for linux/s390x in the manifest list entries");
@@ -140,6 +149,10 @@ async fn an_index_gives_the_image_of_the_platform() {
     assert!(
         messages.iter().any(|m| matches!(m, PullProgress::Notice(text) if text.starts_with("WARNING: image with")))
     );
+    for name in [&name, &single] {
+        world.images.remove(name, RemoveImage::default(), &|_| Vec::new()).await.expect("remove");
+    }
+    world.assert_empty().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
