@@ -197,10 +197,8 @@ impl Layers {
         self.trash.discard(&self.dir.join(info.dir))
     }
 
-    /// Removes all layers that neither `used` (topmost layers of images and containers) nor a lease needs; returns them.
-    /// Their files go to the trash.
-    pub fn collect(&self, used: &[ChainId]) -> Result<Vec<ChainId>, StoreError> {
-        let _one_at_a_time = self.changing.lock();
+    /// Layers that neither `used` (topmost layers of images and containers) nor a lease needs.
+    pub fn unused(&self, used: &[ChainId]) -> Result<Vec<(ChainId, LayerInfo)>, StoreError> {
         let all: HashMap<ChainId, LayerInfo> = self.list()?.into_iter().collect();
         let leased: Vec<ChainId> = self.leases.lock().values().flatten().copied().collect();
         let mut kept = BTreeSet::new();
@@ -210,7 +208,14 @@ impl Layers {
                 next = all.get(&chain).and_then(|info| info.parent);
             }
         }
-        let gone: Vec<(&ChainId, &LayerInfo)> = all.iter().filter(|(chain, _)| !kept.contains(*chain)).collect();
+        Ok(all.into_iter().filter(|(chain, _)| !kept.contains(chain)).collect())
+    }
+
+    /// Removes all layers that neither `used` (topmost layers of images and containers) nor a lease needs; returns them.
+    /// Their files go to the trash.
+    pub fn collect(&self, used: &[ChainId]) -> Result<Vec<ChainId>, StoreError> {
+        let _one_at_a_time = self.changing.lock();
+        let gone = self.unused(used)?;
         if gone.is_empty() {
             return Ok(Vec::new());
         }
@@ -219,6 +224,6 @@ impl Layers {
         for (_, info) in &gone {
             self.trash.discard(&self.dir.join(&info.dir))?;
         }
-        Ok(gone.into_iter().map(|(chain, _)| *chain).collect())
+        Ok(gone.into_iter().map(|(chain, _)| chain).collect())
     }
 }

@@ -93,6 +93,17 @@ pub struct ImagesPruned {
     pub space_reclaimed: u64,
 }
 
+/// Answer of GET /skep/prune: what prunes would remove.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+#[expect(missing_docs, reason = "named as in the answers of the prunes themselves")]
+pub struct PrunePreview {
+    pub containers_deleted: Vec<String>,
+    pub volumes_deleted: Vec<String>,
+    pub images_deleted: Vec<ImageDeleted>,
+    pub space_reclaimed: u64,
+}
+
 /// Answer of POST /networks/prune.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]

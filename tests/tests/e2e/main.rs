@@ -16,6 +16,7 @@ mod peers;
 mod sdk;
 mod survival;
 mod terminal;
+mod upkeep;
 mod wrong_input;
 
 use skep_testkit::{Engine, Image};

@@ -46,6 +46,14 @@ pub(crate) async fn blocking<T: Send + 'static, E: Into<ApiError> + Send + 'stat
     }
 }
 
+/// The filters of a prune, which has fewer than a list.
+pub(crate) fn prune_filters(given: std::collections::BTreeMap<String, Vec<String>>) -> Result<ImageFilters, ApiError> {
+    match given.keys().find(|key| !["dangling", "label", "label!", "until"].contains(&key.as_str())) {
+        Some(key) => Err(ApiError::invalid(format!("invalid filter '{key}'"))),
+        None => filters(given),
+    }
+}
+
 fn filters(given: std::collections::BTreeMap<String, Vec<String>>) -> Result<ImageFilters, ApiError> {
     let mut filters = ImageFilters::default();
     for (key, values) in given {
@@ -146,7 +154,7 @@ async fn remove(request: Request) -> Result<Answer, ApiError> {
 }
 
 async fn prune(request: Request) -> Result<Answer, ApiError> {
-    let pruned = request.engine.prune_images(&filters(request.query.filters()?)?).await?;
+    let pruned = request.engine.prune_images(&prune_filters(request.query.filters()?)?).await?;
     Answer::json(&ImagesPruned {
         images_deleted: pruned.removed.into_iter().map(convert::image::removal).collect(),
         space_reclaimed: pruned.reclaimed,

@@ -13,6 +13,7 @@ mod stats;
 mod system;
 mod transfer;
 mod unsupported;
+mod upkeep;
 mod usage;
 mod volumes;
 
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<Route> {
         volumes::routes(),
         networks::routes(),
         usage::routes(),
+        upkeep::routes(),
         unsupported::routes(),
     ]
     .into_iter()

@@ -37,7 +37,7 @@ async fn usage(request: Request) -> Result<Answer, ApiError> {
         usage.containers = Some(containers(&request.engine).await?);
     }
     if wanted("volume") {
-        usage.volumes = Some(volumes(&request.engine)?);
+        usage.volumes = Some(volumes(&request.engine).await?);
     }
     if wanted("build-cache") {
         usage.build_cache = Some(Vec::new());
@@ -60,11 +60,7 @@ async fn images(engine: &Engine, version: ApiVersion) -> Result<(i64, Vec<ImageS
     blocking(move || {
         let options = ListImages { shared_size: true, ..ListImages::default() };
         let images = store.images().list(&options)?;
-        // What images share is counted once, as if they all shared the same base: a lower bound where they don't.
-        let own: u64 =
-            images.iter().map(|image| image.size - image.shared_size.unwrap_or_default().min(image.size)).sum();
-        let shared = images.iter().filter_map(|image| image.shared_size).max().unwrap_or_default();
-        let layers = own + shared;
+        let layers = store.images().layers_size()?;
         let rows = images.into_iter().map(|image| {
             let count = users.get(&image.id).copied().unwrap_or_default();
             convert::image::summary(image, Some(count), version)
@@ -85,8 +81,8 @@ async fn containers(engine: &Engine) -> Result<Vec<ContainerSummary>, ApiError> 
     Ok(rows)
 }
 
-/// The volumes and how many containers use each. Their sizes are not counted, which Docker writes as -1.
-fn volumes(engine: &Engine) -> Result<Vec<Volume>, ApiError> {
+/// The volumes, how many containers use each, and their sizes.
+async fn volumes(engine: &Engine) -> Result<Vec<Volume>, ApiError> {
     let mut users: BTreeMap<String, i64> = BTreeMap::new();
     for view in engine.list_containers(&everything())? {
         let names: HashSet<&str> = view
@@ -97,10 +93,12 @@ fn volumes(engine: &Engine) -> Result<Vec<Volume>, ApiError> {
             .collect();
         names.into_iter().for_each(|name| *users.entry(name.to_owned()).or_default() += 1);
     }
-    let volumes = engine.list_volumes(&BTreeMap::new())?.into_iter().map(|volume| {
+    let mut rows = Vec::new();
+    for volume in engine.list_volumes(&BTreeMap::new())? {
         let ref_count = users.get(volume.name.as_str()).copied().unwrap_or_default();
-        let usage = VolumeUsage { ref_count, size: -1 };
-        Volume { usage_data: Some(usage), ..convert::network::volume(volume) }
-    });
-    Ok(volumes.collect())
+        let size = i64::try_from(engine.volume_size(&volume).await?).unwrap_or(i64::MAX);
+        let usage = VolumeUsage { ref_count, size };
+        rows.push(Volume { usage_data: Some(usage), ..convert::network::volume(volume) });
+    }
+    Ok(rows)
 }

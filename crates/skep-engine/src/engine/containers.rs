@@ -15,6 +15,7 @@ use crate::containers::index::Handle;
 use crate::containers::task::Command;
 use crate::containers::{bundle_cgroup, create, filter, processes};
 use crate::model::container::CreateContainer;
+use crate::model::event::EventType;
 use crate::model::request::{Change, Created, ListContainers, ProcessTable, Pruned, RemoveContainer, WaitCondition};
 use crate::model::status::{Exited, Status};
 use crate::model::view::{ContainerSize, ContainerView};
@@ -115,23 +116,8 @@ impl Engine {
 
     /// Removes all that don't run and that the filters leave.
     pub async fn prune_containers(&self, filters: &BTreeMap<String, Vec<String>>) -> Result<Pruned> {
-        const KEYS: [&str; 3] = ["label", "label!", "until"];
-        if let Some(key) = filters.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            return Err(Error::Invalid(format!("invalid filter '{key}'")));
-        }
-        let until = filters.get("until").and_then(|values| values.first()).map(|text| until(text)).transpose()?;
-        let labels: BTreeMap<String, Vec<String>> = filters
-            .iter()
-            .filter(|(key, _)| *key != "until")
-            .map(|(key, values)| (key.clone(), values.clone()))
-            .collect();
-        let options = ListContainers { all: true, limit: None, filters: labels };
         let mut pruned = Pruned::default();
-        for view in self.list_containers(&options)? {
-            let idle = matches!(view.status, Status::Created | Status::Exited(_) | Status::Dead);
-            if !idle || until.is_some_and(|moment| view.created > moment) {
-                continue;
-            }
+        for view in self.prunable_containers(filters)? {
             let size = self.container_size(view.id).await.map_or(0, |size| size.writable);
             match self.remove_container(&view.id.to_string(), RemoveContainer::default()).await {
                 Ok(()) => {
@@ -143,7 +129,32 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+        self.prune_event(EventType::Container, pruned.reclaimed);
         Ok(pruned)
+    }
+
+    /// The containers that a prune removes.
+    pub(super) fn prunable_containers(
+        &self,
+        filters: &BTreeMap<String, Vec<String>>,
+    ) -> Result<Vec<Arc<ContainerView>>> {
+        const KEYS: [&str; 3] = ["label", "label!", "until"];
+        if let Some(key) = filters.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(Error::Invalid(format!("invalid filter '{key}'")));
+        }
+        let until = filters.get("until").and_then(|values| values.first()).map(|text| until(text)).transpose()?;
+        let labels: BTreeMap<String, Vec<String>> = filters
+            .iter()
+            .filter(|(key, _)| *key != "until")
+            .map(|(key, values)| (key.clone(), values.clone()))
+            .collect();
+        let options = ListContainers { all: true, limit: None, filters: labels };
+        let mut found = self.list_containers(&options)?;
+        found.retain(|view| {
+            let idle = matches!(view.status, Status::Created | Status::Exited(_) | Status::Dead);
+            idle && until.is_none_or(|moment| view.created <= moment)
+        });
+        Ok(found)
     }
 
     /// Its processes, in the columns of `ps ARGS`.

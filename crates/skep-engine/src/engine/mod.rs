@@ -4,6 +4,7 @@ mod archive;
 mod containers;
 mod exec;
 mod networks;
+mod prune;
 mod streams;
 mod system;
 mod volumes;

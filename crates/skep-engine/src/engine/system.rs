@@ -7,6 +7,7 @@ use skep_runtime::cgroup::{Controllers, Kind, Layout};
 
 use super::blocking;
 use crate::images::Images;
+use crate::model::event::EventType;
 use crate::model::image::{ImageFilters, ImageId, ImageUser, PrunedImages, Removal, RemoveImage};
 use crate::model::status::Status;
 use crate::model::system::{ContainerCounts, LimitSupport, SystemInfo};
@@ -92,7 +93,9 @@ impl Engine {
 
     /// Removes images that no container needs.
     pub async fn prune_images(&self, filters: &ImageFilters) -> Result<PrunedImages> {
-        Ok(self.inner.images.prune(filters, &|id| self.users_of(id)).await?)
+        let pruned = self.inner.images.prune(filters, &|id| self.users_of(id)).await?;
+        self.prune_event(EventType::Image, pruned.reclaimed);
+        Ok(pruned)
     }
 
     /// Takes away what the last container of a removed image left behind.
@@ -102,7 +105,7 @@ impl Engine {
         }
     }
 
-    fn users_of(&self, image: &ImageId) -> Vec<ImageUser> {
+    pub(crate) fn users_of(&self, image: &ImageId) -> Vec<ImageUser> {
         let mine = self.views().into_iter().filter(|view| view.image_id == *image);
         mine.map(|view| ImageUser { container: view.id, running: view.status.running().is_some() }).collect()
     }

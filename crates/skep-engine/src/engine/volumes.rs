@@ -1,11 +1,14 @@
 //! Volumes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use skep_types::ContainerId;
 
 use super::blocking;
 use crate::model::event::EventType;
 use crate::model::request::Pruned;
-use crate::model::view::MountKind;
+use crate::model::view::{ContainerView, MountKind};
 use crate::model::volume::{CreateVolume, Volume};
 use crate::{Engine, Error, Result};
 
@@ -65,28 +68,44 @@ impl Engine {
 
     /// Removes unused volumes: anonymous ones, with the filter `all=true` named ones too.
     pub async fn prune_volumes(&self, filters: &BTreeMap<String, Vec<String>>) -> Result<Pruned> {
+        let mut pruned = Pruned::default();
+        for volume in self.prunable_volumes(filters, &HashSet::new())? {
+            pruned.reclaimed += self.volume_size(&volume).await?;
+            pruned.removed.push(volume.name.to_string());
+            self.delete_volume(volume).await?;
+        }
+        self.prune_event(EventType::Volume, pruned.reclaimed);
+        Ok(pruned)
+    }
+
+    /// The volumes that a prune removes, once the containers `without` are gone.
+    pub(super) fn prunable_volumes(
+        &self,
+        filters: &BTreeMap<String, Vec<String>>,
+        without: &HashSet<ContainerId>,
+    ) -> Result<Vec<Volume>> {
         const KEYS: [&str; 3] = ["all", "label", "label!"];
         if let Some(key) = filters.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(Error::Invalid(format!("invalid filter '{key}'")));
         }
         let all =
             filters.get("all").is_some_and(|values| values.iter().any(|value| matches!(value.as_str(), "true" | "1")));
-        let used = self.used_volumes();
+        let views = self.views().into_iter().filter(|view| !without.contains(&view.id)).collect::<Vec<_>>();
+        let used = volumes_of(&views);
         let labels = |key: &str| filters.get(key).into_iter().flatten();
-        let mut pruned = Pruned::default();
-        for volume in self.inner.volumes.all() {
-            let wanted = (all || volume.anonymous)
+        let wanted = |volume: &Volume| {
+            (all || volume.anonymous)
                 && !used.contains(volume.name.as_str())
-                && labels("label").all(|label| has_label(&volume, label))
-                && !labels("label!").any(|label| has_label(&volume, label));
-            if wanted {
-                let path = volume.mountpoint.clone();
-                pruned.reclaimed += blocking(move || Ok(crate::storage::tree_size(path.as_ref()))).await?;
-                pruned.removed.push(volume.name.to_string());
-                self.delete_volume(volume).await?;
-            }
-        }
-        Ok(pruned)
+                && labels("label").all(|label| has_label(volume, label))
+                && !labels("label!").any(|label| has_label(volume, label))
+        };
+        Ok(self.inner.volumes.all().into_iter().filter(wanted).collect())
+    }
+
+    /// Bytes of a volume's files.
+    pub async fn volume_size(&self, volume: &Volume) -> Result<u64> {
+        let path = volume.mountpoint.clone();
+        blocking(move || Ok(crate::storage::tree_size(path.as_ref()))).await
     }
 
     pub(crate) async fn delete_volume(&self, volume: Volume) -> Result<()> {
@@ -106,15 +125,19 @@ impl Engine {
     }
 
     fn used_volumes(&self) -> BTreeSet<String> {
-        let views = self.views();
-        let mounts = views.iter().flat_map(|view| &view.mounts);
-        mounts.filter(|mount| mount.kind == MountKind::Volume).map(|mount| mount.name.clone()).collect()
+        volumes_of(&self.views())
     }
 
     pub(crate) fn volume_event(&self, action: &str, volume: &Volume) {
         let attributes = BTreeMap::from([("driver".to_owned(), "local".to_owned())]);
         self.inner.events.emit(EventType::Volume, action, volume.name.as_str(), attributes);
     }
+}
+
+/// Names of the volumes that these containers mount.
+fn volumes_of(views: &[Arc<ContainerView>]) -> BTreeSet<String> {
+    let mounts = views.iter().flat_map(|view| &view.mounts);
+    mounts.filter(|mount| mount.kind == MountKind::Volume).map(|mount| mount.name.clone()).collect()
 }
 
 fn has_label(volume: &Volume, wanted: &str) -> bool {

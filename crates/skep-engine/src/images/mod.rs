@@ -253,11 +253,31 @@ impl Images {
     /// Removes images that no container uses: dangling ones, or (`dangling: Some(false)`) all.
     pub async fn prune(&self, filters: &ImageFilters, users: ImageUsers<'_>) -> Result<PrunedImages> {
         let mut writer = self.inner.write().await;
+        let removed = self.prune_draft(&mut writer, filters, users);
+        let before = self.inner.catalog();
+        let freed = writer.commit().await?;
+        self.inner.tell_removed(&before, &removed.events);
+        Ok(PrunedImages::new(removed.list, freed.layers))
+    }
+
+    /// What [`prune`](Self::prune) would remove now. Removes nothing.
+    pub async fn preview_prune(&self, filters: &ImageFilters, users: ImageUsers<'_>) -> Result<PrunedImages> {
+        let mut writer = self.inner.write().await;
+        let removed = self.prune_draft(&mut writer, filters, users);
+        let unused = self.inner.store.layers().unused(&writer.draft.catalog.tops())?;
+        Ok(PrunedImages::new(removed.list, unused.into_iter().map(|(chain, info)| (chain, info.size)).collect()))
+    }
+
+    fn prune_draft(
+        &self,
+        writer: &mut change::Writer,
+        filters: &ImageFilters,
+        users: ImageUsers<'_>,
+    ) -> remove::Removed {
         let inner = Arc::clone(&self.inner);
         let held = move |id: &ImageId| inner.holds.is_held(id);
         let needs = Needs { users, held: &held };
-        let mut pruned = PrunedImages::default();
-        let mut events = Vec::new();
+        let mut all = remove::Removed::default();
         for id in list::prunable(&writer.draft.catalog, filters) {
             // Images of several platforms under one name stay and go together.
             let family = writer.draft.catalog.family(&id);
@@ -265,17 +285,15 @@ impl Images {
                 continue;
             }
             let removed = remove::remove_unused(&mut writer.draft, &id, &needs);
-            pruned.removed.extend(removed.list);
-            events.extend(removed.events);
+            all.list.extend(removed.list);
+            all.events.extend(removed.events);
         }
-        let before = self.inner.catalog();
-        let freed = writer.commit().await?;
-        self.inner.tell_removed(&before, &events);
-        for (chain, size) in freed.layers {
-            pruned.removed.push(Removal::Deleted(*chain.digest()));
-            pruned.reclaimed += size;
-        }
-        Ok(pruned)
+        all
+    }
+
+    /// Bytes of all layers that are stored, each counted once.
+    pub fn layers_size(&self) -> Result<u64> {
+        Ok(self.inner.store.layers().list()?.iter().map(|(_, layer)| layer.size).sum())
     }
 
     /// Lets go of images that were removed by force while containers used them, and that none uses any more. To be called

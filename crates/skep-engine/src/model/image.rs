@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, FixedOffset, Utc};
 use serde::{Deserialize, Serialize};
+use skep_store::ChainId;
 use skep_types::{ContainerId, Digest, Platform, Port, Reference};
 
 pub use crate::images::ImageHold;
@@ -229,6 +230,15 @@ pub struct PrunedImages {
     pub removed: Vec<Removal>,
     /// Bytes.
     pub reclaimed: u64,
+}
+
+impl PrunedImages {
+    /// Removed references and images, and then the layers that went with them, with their bytes.
+    pub(crate) fn new(mut removed: Vec<Removal>, layers: Vec<(ChainId, u64)>) -> Self {
+        let reclaimed = layers.iter().map(|(_, size)| size).sum();
+        removed.extend(layers.into_iter().map(|(chain, _)| Removal::Deleted(*chain.digest())));
+        PrunedImages { removed, reclaimed }
+    }
 }
 
 /// One message of a pull.

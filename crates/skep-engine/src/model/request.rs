@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::image::{ImageFilters, PrunedImages};
 use crate::Error;
 
 /// Bytes that come piece by piece.
@@ -192,4 +193,26 @@ pub struct Pruned {
     pub removed: Vec<String>,
     /// Bytes.
     pub reclaimed: u64,
+}
+
+/// Prunes to be previewed: those that are there, with their filters.
+#[derive(Debug, Clone, Default)]
+pub struct PruneRequest {
+    /// Of stopped containers.
+    pub containers: Option<BTreeMap<String, Vec<String>>>,
+    /// Of unused volumes.
+    pub volumes: Option<BTreeMap<String, Vec<String>>>,
+    /// Of unused images.
+    pub images: Option<ImageFilters>,
+}
+
+/// What they would remove.
+#[derive(Debug, Clone, Default)]
+pub struct PrunePreview {
+    /// Containers.
+    pub containers: Pruned,
+    /// Volumes.
+    pub volumes: Pruned,
+    /// Images.
+    pub images: PrunedImages,
 }

@@ -7,6 +7,7 @@ use skep_wire::ImagesPruned;
 
 use crate::cli::command::runner;
 use crate::cli::flags::{FlagSet, flags};
+use crate::cli::system::preview;
 use crate::cli::value::Filter;
 use crate::cli::{Args, Cli, Command, Completion, Outcome};
 use crate::ui::{self, human};
@@ -14,6 +15,7 @@ use crate::ui::{self, human};
 flags! {
     pub(crate) struct PruneFlags {
         all: bool => "all" 'a', "Remove all unused images, not just dangling ones";
+        dry_run: bool => "dry-run", "Show what would be removed, and remove nothing";
         filter: Filter => "filter", "Provide filter values (e.g. \"until=<timestamp>\")";
         force: bool => "force" 'f', "Do not prompt for confirmation";
     }
@@ -30,6 +32,11 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 async fn run(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
+    if flags.dry_run {
+        let found = preview::preview(cli, &["image"], flags.all, &flags.filter).await?;
+        ui::print(&preview::report(&found));
+        return Ok(());
+    }
     let warning = match flags.all {
         true => "WARNING! This will remove all images without at least one container associated to them.",
         false => "WARNING! This will remove all dangling images.",
@@ -58,12 +65,9 @@ fn report(pruned: &ImagesPruned) -> String {
     let mut text = String::new();
     if !pruned.images_deleted.is_empty() {
         text.push_str("Deleted Images:\n");
-        for item in &pruned.images_deleted {
+        for line in preview::image_lines(&pruned.images_deleted) {
             // Writing to a String does not fail.
-            let _ = match item.untagged.as_str() {
-                "" => writeln!(text, "deleted: {}", item.deleted),
-                name => writeln!(text, "untagged: {name}"),
-            };
+            let _ = writeln!(text, "{line}");
         }
         text.push('\n');
     }

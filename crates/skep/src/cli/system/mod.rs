@@ -4,5 +4,6 @@ pub(crate) mod df;
 pub(crate) mod dial_stdio;
 pub(crate) mod events;
 pub(crate) mod info;
+pub(crate) mod preview;
 pub(crate) mod prune;
 pub(crate) mod version;

@@ -9,6 +9,7 @@ use skep_wire::{BuilderPruned, ContainersPruned, ImagesPruned, NetworksPruned};
 
 use crate::cli::command::runner;
 use crate::cli::flags::{FlagSet, flags};
+use crate::cli::system::preview;
 use crate::cli::value::Filter;
 use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome, volume};
 use crate::ui;
@@ -16,6 +17,7 @@ use crate::ui;
 flags! {
     pub(crate) struct PruneFlags {
         all: bool => "all" 'a', "Remove all unused images not just dangling ones";
+        dry_run: bool => "dry-run", "Show what would be removed, and remove nothing";
         filter: Filter => "filter", "Provide filter values (e.g. \"label=<key>=<value>\")";
         force: bool => "force" 'f', "Do not prompt for confirmation";
         volumes: bool => "volumes", "Prune anonymous volumes";
@@ -35,6 +37,12 @@ pub(crate) const COMMAND: Command = Command {
 async fn run(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     if flags.volumes && flags.filter.0.iter().any(|(key, _)| key == "until") {
         return Err(Failure::message("ERROR: The \"until\" filter is not supported with \"--volumes\""));
+    }
+    if flags.dry_run {
+        let kinds: &[&str] = if flags.volumes { &["container", "volume", "image"] } else { &["container", "image"] };
+        let found = preview::preview(cli, kinds, flags.all, &flags.filter).await?;
+        ui::print(&preview::report(&found));
+        return Ok(());
     }
     if !flags.force && !ui::confirm(&question(&flags)) {
         return Ok(());
@@ -59,7 +67,7 @@ async fn run(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     filter.0.push(("dangling".to_owned(), (!flags.all).to_string()));
     let pruned: ImagesPruned = prune(client, "/images/prune", &filter).await?;
     reclaimed += pruned.space_reclaimed;
-    deleted("Images", &image_lines(&pruned));
+    deleted("Images", &preview::image_lines(&pruned.images_deleted));
 
     let path = if flags.all { "/build/prune?all=1" } else { "/build/prune" };
     if let Some(pruned) = if_known::<BuilderPruned>(prune(client, path, &flags.filter).await)? {
@@ -103,14 +111,6 @@ fn if_known<T>(answer: skep_client::Result<T>) -> skep_client::Result<Option<T>>
         Err(error) if matches!(error.kind(), ErrorKind::NotImplemented | ErrorKind::NotFound) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-fn image_lines(pruned: &ImagesPruned) -> Vec<String> {
-    let line = |image: &skep_wire::ImageDeleted| match image.untagged.is_empty() {
-        false => format!("untagged: {}", image.untagged),
-        true => format!("deleted: {}", image.deleted),
-    };
-    pruned.images_deleted.iter().map(line).collect()
 }
 
 fn deleted(kind: &str, names: &[String]) {

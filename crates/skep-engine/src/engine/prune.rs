@@ -1,0 +1,45 @@
+//! Prunes: what they have in common, and what one would remove.
+
+use std::collections::{BTreeMap, HashSet};
+
+use skep_types::ContainerId;
+
+use crate::model::event::EventType;
+use crate::model::image::{ImageId, ImageUser};
+use crate::model::request::{PrunePreview, PruneRequest};
+use crate::{Engine, Result};
+
+impl Engine {
+    /// What these prunes would remove if they came now, one after the other. Removes nothing.
+    pub async fn preview_prune(&self, request: &PruneRequest) -> Result<PrunePreview> {
+        let mut preview = PrunePreview::default();
+        let mut gone: HashSet<ContainerId> = HashSet::new();
+        if let Some(filters) = &request.containers {
+            for view in self.prunable_containers(filters)? {
+                preview.containers.reclaimed += self.container_size(view.id).await?.writable;
+                preview.containers.removed.push(view.id.to_string());
+                gone.insert(view.id);
+            }
+        }
+        if let Some(filters) = &request.volumes {
+            for volume in self.prunable_volumes(filters, &gone)? {
+                preview.volumes.reclaimed += self.volume_size(&volume).await?;
+                preview.volumes.removed.push(volume.name.to_string());
+            }
+        }
+        if let Some(filters) = &request.images {
+            let users = |id: &ImageId| -> Vec<ImageUser> {
+                let all = self.users_of(id).into_iter();
+                all.filter(|user| !gone.contains(&user.container)).collect()
+            };
+            preview.images = self.inner.images.preview_prune(filters, &users).await?;
+        }
+        Ok(preview)
+    }
+
+    /// Tells that a prune has ended, and what it gave back.
+    pub(super) fn prune_event(&self, kind: EventType, reclaimed: u64) {
+        let attributes = BTreeMap::from([("reclaimed".to_owned(), reclaimed.to_string())]);
+        self.inner.events.emit(kind, "prune", "", attributes);
+    }
+}
