@@ -149,7 +149,10 @@ impl Auth {
                 Ok(Some(Held { header: self.basic()?, expires: None }))
             }
             Some(challenge) => {
-                let answer = self.fetch_token(challenge, extra).await?;
+                let answer = self.fetch_token(challenge, extra).await.map_err(|error| match error {
+                    RegistryError::Api(detail) => RegistryError::Token { url: target.to_string(), detail },
+                    other => other,
+                })?;
                 let lifetime = answer.expires_in.unwrap_or(DEFAULT_LIFETIME).clamp(DEFAULT_LIFETIME, 86_400);
                 let token = answer.token.or(answer.access_token).filter(|t| !t.is_empty());
                 let header = secret(format!("Bearer {}", token.ok_or(RegistryError::NoToken)?))?;
@@ -229,7 +232,7 @@ impl Auth {
     }
 }
 
-fn secret(text: String) -> Result<HeaderValue> {
+pub(crate) fn secret(text: String) -> Result<HeaderValue> {
     let mut value = HeaderValue::try_from(text)
         .map_err(|_| RegistryError::Challenge("credentials hold letters that a header can't carry".to_owned()))?;
     value.set_sensitive(true);

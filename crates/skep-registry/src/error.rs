@@ -55,6 +55,17 @@ pub enum RegistryError {
         /// What was asked for.
         url: String,
     },
+    /// The authorization service gives no token.
+    #[error("Get {url:?}: {detail}")]
+    Token {
+        /// What the token was for.
+        url: String,
+        /// The service's words.
+        detail: ApiError,
+    },
+    /// A search that can't be made.
+    #[error("{0}")]
+    Query(String),
     /// The registry does not take the credentials.
     #[error("login attempt to {url} failed with status: {status}")]
     Login {
@@ -154,11 +165,15 @@ impl RegistryError {
             RegistryError::ManifestUnknown { .. }
             | RegistryError::Denied { .. }
             | RegistryError::NameUnknown { .. } => ErrorKind::NotFound,
-            RegistryError::Api(e) if e.code == "UNAUTHORIZED" => ErrorKind::Unauthorized,
+            RegistryError::Api(e) | RegistryError::Token { detail: e, .. } if e.code == "UNAUTHORIZED" => {
+                ErrorKind::Unauthorized
+            }
+            RegistryError::Query(_) => ErrorKind::InvalidParameter,
             RegistryError::NoCredentials { .. } | RegistryError::Login { .. } => ErrorKind::Unauthorized,
             RegistryError::Manifest(e) => e.kind(),
             RegistryError::Transport { .. } => ErrorKind::Unavailable,
             RegistryError::Api(_)
+            | RegistryError::Token { .. }
             | RegistryError::Unreadable { .. }
             | RegistryError::Status(_)
             | RegistryError::NoToken

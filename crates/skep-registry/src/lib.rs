@@ -17,6 +17,7 @@ mod login;
 mod manifest;
 mod push;
 mod repository;
+mod search;
 mod transport;
 
 pub use blob::{Blob, BlobPart, digest_of};
@@ -26,6 +27,7 @@ pub use login::{login, registry_of};
 pub use manifest::{Descriptor, ImageManifest, Index, MAX_MANIFEST_SIZE, Manifest, ManifestError, media_type};
 pub use push::{BlobSource, BlobStream, Mount, UploadEvent, UploadSession, Uploaded};
 pub use repository::{Access, FetchedManifest, Repository};
+pub use search::{Found, search};
 
 /// What the client's calls return.
 pub type Result<T, E = RegistryError> = std::result::Result<T, E>;

@@ -69,7 +69,7 @@ async fn name_and_password_go_to_the_token_service() {
     let repository = Repository::connect(&config(), &reference(&server), Some(&credentials())).await.expect("connect");
     repository.manifest(&tag()).await.expect("a manifest");
     let error = text(Repository::connect(&config(), &reference(&server), None).await);
-    assert_eq!(error, "unauthorized: incorrect username or password");
+    assert_eq!(error, format!("Get \"http://{}/v2/\": unauthorized: incorrect username or password", server.address));
 }
 
 #[tokio::test]
@@ -208,7 +208,7 @@ async fn a_login_is_checked_and_gives_a_token_to_keep() {
     assert_eq!(login(&config(), &address, credentials()).await.expect("good").as_deref(), Some("keep"));
     let wrong = Credentials { password: "wrong".into(), ..credentials() };
     let error = login(&config(), &format!("http://{address}/v1/"), wrong).await;
-    assert_eq!(text(error), "unauthorized: incorrect username or password");
+    assert_eq!(text(error), format!("Get \"http://{address}/v2/\": unauthorized: incorrect username or password"));
 }
 
 #[tokio::test]

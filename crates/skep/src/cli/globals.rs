@@ -111,6 +111,7 @@ impl Cli {
         let mut config = Config::new(endpoint);
         config.tls = tls;
         config.user_agent = concat!("Docker-Client/skep-", env!("CARGO_PKG_VERSION"), " (linux)").to_owned();
+        config.headers = self.config().http_headers.clone().into_iter().collect();
         if let Some(version) = std::env::var("DOCKER_API_VERSION").ok().filter(|version| !version.is_empty()) {
             config.version = Some(version.parse::<ApiVersion>()?);
         }

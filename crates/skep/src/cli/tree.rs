@@ -9,7 +9,8 @@ use super::command::runner;
 use super::flags::{FlagSet, NoFlags, Order, describe};
 use super::globals::GlobalFlags;
 use super::{
-    Args, Cli, Command, Completion, Failure, completion, container, daemon, image, inspect, network, system, volume,
+    Args, Cli, Command, Completion, Failure, completion, container, daemon, image, inspect, network, registry, system,
+    volume,
 };
 use crate::ui;
 
@@ -59,6 +60,8 @@ static COMMANDS: &[&Command] = &[
     &volume::prune::COMMAND,
     &volume::rm::COMMAND,
     &network::ls::COMMAND,
+    &registry::login::COMMAND,
+    &registry::logout::COMMAND,
     &system::df::COMMAND,
     &system::events::COMMAND,
     &system::prune::COMMAND,

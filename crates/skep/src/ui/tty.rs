@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::termios::{OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// Whether `fd` is a terminal.
 pub(crate) fn is_terminal(fd: impl AsFd) -> bool {
@@ -46,6 +46,31 @@ impl Drop for RawMode {
     fn drop(&mut self) {
         // There is no better state to go to when this fails.
         let _ = tcsetattr(stdin_fd(&self.stdin), OptionalActions::Drain, &self.before);
+    }
+}
+
+/// A terminal that doesn't show what is typed. Dropping it restores the mode.
+pub(crate) struct Hidden {
+    stdin: io::Stdin,
+    before: Termios,
+}
+
+impl Hidden {
+    /// Hides what is typed at the terminal behind stdin.
+    pub(crate) fn enter() -> io::Result<Self> {
+        let stdin = io::stdin();
+        let before = tcgetattr(&stdin)?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&stdin, OptionalActions::Now, &hidden)?;
+        Ok(Hidden { stdin, before })
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        // There is no better state to go to when this fails.
+        let _ = tcsetattr(stdin_fd(&self.stdin), OptionalActions::Now, &self.before);
     }
 }
 

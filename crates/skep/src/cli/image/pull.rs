@@ -5,10 +5,11 @@ use skep_types::Reference;
 
 use crate::cli::command::runner;
 use crate::cli::flags::{FlagSet, flags};
-use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome, reference};
+use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome, credentials, reference};
 use crate::ui::{self, progress};
 
-const REGISTRY_AUTH: HeaderName = HeaderName::from_static("x-registry-auth");
+/// The header with credentials for a registry.
+pub(crate) const REGISTRY_AUTH: HeaderName = HeaderName::from_static("x-registry-auth");
 
 flags! {
     pub(crate) struct PullFlags {
@@ -72,14 +73,12 @@ fn must_verify(skip: Option<bool>) -> bool {
 pub(crate) async fn pull(cli: &Cli, wanted: &Reference, platform: Option<&str>, output: PullOutput) -> Outcome {
     let client = cli.client().await?;
     let (repository, tag) = reference::repository_and_tag(wanted);
-    let mut request = client
+    let request = client
         .request(Method::POST, "/images/create")
         .query("fromImage", repository)
         .query_opt("tag", Some(tag))
-        .query_opt("platform", platform.map(str::to_lowercase));
-    if let Some(auth) = cli.config().registry_auth(wanted.registry()) {
-        request = request.header(REGISTRY_AUTH, auth);
-    }
+        .query_opt("platform", platform.map(str::to_lowercase))
+        .header(REGISTRY_AUTH, credentials::registry_auth(cli, wanted.registry()));
     let target = match output {
         PullOutput::Stdout => progress::Target::Stdout,
         PullOutput::Stderr => progress::Target::Stderr,

@@ -1,0 +1,153 @@
+//! Credentials for registries: found, kept and forgotten, in the config file or by a helper program.
+//!
+//! ```text
+//! credHelpers[server], else credsStore ──► docker-credential-NAME      (helper)
+//! neither ───────────────────────────────► auths[server] in config.json
+//! ```
+//! Helpers and the file name Docker Hub `https://index.docker.io/v1/`, and any other registry by host and port; older files have
+//! addresses with a scheme and a path, too.
+
+mod helper;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use skep_wire::AuthConfig;
+
+use super::config::{ConfigFile, StoredAuth};
+use super::{Cli, Failure};
+use crate::ui;
+use helper::Helper;
+
+/// Docker Hub as a key of credentials.
+pub(crate) const HUB: &str = "https://index.docker.io/v1/";
+
+/// Overrides the file, for one call: the JSON of `{"auths": …}`.
+const ENVIRONMENT: &str = "DOCKER_AUTH_CONFIG";
+
+/// The value of `X-Registry-Auth` for a registry (as in references); for none it says that there are no credentials.
+pub(crate) fn registry_auth(cli: &Cli, registry: &str) -> String {
+    let key = if registry == "docker.io" { HUB } else { registry };
+    let found = find(cli.config(), key).unwrap_or_else(|failure| {
+        // As Docker's client: the registry may do without.
+        ui::error_line(&format!("WARNING: {}", failure.text));
+        AuthConfig::default()
+    });
+    found.to_header()
+}
+
+/// The credentials for a server; empty if there are none.
+pub(crate) fn find(config: &ConfigFile, server: &str) -> Result<AuthConfig, Failure> {
+    if let Some(auth) = from_environment(server) {
+        return Ok(auth);
+    }
+    let found = match helper_for(config, server) {
+        Some(helper) => helper.get(server)?,
+        None => in_file(&config.auths, server),
+    };
+    Ok(found.unwrap_or_default())
+}
+
+/// Keeps credentials under their `serveraddress`.
+pub(crate) fn store(config: &ConfigFile, auth: &AuthConfig) -> Result<(), Failure> {
+    let server = &auth.serveraddress;
+    if let Some(helper) = helper_for(config, server) {
+        helper.store(auth)?;
+        // The entry without credentials says that there are some elsewhere.
+        return config.store_auth(server, &StoredAuth::default());
+    }
+    let entry = StoredAuth {
+        auth: STANDARD.encode(format!("{}:{}", auth.username, auth.password)),
+        identitytoken: auth.identitytoken.clone(),
+        registrytoken: auth.registrytoken.clone(),
+        ..StoredAuth::default()
+    };
+    config.store_auth(server, &entry)?;
+    if !auth.password.is_empty() {
+        ui::error_line(&format!(
+            "\nWARNING! Your credentials are stored unencrypted in '{}'.\nConfigure a credential helper to remove this \
+             warning. See\nhttps://docs.docker.com/go/credential-store/\n",
+            config.path().display()
+        ));
+    }
+    Ok(())
+}
+
+/// Forgets the credentials for a server. That there are none is no failure.
+pub(crate) fn erase(config: &ConfigFile, server: &str) -> Result<(), Failure> {
+    if let Some(helper) = helper_for(config, server) {
+        helper.erase(server)?;
+    }
+    config.erase_auth(server)
+}
+
+/// `https://host/v1/` and `host` mean the same registry.
+pub(crate) fn host_of(key: &str) -> &str {
+    let rest = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    rest.split('/').next().unwrap_or(rest)
+}
+
+fn helper_for(config: &ConfigFile, server: &str) -> Option<Helper> {
+    let special = config.cred_helpers.get(server).filter(|name| !name.is_empty());
+    let name = special.or(Some(&config.creds_store)).filter(|name| !name.is_empty())?;
+    Some(Helper::new(name))
+}
+
+fn from_environment(server: &str) -> Option<AuthConfig> {
+    let text = std::env::var(ENVIRONMENT).ok().filter(|text| !text.is_empty())?;
+    let config: ConfigFile = serde_json::from_str(&text).ok()?;
+    in_file(&config.auths, server)
+}
+
+fn in_file(auths: &std::collections::BTreeMap<String, StoredAuth>, server: &str) -> Option<AuthConfig> {
+    let (_, stored) = auths
+        .get_key_value(server)
+        .or_else(|| auths.iter().find(|(key, _)| server != HUB && host_of(key) == server))?;
+    let (username, password) = match stored.auth.as_str() {
+        "" => (stored.username.clone(), stored.password.clone()),
+        pair => decode_pair(pair)?,
+    };
+    Some(AuthConfig {
+        username,
+        password,
+        identitytoken: stored.identitytoken.clone(),
+        registrytoken: stored.registrytoken.clone(),
+        serveraddress: server.to_owned(),
+        ..AuthConfig::default()
+    })
+}
+
+fn decode_pair(text: &str) -> Option<(String, String)> {
+    let bytes = STANDARD.decode(text.trim()).ok()?;
+    let pair = String::from_utf8(bytes).ok()?;
+    let (username, password) = pair.split_once(':')?;
+    Some((username.to_owned(), password.trim_end_matches('\0').to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_found_by_host() {
+        let config: ConfigFile = serde_json::from_str(
+            r#"{"auths": {"reg.example:5000": {"auth": "bWU6c2VjcmV0"}, "https://other/v2/": {"username": "u"},
+                "https://index.docker.io/v1/": {"auth": "aHViOg==", "identitytoken": "t"}}, "x": 1}"#,
+        )
+        .expect("good");
+        let auth = find(&config, "reg.example:5000").expect("no helper");
+        assert_eq!((auth.username.as_str(), auth.password.as_str()), ("me", "secret"));
+        assert_eq!(auth.serveraddress, "reg.example:5000");
+        assert_eq!(find(&config, "other").expect("no helper").username, "u");
+        assert_eq!(find(&config, HUB).expect("no helper").identitytoken, "t");
+        assert_eq!(find(&config, "nope").expect("no helper"), AuthConfig::default());
+    }
+
+    #[test]
+    fn a_registrys_own_helper_wins() {
+        let config: ConfigFile =
+            serde_json::from_str(r#"{"credsStore": "all", "credHelpers": {"a:1": "own", "b": ""}}"#).expect("good");
+        let program = |server: &str| helper_for(&config, server).map(|helper| helper.program().to_owned());
+        assert_eq!(program("a:1").as_deref(), Some("docker-credential-own"));
+        assert_eq!(program("b").as_deref(), Some("docker-credential-all"));
+    }
+}

@@ -1,0 +1,4 @@
+//! Commands about registries.
+
+pub(crate) mod login;
+pub(crate) mod logout;
