@@ -55,11 +55,7 @@ impl AuthConfig {
     /// Reads the value of X-Registry-Auth: base64 of the JSON, in either alphabet, padded or not. An empty header and `{}`
     /// mean "no credentials".
     pub fn from_header(value: &str) -> Result<Self, AuthError> {
-        let bytes = URL_SAFE
-            .decode(value)
-            .or_else(|_| URL_SAFE_NO_PAD.decode(value))
-            .or_else(|_| STANDARD_NO_PAD.decode(value))
-            .or_else(|_| STANDARD.decode(value))?;
+        let bytes = decode(value)?;
         if bytes.is_empty() {
             return Ok(AuthConfig::default());
         }
@@ -72,14 +68,50 @@ impl AuthConfig {
     }
 }
 
-/// Answer of POST /auth.
+/// The credentials for several registries that a build may need (header X-Registry-Config), by server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AuthConfigs(pub std::collections::BTreeMap<String, AuthConfig>);
+
+impl AuthConfigs {
+    /// Reads the value of X-Registry-Config, written as that of X-Registry-Auth.
+    pub fn from_header(value: &str) -> Result<Self, AuthError> {
+        let bytes = decode(value)?;
+        if bytes.is_empty() {
+            return Ok(AuthConfigs::default());
+        }
+        Ok(crate::from_slice(&bytes)?)
+    }
+
+    /// The value for X-Registry-Config.
+    pub fn to_header(&self) -> String {
+        URL_SAFE.encode(serde_json::to_vec(self).unwrap_or_default())
+    }
+}
+
+/// Base64 in either alphabet, padded or not.
+fn decode(value: &str) -> Result<Vec<u8>, base64::DecodeError> {
+    URL_SAFE
+        .decode(value)
+        .or_else(|_| URL_SAFE_NO_PAD.decode(value))
+        .or_else(|_| STANDARD_NO_PAD.decode(value))
+        .or_else(|_| STANDARD.decode(value))
+}
+
+/// Answer of POST /auth.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct AuthResponse {
     /// `Login Succeeded`.
     pub status: String,
     /// A token to keep instead of the password, if the registry gave one.
     pub identity_token: String,
+}
+
+impl std::fmt::Debug for AuthResponse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthResponse").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]
@@ -96,6 +128,9 @@ mod tests {
         }
         assert_eq!(AuthConfig::from_header("").expect("empty"), AuthConfig::default());
         assert!(AuthConfig::from_header("{").is_err());
+        let all = AuthConfigs([("reg:5000".to_owned(), auth.clone())].into());
+        assert_eq!(AuthConfigs::from_header(&all.to_header()).expect("own header"), all);
+        assert!(!format!("{all:?}").contains("p~~"));
         assert!(!format!("{auth:?}").contains("p~~"));
     }
 }

@@ -23,6 +23,7 @@ mod mount;
 mod network;
 mod null;
 mod progress;
+mod registry;
 mod stats;
 mod summary;
 mod syntax;
@@ -30,7 +31,7 @@ mod system;
 mod time;
 mod volume;
 
-pub use auth::{AuthConfig, AuthError, AuthResponse};
+pub use auth::{AuthConfig, AuthConfigs, AuthError, AuthResponse};
 pub use config::{ContainerConfig, ContainerCreateRequest, ContainerCreateResponse, HealthConfig};
 pub use container::{
     ContainerInspect, ContainerState, ContainerTop, ContainerUpdateRequest, ContainerUpdateResponse, FilesystemChange,
@@ -55,6 +56,7 @@ pub use network::{
 };
 pub use null::Empty;
 pub use progress::{ErrorDetail, Progress, ProgressDetail};
+pub use registry::{DistributionInspect, PushResult, SearchResult};
 pub use stats::{
     BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats, StorageStats, Throttling,
 };

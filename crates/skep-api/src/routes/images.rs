@@ -72,7 +72,7 @@ fn filters(given: std::collections::BTreeMap<String, Vec<String>>) -> Result<Ima
 }
 
 /// A filter that is true or false. Both at once, like neither, is no filter.
-fn flag(key: &str, values: &[String]) -> Result<Option<bool>, ApiError> {
+pub(crate) fn flag(key: &str, values: &[String]) -> Result<Option<bool>, ApiError> {
     let mut found = None;
     for value in values {
         let value = match value.as_str() {

@@ -9,6 +9,7 @@ mod images;
 mod lifecycle;
 mod logs;
 mod networks;
+mod registry;
 mod stats;
 mod system;
 mod transfer;
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Vec<Route> {
         exec::routes(),
         images::routes(),
         transfer::routes(),
+        registry::routes(),
         volumes::routes(),
         networks::routes(),
         usage::routes(),

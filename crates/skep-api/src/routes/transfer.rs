@@ -11,12 +11,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use http::Method;
 use skep_engine::images::ImageError;
 use skep_engine::model::image::ImportImage;
-use skep_registry::Credentials;
-use skep_wire::{AuthConfig, Progress};
+use skep_wire::Progress;
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
 use super::images::{platform, reference};
+use super::registry::credentials;
 use crate::convert;
 use crate::http::answer::{BodyError, body_stream};
 use crate::http::router::{Route, route};
@@ -58,22 +58,6 @@ async fn pull(request: Request) -> Result<Answer, ApiError> {
         engine.images().pull(&image, platform.as_ref(), credentials.as_ref(), sender).await.map(|_| Vec::new())
     };
     progress(work, receiver, convert::progress::pull).await
-}
-
-/// The header that Docker's client takes from its own configuration.
-fn credentials(request: &Request) -> Option<Credentials> {
-    let header = request.header("x-registry-auth");
-    // dockerd takes a broken header for "no credentials": old clients send one.
-    let auth = AuthConfig::from_header(header).unwrap_or_default();
-    let credentials = Credentials {
-        username: auth.username,
-        password: auth.password,
-        identity_token: auth.identitytoken,
-        registry_token: auth.registrytoken,
-    };
-    let texts = [&credentials.username, &credentials.identity_token, &credentials.registry_token];
-    let given = texts.iter().any(|text| !text.is_empty());
-    given.then_some(credentials)
 }
 
 async fn import(request: Request) -> Result<Answer, ApiError> {

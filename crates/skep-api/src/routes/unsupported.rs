@@ -8,7 +8,6 @@ use crate::http::{Answer, ApiError, Request};
 
 const GET: &[&str] = &[
     "/containers/{id}/attach/ws",
-    "/images/search",
     "/plugins",
     "/plugins/privileges",
     "/plugins/{name}/json",
@@ -26,11 +25,9 @@ const GET: &[&str] = &[
     "/secrets/{id}",
     "/configs",
     "/configs/{id}",
-    "/distribution/{name}/json",
 ];
 
 const POST: &[&str] = &[
-    "/auth",
     "/build",
     "/build/prune",
     "/build/cancel",
@@ -39,7 +36,6 @@ const POST: &[&str] = &[
     "/grpc",
     "/containers/{id}/update",
     "/containers/{id}/checkpoints",
-    "/images/{name}/push",
     "/networks/create",
     "/networks/{id}/connect",
     "/networks/{id}/disconnect",

@@ -33,6 +33,7 @@ mod pattern;
 mod platform;
 mod pull;
 mod records;
+mod remote;
 mod remove;
 mod save;
 mod target;
@@ -52,6 +53,7 @@ use tokio::sync::mpsc;
 
 pub use error::ImageError;
 pub use holds::ImageHold;
+pub use remote::RemoteImage;
 
 use crate::model::event::{Event, EventType};
 use crate::model::image::{
