@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         timeout: 900,
         size: 1024,
         files: plan.files,
-        tools: vec!["ip".to_owned(), "nft".to_owned()],
+        tools: ["ip", "nft", "runc"].map(str::to_owned).to_vec(),
         env: vec!["RUST_BACKTRACE=0".to_owned(), format!("SKEP_BIN_DIR={ENGINE_DIR}")],
         console: None,
         commands: vec![format!("status=0\n{}exit $status", plan.commands)],

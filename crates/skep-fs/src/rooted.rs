@@ -21,6 +21,8 @@ const WALK_TRIES: usize = 128;
 #[derive(Debug)]
 pub struct Root {
     dir: OwnedFd,
+    /// What has to stay open for `dir` to be what it is.
+    _kept: Option<OwnedFd>,
 }
 
 /// What is known of a file inside a root; the fields `docker cp` needs.
@@ -44,12 +46,18 @@ impl Root {
     /// Opens the directory `path` of the host.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Root { dir: rustix::fs::openat(CWD, path, flags, Mode::empty())? })
+        Ok(Root::from_fd(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
     }
 
     /// Takes a directory that is already open: a mount that is attached nowhere, `/proc/PID/root`.
     pub fn from_fd(dir: OwnedFd) -> Self {
-        Root { dir }
+        Root { dir, _kept: None }
+    }
+
+    /// Keeps a descriptor open as long as the root: the namespace whose mounts are seen below it.
+    #[must_use]
+    pub fn keeping(self, kept: OwnedFd) -> Self {
+        Root { _kept: Some(kept), ..self }
     }
 
     /// Opens `path` inside the root; symbolic links are followed within it (add `NOFOLLOW` to `flags` to stop at the

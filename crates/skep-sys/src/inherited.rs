@@ -10,20 +10,23 @@ pub const FIRST: RawFd = 3;
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// Takes the descriptors `FIRST..FIRST + count`, close-on-exec from now on. Works once per process, and must come before the
-/// process opens anything of its own; a descriptor among them that isn't open is an error.
+/// process opens listeners of its own; a descriptor among them that isn't a listening socket is an error.
 pub fn take(count: usize) -> io::Result<Vec<OwnedFd>> {
     let end = RawFd::try_from(count).ok().and_then(|count| FIRST.checked_add(count));
     let end = end.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "too many passed descriptors"))?;
     for raw in FIRST..end {
-        // SAFETY: borrowed for two fcntl(2) calls only; a number that isn't open makes them fail with EBADF, nothing else.
+        let unusable = |why: &dyn std::fmt::Display| io::Error::other(format!("passed descriptor {raw}: {why}"));
+        // SAFETY: borrowed for two system calls only; a number that isn't open makes them fail with EBADF, nothing else.
         let descriptor = unsafe { BorrowedFd::borrow_raw(raw) };
-        rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)
-            .map_err(|errno| io::Error::other(format!("passed descriptor {raw}: {errno}")))?;
+        if !rustix::net::sockopt::socket_acceptconn(descriptor).map_err(|errno| unusable(&errno))? {
+            return Err(unusable(&"it does not listen"));
+        }
+        rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC).map_err(|errno| unusable(&errno))?;
     }
     if TAKEN.swap(true, Ordering::SeqCst) {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the passed descriptors were taken already"));
     }
-    // SAFETY: open (just seen), and nobody else owns them: they were there before the program began, and are handed out once.
+    // SAFETY: open (just seen), and nobody else owns them: they listened before the program began to, and are handed out once.
     Ok((FIRST..end).map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }).collect())
 }
 

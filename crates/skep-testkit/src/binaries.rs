@@ -39,6 +39,6 @@ fn build(directory: &std::path::Path) {
 }
 
 /// The path of a program.
-pub(crate) fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     directory().join(name)
 }

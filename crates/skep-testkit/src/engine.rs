@@ -26,6 +26,7 @@ pub enum EngineKind {
 pub struct EngineBuilder {
     arguments: Vec<OsString>,
     environment: Vec<(String, OsString)>,
+    passed_socket: bool,
 }
 
 /// A running engine with its own directories, socket, bridge, and addresses. See the crate's text for what happens at its end.
@@ -51,6 +52,13 @@ impl EngineBuilder {
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> EngineBuilder {
         self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The engine doesn't make its socket but gets it passed, as from systemd (sd_listen_fds(3)).
+    #[must_use]
+    pub fn passed_socket(mut self) -> EngineBuilder {
+        self.passed_socket = true;
         self
     }
 
@@ -191,9 +199,15 @@ impl Engine {
     /// Ends the daemon the normal way. Containers go on.
     #[track_caller]
     pub fn stop(&mut self) {
-        let mut daemon = self.daemon.take().expect("the daemon runs");
-        let pid = i32::try_from(daemon.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        let pid = self.pid().and_then(Pid::from_raw).expect("the daemon runs");
         kill_process(pid, Signal::TERM).expect("signal the daemon");
+        self.until_ended();
+    }
+
+    /// Waits for the daemon to end by itself.
+    #[track_caller]
+    pub fn until_ended(&mut self) {
+        let mut daemon = self.daemon.take().expect("the daemon runs");
         let status = until_some("the daemon ends", || daemon.try_wait().expect("wait for the daemon"));
         assert!(status.success(), "the daemon ended with {status}\n{}", self.log());
     }
@@ -216,7 +230,7 @@ impl Engine {
     fn daemon_command(&self, log: File) -> std::process::Command {
         let mut command = match self.kind {
             EngineKind::Skep => {
-                let mut command = std::process::Command::new(binaries::program("skep"));
+                let mut command = self.program(binaries::program("skep").as_os_str());
                 command.arg("daemon").args(["--bridge", &self.slot.bridge(), "--bip", &self.slot.bip()]);
                 command
             }
@@ -225,7 +239,7 @@ impl Engine {
                 let bridge = self.slot.bridge();
                 let _ = Command::new("ip", ["link", "add", &bridge, "type", "bridge"]).run();
                 let _ = Command::new("ip", ["addr", "add", &self.slot.bip(), "dev", &bridge]).run();
-                let mut command = std::process::Command::new("dockerd");
+                let mut command = self.program(OsStr::new("dockerd"));
                 command.args([
                     "--bridge",
                     &bridge,
@@ -238,12 +252,25 @@ impl Engine {
                 command
             }
         };
-        let host = format!("unix://{}", self.socket().display());
+        let host = match self.builder.passed_socket {
+            true => "fd://".to_owned(),
+            false => format!("unix://{}", self.socket().display()),
+        };
         command.arg("--data-root").arg(self.data_root()).arg("--exec-root").arg(self.exec_root());
         command.arg("--pidfile").arg(self.dir.join("pid")).args(["--host", &host]);
         command.args(["--cgroup-parent", &self.slot.cgroup_parent()]);
         command.args(&self.builder.arguments).envs(self.builder.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second descriptor")).stderr(log);
+        command
+    }
+
+    /// The daemon's program, started by one that passes it the socket if that is wanted.
+    fn program(&self, name: &OsStr) -> std::process::Command {
+        if !self.builder.passed_socket {
+            return std::process::Command::new(name);
+        }
+        let mut command = std::process::Command::new("python3");
+        command.args(["-c", PASS_SOCKET]).arg(self.socket()).arg(name);
         command
     }
 
@@ -294,6 +321,21 @@ impl Engine {
         assert!(left.is_empty(), "left behind after the daemon's end:\n{}", left.join("\n"));
     }
 }
+
+/// Listens on the socket named first, and becomes the program named next with that socket as descriptor 3.
+const PASS_SOCKET: &str = "
+import os, socket, sys
+path, program = sys.argv[1], sys.argv[2]
+if os.path.exists(path):
+    os.unlink(path)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen(64)
+if listener.fileno() != 3:
+    os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
+os.execvpe(program, sys.argv[2:], dict(os.environ, LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'))
+";
 
 /// How long teardown that goes on behind the answer may take.
 const LEAK_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);

@@ -37,6 +37,7 @@ mod terminal;
 mod wait;
 
 pub use api::{Api, Reply};
+pub use binaries::program;
 pub use command::{Command, Outcome};
 pub use engine::{Engine, EngineBuilder, EngineKind};
 pub use image::{Image, ImageBuilder};

@@ -9,6 +9,9 @@ use crate::cli::Failure;
 use crate::daemon::settings::EXEC_ROOT;
 use crate::ui;
 
+/// How long the engine stays without work.
+const IDLE: &str = "60s";
+
 /// How long a new engine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -26,7 +29,7 @@ pub(crate) async fn start(program: &str, host: &str, refused: skep_client::Error
     let mut child = Command::new("setsid")
         .arg("--fork")
         .arg(own)
-        .args(["daemon", "--on-demand", "-H", host])
+        .args(["daemon", "--idle-timeout", IDLE, "-H", host])
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(file.try_clone().map_err(failed)?)

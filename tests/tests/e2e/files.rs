@@ -1,5 +1,7 @@
 //! Bind mounts, volumes, copying, differences.
 
+use skep_testkit::EngineKind;
+
 use super::{engine, sleeper};
 
 #[test]
@@ -49,6 +51,49 @@ fn copying_in_and_out() {
     engine.run(["cp", "one:/tmp/copied", &to]).success();
     assert_eq!(std::fs::read_to_string(&to).unwrap(), "content");
     engine.run(["cp", "one:/no/such", &to]).code_is(1).stderr_has("Could not find the file /no/such in container one");
+}
+
+/// Volumes and host paths are where they are when the container runs, also in one that never ran.
+#[test]
+fn copying_with_volumes_of_a_stopped_container() {
+    let engine = engine();
+    let host = engine.scratch().join("host");
+    std::fs::create_dir_all(&host).unwrap();
+    std::fs::write(host.join("there"), "of the host").unwrap();
+    let bind = format!("{}:/bound:ro", host.display());
+    engine.run(["create", "--name", "one", "-v", "data:/data", "-v", &bind, "busybox", "cat", "/data/in"]).success();
+    let file = engine.scratch().join("in");
+    std::fs::write(&file, "content").unwrap();
+    let (from, to) = (file.display().to_string(), engine.scratch().join("out").display().to_string());
+    engine.run(["cp", "one:/bound/there", &to]).success();
+    assert_eq!(std::fs::read_to_string(&to).unwrap(), "of the host");
+    engine.run(["cp", &from, "one:/data/in"]).success();
+    engine.run(["cp", &from, "one:/bound/in"]).code_is(1).stderr_has("read-only");
+    engine.run(["start", "-a", "one"]).success().stdout_is("content");
+    engine.run(["cp", "one:/data/in", &to]).success();
+    assert_eq!(std::fs::read_to_string(&to).unwrap(), "content");
+    engine.run(["rm", "one"]).success();
+    engine.run(["run", "--rm", "-v", "data:/other", "busybox", "cat", "/other/in"]).success().stdout_is("content");
+}
+
+/// A link in a volume does not lead out of it, whoever put it there.
+#[test]
+fn a_subpath_stays_in_its_volume() {
+    let engine = engine();
+    let prepare =
+        "mkdir /v/sub; echo inside > /v/sub/file; ln -s /etc /v/away; ln -s /sub /v/near; ln -s ../../.. /v/up";
+    engine.run(["run", "--rm", "-v", "data:/v", "busybox", "sh", "-c", prepare]).success();
+    let mount = |subpath: &str| format!("type=volume,src=data,dst=/m,volume-subpath={subpath}");
+    let show = |subpath: &str| engine.run(["run", "--rm", "--mount", &mount(subpath), "busybox", "ls", "/m"]);
+    show("sub").success().stdout_is("file\n");
+    if engine.kind() == EngineKind::Skep {
+        show("near").success().stdout_is("file\n"); // Docker refuses any link
+    }
+    assert_ne!(show("away").code, 0);
+    assert!(!show("up").stdout.contains("data"));
+    let _ = engine.run(["create", "--name", "one", "--mount", &mount("away"), "busybox"]);
+    let to = engine.scratch().join("got").display().to_string();
+    assert_ne!(engine.run(["cp", "one:/m/passwd", &to]).code, 0);
 }
 
 /// CVE-2018-15664 and its kin: a link in the container does not lead out of it.

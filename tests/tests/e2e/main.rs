@@ -16,6 +16,7 @@ mod peers;
 mod sdk;
 mod survival;
 mod terminal;
+mod transports;
 mod upkeep;
 mod wrong_input;
 

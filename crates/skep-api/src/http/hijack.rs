@@ -10,7 +10,7 @@
 //!                                 ←──────────────  close: the process has ended, or the client detached
 //! ```
 //!
-//! Output waits until a client on a Unix socket has read the head: some, Docker's SDK for Python among them, read the head through
+//! Output waits until the client has read the head, as far as that can be seen: some, Docker's SDK for Python among them, read the head through
 //! a buffer, then the rest past it, and lose what came in one packet with the head.
 //!
 //! Bytes that came in one packet with the request's head are not lost: they are read from hyper's buffer first.
@@ -35,6 +35,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How long output waits for a client that does not read the head.
 const HEAD_IS_READ: Duration = Duration::from_secs(1);
+
+/// How long output waits over TCP.
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// A connection without HTTP.
 pub(crate) struct Hijacked {
@@ -65,11 +68,11 @@ impl Peer {
     }
 
     /// Returns when the client has read all that was sent to it. The kernel has no event for that; as a rule the first look is
-    /// enough. Over TCP the kernel does not know.
+    /// enough. Over TCP the kernel does not know: such a client is given a moment.
     async fn has_read(&self) {
         use rustix::net::{AddressFamily, sockopt::socket_domain};
         if socket_domain(&*self.0) != Ok(AddressFamily::UNIX) {
-            return;
+            return tokio::time::sleep(MOMENT).await;
         }
         let unread = || skep_sys::socket::unread_by_peer(self.0.as_fd()).is_ok_and(|length| length > 0);
         let deadline = tokio::time::Instant::now() + HEAD_IS_READ;

@@ -5,6 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skep_engine::Engine;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,6 +19,9 @@ use crate::listen::{Listener, Socket};
 
 /// How long requests may go on after the server was told to stop; attached clients are cut off right away.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long a client may take for the TLS handshake.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 /// What all connections of a server share.
 pub(crate) struct Shared {
@@ -103,7 +110,7 @@ async fn accept_one(shared: &Arc<Shared>, listener: &Listener) -> io::Result<()>
             shared.tasks.spawn(cut_off(shared.clone(), async move {
                 match tls {
                     None => connection::serve(owner, stream, peer).await,
-                    Some(tls) => match tls.accept(stream).await {
+                    Some(tls) => match handshake(&tls, stream).await {
                         Ok(stream) => connection::serve(owner, stream, peer).await,
                         Err(error) => tracing::info!(%error, "TLS handshake failed"),
                     },
@@ -112,6 +119,26 @@ async fn accept_one(shared: &Arc<Shared>, listener: &Listener) -> io::Result<()>
         }
     }
     Ok(())
+}
+
+/// Talks TLS, or tells a client that doesn't what Go's server tells it.
+async fn handshake(tls: &TlsAcceptor, mut stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    /// The type of a TLS record that begins a handshake (RFC 8446, section 5.1).
+    const HANDSHAKE: u8 = 22;
+    const PLAIN: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+    let accepted = async {
+        let mut first = [HANDSHAKE];
+        stream.peek(&mut first).await?;
+        if first != [HANDSHAKE] {
+            stream.write_all(PLAIN).await?;
+            stream.shutdown().await?;
+            // Closed with bytes unread, it would be reset, and the client would not see the answer.
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+            return Err(io::Error::other("the client does not speak TLS"));
+        }
+        tls.accept(stream).await
+    };
+    tokio::time::timeout(HANDSHAKE_TIME, accepted).await?
 }
 
 /// Ends a connection that goes on after the grace.

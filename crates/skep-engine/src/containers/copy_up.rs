@@ -21,7 +21,7 @@ pub(super) fn run(engine: &Inner, record: &Record, made: &[Volume]) -> Result<()
     let wanted: Vec<_> = record
         .mounts
         .iter()
-        .filter(|mount| mount.point.kind == MountKind::Volume && !mount.no_copy && mount.subpath.is_empty())
+        .filter(|mount| mount.point.kind == MountKind::Volume && !mount.no_copy && mount.point.subpath.is_empty())
         .filter(|mount| {
             made.iter().any(|volume| volume.name.as_str() == mount.point.name)
                 || crate::volumes::is_empty(Path::new(&mount.point.source))

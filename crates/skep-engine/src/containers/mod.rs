@@ -21,6 +21,7 @@ pub(crate) mod filter;
 mod hosts;
 pub(crate) mod index;
 mod limits;
+mod mounted;
 pub(crate) mod mounts;
 mod names;
 mod oci;

@@ -22,9 +22,6 @@ pub(crate) struct Mount {
     /// Don't copy the image's files into an empty volume.
     #[serde(default)]
     pub(crate) no_copy: bool,
-    /// Path within the volume.
-    #[serde(default)]
-    pub(crate) subpath: String,
     /// Mounts below the source are left out.
     #[serde(default)]
     pub(crate) non_recursive: bool,
@@ -46,6 +43,7 @@ impl Mount {
                 kind,
                 name: String::new(),
                 source: String::new(),
+                subpath: String::new(),
                 destination: clean(destination),
                 driver: String::new(),
                 mode: String::new(),
@@ -54,7 +52,6 @@ impl Mount {
             },
             anonymous: false,
             no_copy: false,
-            subpath: String::new(),
             non_recursive: false,
             create_source: false,
             tmpfs_options: String::new(),
@@ -274,7 +271,7 @@ fn from_request(request: &MountRequest) -> Result<Mount> {
             mount.point.mode = "z".to_owned();
             mount.no_copy = *no_copy;
             mount.volume_labels = labels.clone();
-            mount.subpath = subpath.clone();
+            mount.point.subpath = subpath.clone();
             mount
         }
         MountSource::Tmpfs { size, mode } => {

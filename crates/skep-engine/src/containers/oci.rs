@@ -281,11 +281,9 @@ fn user_mount(own: &ContainerMount) -> Mount {
         MountKind::Bind | MountKind::Volume => {
             let recursion = if own.non_recursive { "bind" } else { "rbind" };
             let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
-            let source = match own.subpath.as_str() {
-                "" => point.source.clone(),
-                subpath => format!("{}/{subpath}", point.source),
-            };
-            mount(&point.destination, "bind", &source, &[recursion, propagation, access])
+            let subpath = (!point.subpath.is_empty()).then(|| point.subpath.clone().into());
+            let options = [recursion, propagation, access];
+            Mount { subpath, ..mount(&point.destination, "bind", &point.source, &options) }
         }
         MountKind::Tmpfs => {
             let mut options = vec!["noexec", "nosuid", "nodev", "rprivate"];

@@ -63,14 +63,17 @@ pub(crate) enum Access {
     Write,
 }
 
-/// The root of a container that runs, with all its mounts; of one that doesn't, its layers alone.
+/// The root of a container with its volumes and host paths; if it runs, with all that is mounted in it.
 pub(crate) fn open(view: &ContainerView, access: Access) -> Result<Root> {
     if let Some(running) = view.status.running() {
         let path = format!("/proc/{}/root", running.pid);
         return Root::open(Path::new(&path))
             .map_err(|e| Error::system(format!("opening the root of container {}", view.id), e));
     }
-    detached(&view.rootfs, access).map(Root::from_fd)
+    match view.mounts.as_slice() {
+        [] => detached(&view.rootfs, access).map(Root::from_fd),
+        _ => super::mounted::open(view, access),
+    }
 }
 
 /// An overlay of the layers that is attached nowhere.

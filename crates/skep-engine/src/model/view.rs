@@ -87,6 +87,9 @@ pub struct MountPoint {
     pub name: String,
     /// Path on the host, empty for memory.
     pub source: String,
+    /// What of the source is mounted: a path below it, or empty for all.
+    #[serde(default)]
+    pub subpath: String,
     /// Path in the container.
     pub destination: String,
     /// The volume driver, else empty.

@@ -3,9 +3,11 @@
 //! They are opened by whoever has the rights: the child, in its own copy of the mounts; or the parent, when the child is born into a
 //! user namespace that may not be allowed to see the directories.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use skep_sys::mount::{self, Change, Depth, Propagation};
 use skep_sys::overlay::{self, Overlay, Writable};
 
@@ -49,8 +51,9 @@ fn bind_source(mount: &Mount, bundle: &Path) -> Result<Option<OwnedFd>> {
         .as_deref()
         .ok_or_else(|| LaunchError::invalid(format!("the bind mount {} has no source", mount.destination.display())))?;
     let source = bundle.join(source);
-    let step = || format!("open bind mount source {}", source.display());
-    let tree = mount::clone_path(&source, options.bind.unwrap_or(Depth::One)).step_with(step)?;
+    let subpath = mount.subpath.as_deref();
+    let step = || format!("open bind mount source {}", source.join(subpath.unwrap_or(Path::new(""))).display());
+    let tree = clone_source(&source, subpath, options.bind.unwrap_or(Depth::One)).step_with(step)?;
     // Without other orders, what is mounted below the source later comes in, and nothing goes out.
     let default = (Propagation::Slave, Depth::Tree);
     for (propagation, depth) in
@@ -65,6 +68,13 @@ fn bind_source(mount: &Mount, bundle: &Path) -> Result<Option<OwnedFd>> {
         }
     }
     Ok(Some(tree))
+}
+
+/// A detached copy of what is at `source` or, below it, at `subpath`.
+fn clone_source(source: &Path, subpath: Option<&Path>, depth: Depth) -> io::Result<OwnedFd> {
+    let Some(subpath) = subpath else { return mount::clone_path(source, depth) };
+    let top = rustix::fs::open(source, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    mount::clone_tree(super::rooted::open(top, subpath, OFlags::PATH)?, depth)
 }
 
 fn root(spec: &Spec, bundle: &Path, rootfs: Rootfs<'_>) -> Result<OwnedFd> {

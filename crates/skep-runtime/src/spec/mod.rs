@@ -95,6 +95,9 @@ pub struct Mount {
     /// Group ids of an id-mapped mount.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gid_mappings: Vec<IdMapping>,
+    /// Not of the specification: what below the source is mounted. Links on the way don't lead out of the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subpath: Option<PathBuf>,
 }
 
 /// A `config.json` that could not be read.

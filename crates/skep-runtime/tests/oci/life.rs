@@ -71,7 +71,8 @@ fn a_bundle_of_runc_is_the_same_container() {
     let (ours, theirs) = (bundle.run(), bundle.run_with_runc());
     // What covers masked paths is the host's /dev/null for us and the container's for runc.
     let lines = |text: &str| {
-        let covers = |line: &str| line.contains("tmpfs on /proc") || line.starts_with("tmpfs on /sys/firmware");
+        let on_proc = |line: &str| line.contains(" on /proc/") && line.contains("tmpfs (");
+        let covers = |line: &str| on_proc(line) || line.starts_with("tmpfs on /sys/firmware");
         let mut lines: Vec<String> = text.lines().filter(|line| !covers(line)).map(str::to_owned).collect();
         lines.sort();
         lines

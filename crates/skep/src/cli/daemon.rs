@@ -3,6 +3,7 @@
 use super::command::runner;
 use super::flags::FlagSet;
 use super::flags::flags;
+use super::value::GoDuration;
 use super::{Args, Cli, Command, Completion, Failure, Outcome};
 
 flags! {
@@ -23,6 +24,7 @@ flags! {
         group: Option<String> => "group" 'G', "Group of the unix socket (default: docker)";
         hosts: Vec<String> => "host" 'H', "Where to listen: unix://, tcp://, fd://";
         icc: Option<bool> => "icc", "Containers may talk to each other (default: true)";
+        idle_timeout: Option<GoDuration> => "idle-timeout", "End after so long with no client and no container running, as 60s";
         init: bool => "init", "Give every container an init";
         insecure_registries: Vec<String> => "insecure-registry", "Registries spoken to without TLS: host[:port] or CIDR";
         ip: Option<String> => "ip", "Address that ports are published on (default: 0.0.0.0)";
@@ -34,7 +36,6 @@ flags! {
         max_concurrent_downloads: Option<String> => "max-concurrent-downloads", "Layers downloaded at once (default: 3)";
         mtu: Option<String> => "mtu", "Largest packet of the default bridge (default: 1500)";
         no_new_privileges: bool => "no-new-privileges", "Set no-new-privileges for all containers";
-        on_demand: bool => "on-demand", "End when idle with no container running";
         pidfile: Option<String> => "pidfile" 'p', "File for the process id (default: EXEC-ROOT/skep.pid)";
         runtime: Option<String> => "runtime-path", "The skep-runtime program (default: beside this one)";
         tls: bool => "tls", "Serve tcp with TLS; implied by --tlsverify";

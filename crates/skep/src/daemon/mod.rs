@@ -16,9 +16,6 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::Failure;
 use settings::{Address, Settings};
 
-/// How long an engine started on demand stays without work.
-const IDLE: Duration = Duration::from_secs(60);
-
 /// Runs the daemon to its end.
 pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
     // Before anything opens files: the numbers of passed sockets are fixed.
@@ -68,8 +65,7 @@ async fn serve(settings: Settings, inherited: Vec<std::os::fd::OwnedFd>) -> Resu
             }
         }
     };
-    let idle = settings.on_demand.then_some(IDLE);
-    skep_api::serve(engine.clone(), listeners, idle, shutdown).await;
+    skep_api::serve(engine.clone(), listeners, settings.idle, shutdown).await;
     notify::send("STOPPING=1");
     engine.close().await;
     Ok(())

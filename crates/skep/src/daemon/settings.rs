@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use skep_api::TlsFiles;
 use skep_engine::model::host::Ulimit;
@@ -34,8 +35,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) log_level: String,
     pub(crate) pidfile: PathBuf,
-    /// End when idle.
-    pub(crate) on_demand: bool,
+    /// End when idle for so long.
+    pub(crate) idle: Option<Duration>,
 }
 
 /// Takes a value from the option or the file; both at once is an error.
@@ -151,7 +152,7 @@ impl Settings {
             tls: tls.then(|| tls_files(files, verify)),
             log_level: if debug { "debug".to_owned() } else { log_level },
             pidfile: pidfile.map_or_else(|| exec_root.join("skep.pid"), PathBuf::from),
-            on_demand: flags.on_demand,
+            idle: flags.idle_timeout.map(|idle| idle.0),
         })
     }
 }
