@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 
-const PACKAGES: [&str; 6] = ["docker.io", "docker-cli", "docker-compose", "docker-buildx", "containerd", "tini"];
+const PACKAGES: [&str; 6] = ["docker.io", "docker-cli", "docker-compose", "docker-buildx", "containerd", "tini-static"];
 
 /// `cargo xtask peers`.
 pub(crate) fn show() -> Result<ExitCode> {
@@ -28,10 +28,11 @@ impl Peers {
     pub(crate) fn fetch(target: &Path) -> Result<Peers> {
         let root = target.join("peers");
         let done = root.join(".complete");
-        if !done.exists() {
-            eprintln!("fetching {} from Debian's sid suite", PACKAGES.join(", "));
+        let names = PACKAGES.join(", ");
+        if fs::read_to_string(&done).ok().as_ref() != Some(&names) {
+            eprintln!("fetching {names} from Debian's sid suite");
             fetch(&root)?;
-            fs::write(&done, "")?;
+            fs::write(&done, names)?;
         }
         Ok(Peers { root })
     }
@@ -54,7 +55,7 @@ impl Peers {
 
 fn fetch(root: &Path) -> Result<()> {
     if root.exists() {
-        fs::remove_dir_all(root)?; // of a fetch that broke off
+        fs::remove_dir_all(root)?; // of a fetch that broke off, or of other packages
     }
     let apt = root.join("apt");
     for folder in ["lists/partial", "cache/archives/partial", "debs"] {
@@ -87,7 +88,7 @@ fn fetch(root: &Path) -> Result<()> {
     for name in ["containerd", "containerd-shim-runc-v2", "ctr", "docker-init"] {
         let source = tree.join("usr/bin").join(name);
         if source.exists() {
-            std::os::unix::fs::symlink(&source, linked.join(name))?;
+            std::os::unix::fs::symlink(Path::new("../bin").join(name), linked.join(name))?;
         }
     }
     Ok(())

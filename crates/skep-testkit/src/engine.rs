@@ -65,11 +65,7 @@ impl EngineBuilder {
     /// Starts the engine and waits until it answers.
     #[track_caller]
     pub fn start(self) -> Engine {
-        let kind = match std::env::var("SKEP_TEST_ENGINE").as_deref() {
-            Err(_) | Ok("skep") => EngineKind::Skep,
-            Ok("docker") => EngineKind::Docker,
-            Ok(other) => panic!("SKEP_TEST_ENGINE={other}: neither skep nor docker"),
-        };
+        let kind = Engine::kind_under_test();
         let slot = Slot::take();
         // Paths of sockets may have 107 characters.
         let dir = tempfile::Builder::new().prefix("skep-test-").tempdir().expect("a temporary directory").keep();
@@ -91,6 +87,16 @@ impl Engine {
     /// For other settings.
     pub fn builder() -> EngineBuilder {
         EngineBuilder::default()
+    }
+
+    /// Whose engines this run of the tests starts.
+    #[track_caller]
+    pub fn kind_under_test() -> EngineKind {
+        match std::env::var("SKEP_TEST_ENGINE").as_deref() {
+            Err(_) | Ok("skep") => EngineKind::Skep,
+            Ok("docker") => EngineKind::Docker,
+            Ok(other) => panic!("SKEP_TEST_ENGINE={other}: neither skep nor docker"),
+        }
     }
 
     /// Whose engine it is.

@@ -4,6 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use skep_testkit::Engine;
+
+use super::transports::over_tcp;
 use super::{engine, peers};
 
 /// The SDK's versions that the script is written for.
@@ -11,13 +14,23 @@ const PACKAGE: &str = "docker~=7.1";
 
 #[test]
 fn python_sdk() {
+    let engine = engine();
+    let host = format!("unix://{}", engine.socket().display());
+    lifecycle(&engine, &host);
+}
+
+#[test]
+fn python_sdk_over_tcp() {
+    let (engine, address) = over_tcp();
+    lifecycle(&engine, &format!("tcp://{address}"));
+}
+
+fn lifecycle(engine: &Engine, host: &str) {
     let Some(python) = environment(&peers::target().join("sdk")) else {
         println!("SKIPPED Docker's SDK for Python: no package index is reachable");
         return;
     };
-    let engine = engine();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/lifecycle.py");
-    let host = format!("unix://{}", engine.socket().display());
     let outcome = skep_testkit::Command::new(python, [&script])
         .env("DOCKER_HOST", host)
         .env("DOCKER_CONFIG", engine.scratch().join(".docker"))

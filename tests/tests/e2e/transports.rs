@@ -25,10 +25,15 @@ fn listening(address: &str, options: &[&str]) -> Engine {
     engine
 }
 
+/// An engine that listens without TLS, and where.
+pub(crate) fn over_tcp() -> (Engine, String) {
+    let address = free_address();
+    (listening(&address, &[]), address)
+}
+
 #[test]
 fn tcp() {
-    let address = free_address();
-    let engine = listening(&address, &[]);
+    let (engine, address) = over_tcp();
     let clients = [None, peers::fetched("docker"), peers::installed("docker")];
     for client in clients {
         let over_tcp = |arguments: &[&str]| {
@@ -122,10 +127,10 @@ fn a_passed_socket() {
 /// Nobody works with it and no container runs: it ends by itself.
 #[test]
 fn an_idle_engine() {
-    let mut engine = Engine::builder().argument("--idle-timeout=1s").start();
-    if engine.kind() == EngineKind::Docker {
+    if Engine::kind_under_test() == EngineKind::Docker {
         return println!("SKIPPED an idle engine: Docker's stays");
     }
+    let mut engine = Engine::builder().argument("--idle-timeout=1s").start();
     engine.load(Image::busybox());
     engine.run(["run", "-d", "--name", "one", "busybox", "sleep", "3"]).success();
     engine.until_ended();
@@ -137,10 +142,10 @@ fn an_idle_engine() {
 /// In namespaces of its own, as it is about the places that an engine has if nothing else is said.
 #[test]
 fn an_engine_on_demand() {
-    let engine = Engine::start();
-    if engine.kind() == EngineKind::Docker {
+    if Engine::kind_under_test() == EngineKind::Docker {
         return println!("SKIPPED an engine on demand: Docker has none");
     }
+    let engine = Engine::start();
     let archive = engine.scratch().join("busybox.tar");
     std::fs::write(&archive, Image::busybox().archive()).unwrap();
     let script = "set -e
