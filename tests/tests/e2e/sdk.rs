@@ -14,34 +14,36 @@ const PACKAGE: &str = "docker~=7.1";
 
 #[test]
 fn python_sdk() {
+    let Some(python) = environment() else {
+        return println!("SKIPPED Docker's SDK for Python: no package index is reachable");
+    };
     let engine = engine();
     let host = format!("unix://{}", engine.socket().display());
-    lifecycle(&engine, &host);
+    println!("{}", lifecycle(&engine, &python, &host));
 }
 
 #[test]
 fn python_sdk_over_tcp() {
+    let Some(python) = environment() else {
+        return println!("SKIPPED Docker's SDK for Python over tcp: no package index is reachable");
+    };
     let (engine, address) = over_tcp();
-    lifecycle(&engine, &format!("tcp://{address}"));
+    println!("{}", lifecycle(&engine, &python, &format!("tcp://{address}")));
 }
 
-fn lifecycle(engine: &Engine, host: &str) {
-    let Some(python) = environment(&peers::target().join("sdk")) else {
-        println!("SKIPPED Docker's SDK for Python: no package index is reachable");
-        return;
-    };
+fn lifecycle(engine: &Engine, python: &Path, host: &str) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/lifecycle.py");
-    let outcome = skep_testkit::Command::new(python, [&script])
+    let command = skep_testkit::Command::new(python, [&script])
         .env("DOCKER_HOST", host)
         .env("DOCKER_CONFIG", engine.scratch().join(".docker"))
-        .env("HOME", engine.scratch())
-        .run();
-    println!("{}", outcome.success().stdout);
+        .env("HOME", engine.scratch());
+    command.run().success().stdout
 }
 
 /// The Python of an environment that has the SDK. Tests of several processes wait for whoever makes it.
-fn environment(folder: &Path) -> Option<PathBuf> {
-    std::fs::create_dir_all(folder).unwrap();
+fn environment() -> Option<PathBuf> {
+    let folder = peers::target().join("sdk");
+    std::fs::create_dir_all(&folder).unwrap();
     let lock = std::fs::File::create(folder.join("lock")).unwrap();
     lock.lock().unwrap();
     let (venv, done) = (folder.join("venv"), folder.join("complete"));

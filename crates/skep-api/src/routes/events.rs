@@ -33,7 +33,7 @@ async fn events(request: Request) -> Result<Answer, ApiError> {
     }
     let lines = request
         .engine
-        .events(filter)?
+        .events(filter)
         .map(|event| Ok::<Bytes, Infallible>(json_line(&convert::stats::event(event)).unwrap_or_default()))
         .take_until(request.closing.cancelled_owned());
     Ok(Answer::stream("application/json", lines))

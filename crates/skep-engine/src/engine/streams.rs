@@ -101,8 +101,8 @@ impl Engine {
         Ok(stats)
     }
 
-    /// Events, as they come; the past ones first if asked for. Unknown filter keys are an error.
-    pub fn events(&self, filter: EventFilter) -> Result<Pin<Box<dyn Stream<Item = Event> + Send>>> {
+    /// Events, as they come; the past ones first if asked for.
+    pub fn events(&self, filter: EventFilter) -> Pin<Box<dyn Stream<Item = Event> + Send>> {
         self.inner.events.subscribe(filter)
     }
 }
