@@ -57,6 +57,7 @@ fn view(status: Status) -> ContainerView {
     let volume = MountPoint {
         kind: MountKind::Volume,
         name: "data".to_owned(),
+        subpath: String::new(),
         source: "/var/lib/skep/volumes/data/_data".to_owned(),
         destination: "/data".to_owned(),
         driver: "local".to_owned(),
