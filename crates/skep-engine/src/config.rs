@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use skep_fs::apply::Limits;
+
+use crate::images::PolicyFile;
 use crate::model::host::{LogConfig, Ulimit};
 
 /// Settings of one engine; several can run on a machine if roots and bridge differ.
@@ -21,6 +24,10 @@ pub struct EngineConfig {
     pub insecure_registries: Vec<String>,
     /// Layers downloaded at once, per pull.
     pub max_concurrent_downloads: usize,
+    /// Which images may come in.
+    pub signature_policy: PolicyFile,
+    /// What unpacking one layer may cost.
+    pub unpack_limits: Limits,
     /// Log driver for containers that name none.
     pub log: LogConfig,
     /// Limits of processes that name none.
@@ -87,6 +94,8 @@ impl EngineConfig {
             },
             insecure_registries: Vec::new(),
             max_concurrent_downloads: 3,
+            signature_policy: PolicyFile::None,
+            unpack_limits: Limits::default(),
             log: LogConfig { driver: "json-file".to_owned(), options: BTreeMap::new() },
             default_ulimits: Vec::new(),
             dns: Vec::new(),

@@ -121,6 +121,9 @@ pub enum RegistryError {
         /// The bound.
         limit: u64,
     },
+    /// More signatures beside an image than are looked at.
+    #[error("the image has more than {0} signatures")]
+    TooManySignatures(usize),
     /// A manifest that is not one.
     #[error("{0}")]
     Manifest(#[from] ManifestError),
@@ -181,6 +184,7 @@ impl RegistryError {
             | RegistryError::Digest { .. }
             | RegistryError::Size { .. }
             | RegistryError::TooLarge { .. }
+            | RegistryError::TooManySignatures(_)
             | RegistryError::Source(_)
             | RegistryError::Setup(_) => ErrorKind::System,
         }

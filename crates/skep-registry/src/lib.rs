@@ -18,6 +18,7 @@ mod manifest;
 mod push;
 mod repository;
 mod search;
+mod signatures;
 mod transport;
 
 pub use blob::{Blob, BlobPart, digest_of};
@@ -28,6 +29,7 @@ pub use manifest::{Descriptor, ImageManifest, Index, MAX_MANIFEST_SIZE, Manifest
 pub use push::{BlobSource, BlobStream, Mount, UploadEvent, UploadSession, Uploaded};
 pub use repository::{Access, FetchedManifest, Repository};
 pub use search::{Found, search};
+pub use signatures::AttachedSignature;
 
 /// What the client's calls return.
 pub type Result<T, E = RegistryError> = std::result::Result<T, E>;

@@ -266,7 +266,7 @@ impl Inner {
     }
 
     /// As [`get`](Self::get), trying again when the registry stumbles (5xx, a broken connection).
-    async fn get_patiently(&self, url: &Url, headers: &HeaderMap) -> Result<Response> {
+    pub(crate) async fn get_patiently(&self, url: &Url, headers: &HeaderMap) -> Result<Response> {
         self.send_patiently(&Call { headers: headers.clone(), ..Call::new(Method::GET, url) }).await
     }
 

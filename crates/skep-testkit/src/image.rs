@@ -40,6 +40,11 @@ impl Image {
         sha256(&self.config)
     }
 
+    /// The digest of a layer, the lowest being 0.
+    pub fn layer_digest(&self, layer: usize) -> String {
+        sha256(&self.layers[layer])
+    }
+
     /// The archive that `load` takes.
     pub fn archive(&self) -> Vec<u8> {
         let layer_name = |layer: &[u8]| format!("{}/layer.tar", sha256(layer).trim_start_matches("sha256:"));

@@ -13,7 +13,7 @@ use crate::{Api, Image, until};
 pub struct Registry {
     address: String,
     server: Child,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Registry {
@@ -47,7 +47,7 @@ impl Registry {
                 server.try_wait().expect("wait for a child").is_some() || api.request("GET", "/v2/", None).is_ok()
             });
             if server.try_wait().expect("wait for a child").is_none() {
-                return Registry { address, server, _dir: dir };
+                return Registry { address, server, dir };
             }
         }
         panic!("no registry: {}", std::fs::read_to_string(&log).unwrap_or_default());
@@ -56,6 +56,11 @@ impl Registry {
     /// `127.0.0.1:PORT`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// What it has logged: a line for each request, too.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).expect("the registry's log")
     }
 
     /// For looking at it, or breaking it.

@@ -13,6 +13,7 @@ mod isolation;
 mod limits;
 mod network;
 mod peers;
+mod policy;
 mod sdk;
 mod survival;
 mod terminal;

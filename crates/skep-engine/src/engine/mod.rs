@@ -22,7 +22,7 @@ use crate::containers::record::Record;
 use crate::containers::restore;
 use crate::containers::rootfs::Identities;
 use crate::events::Events;
-use crate::images::Images;
+use crate::images::{Guards, Images};
 use crate::model::event::EventType;
 use crate::model::view::ContainerView;
 use crate::networks::Networks;
@@ -177,5 +177,6 @@ fn open_images(config: &EngineConfig, storage: &Storage, events: Arc<Events>) ->
     let sink = Arc::new(move |event: crate::model::event::Event| {
         events.emit(event.kind, event.action, event.actor, event.attributes);
     });
-    Ok(Images::open(storage.store().clone(), registry, sink)?)
+    let guards = Guards { policy: config.signature_policy.clone(), limits: config.unpack_limits };
+    Ok(Images::open(storage.store().clone(), registry, guards, sink)?)
 }

@@ -38,6 +38,9 @@ pub enum ImageError {
     /// The store failed.
     #[error("{0}")]
     Store(#[from] skep_store::StoreError),
+    /// The signature policy does not let the image in.
+    #[error("{0}")]
+    Rejected(#[from] skep_policy::Rejection),
     /// The caller went away.
     #[error("context canceled")]
     Cancelled,
@@ -67,6 +70,7 @@ impl ImageError {
             },
             ImageError::Ambiguous(_) | ImageError::Reference(_) | ImageError::Invalid(_) => ErrorKind::InvalidParameter,
             ImageError::Conflict(_) => ErrorKind::Conflict,
+            ImageError::Rejected(_) => ErrorKind::Forbidden,
             ImageError::Store(e) => e.kind(),
             ImageError::Cancelled => ErrorKind::Cancelled,
         }

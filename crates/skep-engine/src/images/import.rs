@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use skep_policy::Source;
 use skep_store::UnpackOptions;
 use skep_types::Platform;
 use tokio::io::AsyncRead;
@@ -30,8 +31,10 @@ pub(super) async fn import(
     let unpacking = {
         let (inner, claim) = (Arc::clone(inner), Arc::clone(&claim));
         run_blocking(move || {
+            inner.guards.admit_archive(Source::Tarball)?;
             let layers = inner.store.layers();
-            let staged = layers.stage()?.unpack(reader, &UnpackOptions::default())?;
+            let options = UnpackOptions { limits: inner.guards.limits, ..UnpackOptions::default() };
+            let staged = layers.stage()?.unpack(reader, &options)?;
             let (diff_id, size) = (staged.diff_id, staged.size);
             claim.add(&[skep_store::ChainId::of(None, &diff_id)]);
             layers.commit(None, vec![staged])?;

@@ -83,7 +83,9 @@ fn unpack(
     progress: &Progress,
 ) -> Result<Vec<(NewImage, Vec<Reference>)>> {
     let spool = nameless_file(inner.store.root())?;
-    let archived = archive::read(archive::spool(reader, spool, MAX_ARCHIVE)?, wished)?;
+    let archived = archive::read(archive::spool(reader, spool, MAX_ARCHIVE)?, wished, &|source| {
+        inner.guards.admit_archive(source)
+    })?;
     archived.into_iter().map(|image| unpack_image(inner, claim, image, wished, progress)).collect()
 }
 
@@ -107,7 +109,8 @@ fn unpack_image(
     let mut below = None;
     for ((chain, diff_id), slice) in chains.iter().zip(&diff_ids).zip(image.layers) {
         if layers.get(chain)?.is_none() {
-            let options = UnpackOptions { diff_id: Some(*diff_id), ..UnpackOptions::default() };
+            let options =
+                UnpackOptions { diff_id: Some(*diff_id), limits: inner.guards.limits, ..UnpackOptions::default() };
             let staged = layers.stage()?.unpack(Reporting::new(slice, diff_id.short(), progress), &options)?;
             layers.commit(below.as_ref(), vec![staged])?;
         }

@@ -9,6 +9,7 @@
 //! | [`pull`], [`load`], [`import`], [`save`] | images coming and going; [`archive`] knows the formats, [`build`] what they share |
 //! | [`list`], [`inspect`], [`remove`] | what users ask for; pure functions of a catalog |
 //! | [`platform`] | which image of an index, and is it for this machine |
+//! | [`guards`] | the signature policy and limits: what an image has to get past |
 //! | [`inflight`], [`holds`] | what goes on at the same time |
 //!
 //! Invariants: an image is in the catalog only with all its layers and blobs in the store; a layer that no image needs, no
@@ -23,6 +24,7 @@ mod changes;
 mod config;
 mod draft;
 mod error;
+mod guards;
 mod holds;
 mod import;
 mod inflight;
@@ -52,6 +54,7 @@ use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 
 pub use error::ImageError;
+pub use guards::{Guards, PolicyFile};
 pub use holds::ImageHold;
 pub use remote::RemoteImage;
 
@@ -82,6 +85,7 @@ pub struct Images {
 struct Inner {
     store: Store,
     registry: RegistryConfig,
+    guards: Guards,
     events: EventSink,
     /// Readers take the whole; only [`change`] puts another one here.
     catalog: RwLock<Arc<Catalog>>,
@@ -93,11 +97,12 @@ struct Inner {
 
 impl Images {
     /// The images in `store`. Takes away what an operation left that a crash cut short. Blocks.
-    pub fn open(store: Store, registry: RegistryConfig, events: EventSink) -> Result<Self> {
+    pub fn open(store: Store, registry: RegistryConfig, guards: Guards, events: EventSink) -> Result<Self> {
         let catalog = records::load(store.db())?;
         let inner = Inner {
             store,
             registry,
+            guards,
             events,
             catalog: RwLock::new(Arc::new(catalog)),
             writer: Arc::default(),

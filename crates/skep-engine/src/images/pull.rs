@@ -1,7 +1,7 @@
 //! Pulling: from a reference to an image with its layers unpacked.
 //!
 //! ```text
-//! connect ─► manifest (through indexes, by platform) ─► configuration ─► layers ─► one commit of image and references
+//! connect ─► manifest (through indexes, by platform) ─► signature policy ─► configuration ─► layers ─► one commit of image and references
 //!
 //! layers, up to `max_concurrent_downloads` at once, each:
 //!   there already ─────────────────────────────────────────────► Already exists
@@ -82,6 +82,8 @@ pub(super) async fn pull(
     let digest = served.digest;
     let top = describe(&served, None);
     let Chosen { manifest, descriptor, documents } = choose(&repository, served, wished).await?;
+    let digests = documents.iter().map(|(digest, _)| *digest).collect();
+    inner.guards.admit_pull(&repository, &reference, digests).await?;
     let (config, parsed) = configuration(inner, &repository, &manifest).await?;
     check_platform(&reference, &parsed, wished, &progress).await?;
     let layers = parsed.rootfs.diff_ids.clone();
@@ -323,7 +325,8 @@ async fn download(
     }
     let _permit = permits.acquire().await.map_err(|_| ImageError::Cancelled)?;
     let (feed, reader) = feed();
-    let options = UnpackOptions { diff_id: Some(plan.diff_id), ..UnpackOptions::default() };
+    let options =
+        UnpackOptions { diff_id: Some(plan.diff_id), limits: inner.guards.limits, ..UnpackOptions::default() };
     let layers = inner.store.layers().clone();
     let unpacking = tokio::task::spawn_blocking(move || layers.stage()?.unpack(reader, &options));
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
-use skep_engine::images::{ImageError, Images, Result};
+use skep_engine::images::{Guards, ImageError, Images, Result};
 use skep_engine::model::image::{ImageId, LayerState, ListImages, LoadProgress, Loaded, PullProgress};
 use skep_registry::RegistryConfig;
 use skep_store::Store;
@@ -33,7 +33,7 @@ impl World {
             seen.lock().expect("lock").push(format!("{} {} {name}", event.action, event.actor));
         });
         let config = RegistryConfig { max_download_attempts: 2, ..RegistryConfig::default() };
-        let images = Images::open(store.clone(), config, sink).expect("images");
+        let images = Images::open(store.clone(), config, Guards::default(), sink).expect("images");
         World { images, store, dir, events }
     }
 

@@ -6,6 +6,7 @@ mod auth;
 mod blobs;
 mod manifests;
 mod server;
+mod signatures;
 
 use std::time::Duration;
 

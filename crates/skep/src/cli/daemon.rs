@@ -38,6 +38,7 @@ flags! {
         no_new_privileges: bool => "no-new-privileges", "Set no-new-privileges for all containers";
         pidfile: Option<String> => "pidfile" 'p', "File for the process id (default: EXEC-ROOT/skep.pid)";
         runtime: Option<String> => "runtime-path", "The skep-runtime program (default: beside this one)";
+        signature_policy: Option<String> => "signature-policy", "Which images may come in (default: /etc/skep/policy.json, if there is one)";
         tls: bool => "tls", "Serve tcp with TLS; implied by --tlsverify";
         tls_ca: Option<String> => "tlscacert", "Authority that clients' certificates must be signed by";
         tls_cert: Option<String> => "tlscert", "File of the daemon's certificate";

@@ -39,6 +39,7 @@ pub(crate) struct File {
     pub(crate) mtu: Option<u32>,
     pub(crate) no_new_privileges: Option<bool>,
     pub(crate) pidfile: Option<String>,
+    pub(crate) signature_policy: Option<String>,
     pub(crate) tls: Option<bool>,
     pub(crate) tlscacert: Option<String>,
     pub(crate) tlscert: Option<String>,

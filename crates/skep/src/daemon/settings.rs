@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use skep_api::TlsFiles;
+use skep_engine::images::PolicyFile;
 use skep_engine::model::host::Ulimit;
 use skep_engine::{BridgeSettings, EngineConfig};
 
@@ -16,6 +17,7 @@ use crate::cli::daemon::DaemonFlags;
 pub(crate) const DATA_ROOT: &str = "/var/lib/skep";
 pub(crate) const EXEC_ROOT: &str = "/run/skep";
 const CONFIG_FILE: &str = "/etc/skep/daemon.json";
+const SIGNATURE_POLICY: &str = "/etc/skep/policy.json";
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +127,13 @@ impl Settings {
             }
             engine.max_concurrent_downloads = most;
         }
+        engine.signature_policy = match either("signature-policy", flags.signature_policy, file.signature_policy, c) {
+            Some(path) if !path.starts_with('/') => {
+                return Err(Failure::message(format!("invalid signature-policy: {path}: want an absolute path")));
+            }
+            Some(path) => PolicyFile::Required(PathBuf::from(path)),
+            None => PolicyFile::IfPresent(PathBuf::from(SIGNATURE_POLICY)),
+        };
         let verify = either("tlsverify", switch(flags.tls_verify), file.tlsverify, c).unwrap_or(false);
         let tls = either("tls", switch(flags.tls), file.tls, c).unwrap_or(false) || verify;
         let files = (

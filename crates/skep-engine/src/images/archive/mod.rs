@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 
 use skep_fs::decode::Decoder;
+use skep_policy::Source;
 use skep_types::{Digest, Platform, Reference};
 
 use self::tarball::Tarball;
@@ -69,11 +70,18 @@ pub(super) fn spool(source: impl Read, mut file: File, limit: u64) -> Result<Fil
 }
 
 /// The images in an archive, which is not compressed. Of images for several platforms the one that suits `platform`, or the host.
-pub(super) fn read(file: File, platform: Option<&Platform>) -> Result<Vec<ArchivedImage>> {
+/// `admit` is asked, before anything of an image is read, whether an archive of this kind may come in.
+pub(super) fn read(
+    file: File,
+    platform: Option<&Platform>,
+    admit: &dyn Fn(Source<'_>) -> Result<()>,
+) -> Result<Vec<ArchivedImage>> {
     let tarball = Tarball::index(file)?;
     if tarball.find("manifest.json").is_some() {
+        admit(Source::DockerArchive)?;
         docker::read(&tarball)
     } else if tarball.find("index.json").is_some() {
+        admit(Source::OciArchive)?;
         oci::read(&tarball, platform)
     } else {
         Err(ImageError::Invalid("invalid archive: does not contain a manifest.json or an index.json".to_owned()))
