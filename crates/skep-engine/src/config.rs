@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use skep_fs::apply::Limits;
 
 use crate::images::PolicyFile;
+use crate::model::gc::GcSettings;
 use crate::model::host::{LogConfig, Ulimit};
 
 /// Settings of one engine; several can run on a machine if roots and bridge differ.
@@ -44,6 +45,8 @@ pub struct EngineConfig {
     pub init: bool,
     /// All containers get `no-new-privileges`.
     pub no_new_privileges: bool,
+    /// Collection of garbage when the disk runs full.
+    pub gc: GcSettings,
     /// Labels of the daemon: `key=value`.
     pub labels: Vec<String>,
     /// Cgroup that containers live below when they name none (`/skep`).
@@ -104,6 +107,7 @@ impl EngineConfig {
             default_shm_size: 64 << 20,
             init: false,
             no_new_privileges: false,
+            gc: GcSettings::default(),
             labels: Vec::new(),
             cgroup_parent: None,
             extra: BTreeMap::new(),

@@ -12,6 +12,7 @@ pub mod shim;
 mod containers;
 mod error;
 mod events;
+mod gc;
 mod logs;
 mod networks;
 mod random;

@@ -1,5 +1,6 @@
 //! What the engine stores, on top of skep-store: which tables there are and what is in them. One commit per user action.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -51,6 +52,26 @@ impl Storage {
 
     pub(crate) fn container(&self, id: ContainerId) -> Result<Option<Record>> {
         self.store.db().read(|tx| tx.get(&CONTAINERS, &id)).map_err(reading)
+    }
+
+    /// The topmost layers of the stored containers that are `wanted`.
+    pub(crate) fn container_layers(&self, wanted: impl Fn(&Record) -> bool) -> Result<Vec<ChainId>, DbError> {
+        let all = self.store.db().read(|tx| tx.all(&CONTAINERS))?;
+        let wanted = all.into_iter().map(|(_, record)| record).filter(wanted);
+        // Chain ids were stored as digests, so they are well-formed.
+        Ok(wanted.filter_map(|record| chain_id(record.chain_id.as_ref()?).ok()).collect())
+    }
+
+    /// The layers that processes run on now, with all below them.
+    pub(crate) fn running_layers(&self) -> Result<BTreeSet<ChainId>, StoreError> {
+        let mut layers = BTreeSet::new();
+        for top in self.container_layers(|record| record.running.is_some())? {
+            let mut next = Some(top);
+            while let Some(chain) = next.filter(|chain| layers.insert(*chain)) {
+                next = self.store.layers().get(&chain)?.and_then(|info| info.parent);
+            }
+        }
+        Ok(layers)
     }
 
     pub(crate) fn put_container(&self, record: &Record) -> Result<()> {

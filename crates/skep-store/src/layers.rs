@@ -177,6 +177,11 @@ impl Layers {
         })
     }
 
+    /// Whether no operation holds layers.
+    pub fn is_idle(&self) -> bool {
+        self.leases.lock().is_empty()
+    }
+
     /// A lease: layers that it holds stay until it is dropped, named by an image yet or not.
     pub fn lease(&self) -> LayerLease {
         static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -117,6 +117,11 @@ impl Store {
         &self.inner.partials
     }
 
+    /// Deletes partial blobs that nothing came for in [`PARTIAL_AGE`].
+    pub fn expire_partials(&self) -> Result<u64, StoreError> {
+        self.inner.partials.expire(PARTIAL_AGE)
+    }
+
     /// Containers' directories and read-write layers.
     pub fn containers(&self) -> &Containers {
         &self.inner.containers

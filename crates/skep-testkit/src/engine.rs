@@ -27,6 +27,7 @@ pub struct EngineBuilder {
     arguments: Vec<OsString>,
     environment: Vec<(String, OsString)>,
     passed_socket: bool,
+    disk: Option<String>,
 }
 
 /// A running engine with its own directories, socket, bridge, and addresses. See the crate's text for what happens at its end.
@@ -62,6 +63,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Gives the data root a file system of its own of this size (`64m`), so that it can be full.
+    #[must_use]
+    pub fn disk(mut self, size: &str) -> EngineBuilder {
+        self.disk = Some(size.to_owned());
+        self
+    }
+
     /// Starts the engine and waits until it answers.
     #[track_caller]
     pub fn start(self) -> Engine {
@@ -71,6 +79,11 @@ impl EngineBuilder {
         let dir = tempfile::Builder::new().prefix("skep-test-").tempdir().expect("a temporary directory").keep();
         let mut engine = Engine { kind, slot, dir, builder: self, daemon: None, baseline: None };
         engine.belongings().clean_up(); // what a test that was killed may have left under this number
+        if let Some(size) = &engine.builder.disk {
+            std::fs::create_dir_all(engine.data_root()).expect("a directory");
+            let root = engine.data_root().display().to_string();
+            Command::new("mount", ["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs", &root]).run().success();
+        }
         engine.launch();
         engine.baseline = Some(engine.snapshot());
         engine
@@ -323,6 +336,9 @@ impl Engine {
         }
         assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
         self.stop();
+        if self.builder.disk.is_some() {
+            Command::new("umount", [self.data_root()]).run().success();
+        }
         let left = self.belongings().processes_and_mounts();
         assert!(left.is_empty(), "left behind after the daemon's end:\n{}", left.join("\n"));
     }

@@ -104,6 +104,46 @@ pub struct PrunePreview {
     pub space_reclaimed: u64,
 }
 
+/// Answer of GET and POST /skep/gc. Sizes are in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct GcReport {
+    /// It runs by itself.
+    pub enabled: bool,
+    /// Size of the data root's file system.
+    pub disk_size: u64,
+    /// Free there before.
+    pub free_before: u64,
+    /// Free there now.
+    pub free: u64,
+    /// It begins when less is free.
+    pub low: u64,
+    /// It ends when so much is free.
+    pub high: u64,
+    /// What went; of a dry run what may go, in this order.
+    pub steps: Vec<GcItem>,
+    /// Images that stay.
+    pub kept: Vec<GcItem>,
+    /// What compacting the database gave back.
+    pub compacted: u64,
+}
+
+/// One thing that garbage collection speaks of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct GcItem {
+    /// `trash`, `partial`, `image`.
+    pub kind: String,
+    /// Digest or image id; empty for the trash.
+    pub id: String,
+    /// Tags of an image.
+    pub tags: Vec<String>,
+    /// Bytes that it gives back.
+    pub size: u64,
+    /// Why.
+    pub reason: String,
+}
+
 /// Answer of POST /networks/prune.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]

@@ -28,15 +28,6 @@ fn three_images(engine: &Engine) {
     engine.load(&ImageBuilder::empty("alone:1").layer(&[("three", 0o644, &[3; 70_000])]).build());
 }
 
-/// Whether both sides are this project's: Docker has no word for what is tested.
-fn has_own_words(engine: &Engine, test: &str) -> bool {
-    let own = engine.kind() == EngineKind::Skep && std::env::var("SKEP_TEST_CLIENT").as_deref() != Ok("docker");
-    if !own {
-        eprintln!("SKIPPED {test}: Docker has no such command");
-    }
-    own
-}
-
 fn usage(engine: &Engine) -> Value {
     engine.api().call("GET", "/v1.51/system/df", None)
 }
@@ -113,10 +104,10 @@ fn usage_in_a_table() {
 
 #[test]
 fn a_dry_run_says_what_a_prune_does() {
-    let engine = engine();
-    if !has_own_words(&engine, "a_dry_run_says_what_a_prune_does") {
+    if !own_words("a_dry_run_says_what_a_prune_does") {
         return;
     }
+    let engine = engine();
     three_images(&engine);
     engine.run(["run", "--name", "done", "shared:2", "true"]).success();
     engine.run(["run", "-d", "--init", "--name", "on", "busybox", "sleep", "1000"]).success();
@@ -162,4 +153,102 @@ fn prune_obeys_filters() {
         .success()
         .stdout_has("Total reclaimed space: 1B");
     assert_eq!(left(), "");
+}
+
+/// Bytes that are free where the data root is.
+fn free(engine: &Engine) -> u64 {
+    engine.api().call("GET", "/skep/gc", None)["Free"].as_u64().unwrap()
+}
+
+/// Loads an image of so many megabytes that differs by its number.
+fn load_big(engine: &Engine, name: &str, megabytes: usize, number: u8) {
+    let content = vec![number; megabytes << 20];
+    engine.load(&ImageBuilder::empty(name).layer(&[("big", 0o644, &content)]).build());
+}
+
+#[test]
+fn a_disk_that_runs_full_is_cleared_of_what_nothing_needs() {
+    if !own_words("a_disk_that_runs_full_is_cleared_of_what_nothing_needs") {
+        return;
+    }
+    let engine = Engine::builder()
+        .disk("120m")
+        .argument("--gc-free-space-low=55MB")
+        .argument("--gc-free-space-high=60MB")
+        .argument("--gc-min-age=0s")
+        .argument("--gc-keep=kept/*")
+        .start();
+    let images = || -> Vec<String> {
+        let list = engine.run(["images", "-a", "--format", "{{.Repository}}:{{.Tag}}"]).success().stdout;
+        let mut list: Vec<String> = list.lines().map(str::to_owned).collect();
+        list.sort();
+        list
+    };
+    load_big(&engine, "app:1", 15, 1); // will be without a tag
+    load_big(&engine, "app:1", 15, 2);
+    engine.run(["create", "--name", "stopped", "app:1", "true"]).success();
+    load_big(&engine, "app:1", 15, 3); // the second one is without a tag, but a container needs it
+    load_big(&engine, "kept/app:1", 15, 4);
+    assert_eq!(images().len(), 4);
+    let plan = engine.run(["system", "gc", "--dry-run"]).success();
+    plan.stdout_has("enough: nothing goes by itself").stdout_has("no tag, last used").stdout_has("1 container uses it");
+    assert_eq!(images().len(), 4, "a dry run removes nothing");
+
+    load_big(&engine, "last:1", 15, 5); // now less than 55 MB is left
+    skep_testkit::until("the one that nothing needs is gone", || images().len() == 4);
+    assert_eq!(images(), ["<none>:<none>", "app:1", "kept/app:1", "last:1"]);
+    skep_testkit::until("its room is given back", || free(&engine) > 60_000_000);
+    let log = engine.log();
+    assert!(log.contains("collected garbage: little space was left"), "{log}");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 1;
+    let events =
+        engine.run(["events", "--since", "1h", "--until", &now.to_string(), "--filter", "event=prune"]).success();
+    events.stdout_has("trigger=free-space");
+    engine.run(["inspect", "stopped"]).success();
+    engine.run(["system", "df"]).success();
+}
+
+#[test]
+fn tagged_images_go_by_their_last_use_if_that_is_set() {
+    if !own_words("tagged_images_go_by_their_last_use_if_that_is_set") {
+        return;
+    }
+    let mut engine = Engine::builder()
+        .disk("150m")
+        .argument("--gc-free-space-low=50MB")
+        .argument("--gc-free-space-high=60MB")
+        .argument("--gc-min-age=0s")
+        .argument("--gc-tagged")
+        .argument("--gc-keep=label=keep")
+        .start();
+    let names = |engine: &Engine| -> Vec<String> {
+        let list = engine.run(["images", "--format", "{{.Repository}}"]).success().stdout;
+        let mut list: Vec<String> = list.lines().map(str::to_owned).collect();
+        list.sort();
+        list
+    };
+    let settings = serde_json::json!({"Labels": {"keep": "yes"}});
+    engine.load(&ImageBuilder::empty("marked:1").layer(&[("big", 0o644, &[9; 1 << 20])]).settings(settings).build());
+    for (number, name) in ["one:1", "two:1", "three:1"].into_iter().enumerate() {
+        load_big(&engine, name, 25, u8::try_from(number).unwrap());
+    }
+    engine.run(["create", "--name", "brief", "one:1", "true"]).success();
+    engine.run(["rm", "brief"]).success();
+    engine.stop(); // last uses survive the daemon
+    engine.launch();
+    assert_eq!(names(&engine), ["marked", "one", "three", "two"]);
+    load_big(&engine, "four:1", 25, 4);
+    skep_testkit::until("the one that was not used for the longest time is gone", || names(&engine).len() == 4);
+    assert_eq!(names(&engine), ["four", "marked", "one", "three"]);
+}
+
+/// Whether both sides are this project's: Docker has no word for what is tested.
+#[expect(clippy::print_stderr, reason = "a skip is told")]
+fn own_words(test: &str) -> bool {
+    let docker = |name: &str| std::env::var(name).as_deref() == Ok("docker");
+    let own = !docker("SKEP_TEST_ENGINE") && !docker("SKEP_TEST_CLIENT");
+    if !own {
+        eprintln!("SKIPPED {test}: Docker has no such thing");
+    }
+    own
 }

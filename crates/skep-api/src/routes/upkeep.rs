@@ -1,8 +1,9 @@
 //! Upkeep of the data root: what Docker's API has no words for, below `/skep`.
 
 use http::Method;
+use skep_engine::model::gc::{GcImage, GcKept, GcReport, GcStep, GcTarget};
 use skep_engine::model::request::PruneRequest;
-use skep_wire::PrunePreview;
+use skep_wire::{GcItem, PrunePreview};
 
 use super::images::prune_filters;
 use crate::convert;
@@ -10,7 +11,11 @@ use crate::http::router::{Route, route};
 use crate::http::{Answer, ApiError, Request};
 
 pub(crate) fn routes() -> Vec<Route> {
-    vec![route(Method::GET, "/skep/prune", preview)]
+    vec![
+        route(Method::GET, "/skep/prune", preview),
+        route(Method::GET, "/skep/gc", garbage),
+        route(Method::POST, "/skep/gc", collect),
+    ]
 }
 
 /// What a prune of the kinds in `type` would remove, with its `filters`; `all` as in `system prune --all`.
@@ -38,4 +43,48 @@ async fn preview(request: Request) -> Result<Answer, ApiError> {
         volumes_deleted: found.volumes.removed,
         images_deleted: found.images.removed.into_iter().map(convert::image::removal).collect(),
     })
+}
+
+/// What a collection of garbage would take, and why the rest stays.
+async fn garbage(request: Request) -> Result<Answer, ApiError> {
+    let report = request.engine.preview_garbage().await?;
+    Answer::json(&gc_report(report, request.engine.config().gc.enabled))
+}
+
+/// Collects garbage now.
+async fn collect(request: Request) -> Result<Answer, ApiError> {
+    let report = request.engine.collect_garbage().await?;
+    Answer::json(&gc_report(report, request.engine.config().gc.enabled))
+}
+
+fn gc_report(report: GcReport, enabled: bool) -> skep_wire::GcReport {
+    skep_wire::GcReport {
+        enabled,
+        disk_size: report.before.total,
+        free_before: report.before.free,
+        free: report.after.free,
+        low: report.low,
+        high: report.high,
+        steps: report.steps.into_iter().map(gc_step).collect(),
+        kept: report.kept.into_iter().map(gc_kept).collect(),
+        compacted: report.compacted,
+    }
+}
+
+fn gc_step(step: GcStep) -> GcItem {
+    let item = match step.target {
+        GcTarget::Trash => GcItem { kind: "trash".to_owned(), ..GcItem::default() },
+        GcTarget::Partial(digest) => GcItem { kind: "partial".to_owned(), id: digest.to_string(), ..GcItem::default() },
+        GcTarget::Image(image) => gc_image(*image),
+    };
+    GcItem { size: step.bytes, reason: step.reason, ..item }
+}
+
+fn gc_kept(kept: GcKept) -> GcItem {
+    let size = kept.image.layers.iter().map(|(_, size)| size).sum();
+    GcItem { size, reason: kept.reason, ..gc_image(kept.image) }
+}
+
+fn gc_image(image: GcImage) -> GcItem {
+    GcItem { kind: "image".to_owned(), id: image.id.to_string(), tags: image.tags, ..GcItem::default() }
 }

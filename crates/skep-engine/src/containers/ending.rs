@@ -190,6 +190,7 @@ impl Task {
             return Err(error);
         }
         self.delete_bundle();
+        self.engine.images.touch(self.record.image_id);
         self.engine.containers.remove(self.record.id, &self.record.name);
         self.event("destroy", []);
         self.done = true;

@@ -62,7 +62,7 @@ impl Engine {
         let (inner, records) = blocking(move || {
             make_roots(&config)?;
             let storage = Arc::new(Storage::open(&config.data_root)?);
-            let images = open_images(&config, &storage, sink.clone())?;
+            let images = open_images(&config, storage.clone(), sink.clone())?;
             let volumes = Volumes::open(config.data_root.join("volumes"), storage.clone())?;
             let records = storage.containers()?;
             let endpoints = records.iter().filter_map(|record| record.net.clone()).collect();
@@ -93,6 +93,7 @@ impl Engine {
         restore::all(&inner, records).await?;
         let engine = Engine { inner };
         engine.tidy().await;
+        engine.inner.tasks.spawn(crate::gc::watch(engine.inner.clone()));
         Ok(engine)
     }
 
@@ -124,6 +125,11 @@ impl Engine {
 }
 
 impl Inner {
+    /// Cancelled when the engine closes.
+    pub(crate) fn closing(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+
     /// Tells the world what happened to a container.
     pub(crate) fn container_event<const N: usize>(&self, record: &Record, action: &str, more: [(&str, String); N]) {
         let mut attributes: BTreeMap<String, String> = record.config.labels.clone();
@@ -170,7 +176,7 @@ fn make_roots(config: &EngineConfig) -> Result<()> {
     Ok(())
 }
 
-fn open_images(config: &EngineConfig, storage: &Storage, events: Arc<Events>) -> Result<Images> {
+fn open_images(config: &EngineConfig, storage: Arc<Storage>, events: Arc<Events>) -> Result<Images> {
     let mut registry = skep_registry::RegistryConfig::default();
     registry.insecure.clone_from(&config.insecure_registries);
     registry.max_concurrent_downloads = config.max_concurrent_downloads;
@@ -178,5 +184,6 @@ fn open_images(config: &EngineConfig, storage: &Storage, events: Arc<Events>) ->
         events.emit(event.kind, event.action, event.actor, event.attributes);
     });
     let guards = Guards { policy: config.signature_policy.clone(), limits: config.unpack_limits };
-    Ok(Images::open(storage.store().clone(), registry, guards, sink)?)
+    let store = storage.store().clone();
+    Ok(Images::open(store, registry, guards, sink, Arc::new(move || storage.container_layers(|_| true)))?)
 }

@@ -7,7 +7,7 @@ use skep_types::ContainerId;
 use crate::model::event::EventType;
 use crate::model::image::{ImageId, ImageUser};
 use crate::model::request::{PrunePreview, PruneRequest};
-use crate::{Engine, Result};
+use crate::{Engine, Error, Result};
 
 impl Engine {
     /// What these prunes would remove if they came now, one after the other. Removes nothing.
@@ -32,7 +32,9 @@ impl Engine {
                 let all = self.users_of(id).into_iter();
                 all.filter(|user| !gone.contains(&user.container)).collect()
             };
-            preview.images = self.inner.images.preview_prune(filters, &users).await?;
+            let stay = self.inner.storage.container_layers(|record| !gone.contains(&record.id));
+            let stay = stay.map_err(|e| Error::system("reading the database", e))?;
+            preview.images = self.inner.images.preview_prune(filters, &users, &stay).await?;
         }
         Ok(preview)
     }

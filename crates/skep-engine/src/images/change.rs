@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use skep_store::{ChainId, LayerLease, Layers, StoreError};
+use skep_store::{ChainId, LayerLease, Layers, crash_point};
 use skep_types::Digest;
 use tokio::sync::OwnedMutexGuard;
 
@@ -34,12 +34,20 @@ impl Inner {
         Writer { inner: Arc::clone(self), _guard: guard, draft, blobs: Vec::new() }
     }
 
-    /// Removes layers that neither an image nor a lease needs.
-    pub(super) fn collect_layers(&self) -> Result<Vec<ChainId>, StoreError> {
+    /// Removes layers that no image, no container and no lease needs: these three are all that can need one.
+    pub(super) fn collect_layers(&self) -> Result<Vec<ChainId>> {
         // No image appears between the reading of the tops and the end: its maker's lease would end unseen.
         let _guard = self.collecting.lock();
-        let tops = self.catalog.read().tops();
-        self.store.layers().collect(&tops)
+        let gone = self.store.layers().collect(&self.tops(&self.catalog())?)?;
+        self.changed.notify_one();
+        Ok(gone)
+    }
+
+    /// The topmost layers that images of this catalog and containers need.
+    pub(super) fn tops(&self, catalog: &Catalog) -> Result<Vec<ChainId>> {
+        let mut tops = catalog.tops();
+        tops.extend((self.container_layers)()?);
+        Ok(tops)
     }
 
     fn remove_blobs(&self, catalog: &Catalog, candidates: impl IntoIterator<Item = Digest>) {
@@ -69,7 +77,10 @@ impl Writer {
             .try_for_each(|(digest, bytes)| {
                 inner.store.blobs().put(bytes, Some(digest)).map(drop).map_err(ImageError::from)
             })
-            .and_then(|()| records::store(inner.store.db(), changes));
+            .and_then(|()| {
+                crash_point("image-blobs");
+                records::store(inner.store.db(), changes)
+            });
         if let Err(error) = stored {
             inner.remove_blobs(&old, blobs.iter().map(|(digest, _)| *digest));
             return Err(error);
@@ -78,8 +89,10 @@ impl Writer {
             let _guard = inner.collecting.lock();
             *inner.catalog.write() = Arc::new(catalog.clone());
         }
+        crash_point("image-stored");
         // What only the old catalog needed goes, now that nothing stored leads to it.
         inner.remove_blobs(catalog, old.blobs_in_use());
+        inner.changed.notify_one();
         let mut freed = Freed::default();
         if old.tops() != catalog.tops() {
             match inner.collect_layers() {

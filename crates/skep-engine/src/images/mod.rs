@@ -11,6 +11,7 @@
 //! | [`platform`] | which image of an index, and is it for this machine |
 //! | [`guards`] | the signature policy and limits: what an image has to get past |
 //! | [`inflight`], [`holds`] | what goes on at the same time |
+//! | [`uses`], [`inventory`] | what the garbage collection has to know |
 //!
 //! Invariants: an image is in the catalog only with all its layers and blobs in the store; a layer that no image needs, no
 //! container's image needed, and no operation claims, is gone.
@@ -29,9 +30,10 @@ mod holds;
 mod import;
 mod inflight;
 mod inspect;
+mod inventory;
 mod list;
 mod load;
-mod pattern;
+pub(crate) mod pattern;
 mod platform;
 mod pull;
 mod records;
@@ -39,6 +41,7 @@ mod remote;
 mod remove;
 mod save;
 mod target;
+mod uses;
 mod words;
 
 use std::path::PathBuf;
@@ -48,10 +51,10 @@ use bytes::Bytes;
 use futures_util::Stream;
 use parking_lot::{Mutex, RwLock};
 use skep_registry::{Credentials, RegistryConfig, digest_of};
-use skep_store::Store;
+use skep_store::{ChainId, DbError, Store};
 use skep_types::{Digest, Platform, Reference};
 use tokio::io::AsyncRead;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 pub use error::ImageError;
 pub use guards::{Guards, PolicyFile};
@@ -73,6 +76,9 @@ pub type Result<T, E = ImageError> = std::result::Result<T, E>;
 /// Where events about images go.
 pub type EventSink = Arc<dyn Fn(Event) + Send + Sync>;
 
+/// Tells the topmost layers of all stored containers. They stay, whatever became of the images.
+pub type ContainerLayers = Arc<dyn Fn() -> Result<Vec<ChainId>, DbError> + Send + Sync>;
+
 /// Tells which containers use an image.
 pub type ImageUsers<'a> = &'a (dyn Fn(&ImageId) -> Vec<ImageUser> + Sync);
 
@@ -93,12 +99,23 @@ struct Inner {
     collecting: Mutex<()>,
     inflight: inflight::Inflight,
     holds: holds::Holds,
+    container_layers: ContainerLayers,
+    uses: uses::Uses,
+    /// Rung when the catalog or the disk usage has changed.
+    changed: Arc<Notify>,
 }
 
 impl Images {
     /// The images in `store`. Takes away what an operation left that a crash cut short. Blocks.
-    pub fn open(store: Store, registry: RegistryConfig, guards: Guards, events: EventSink) -> Result<Self> {
+    pub fn open(
+        store: Store,
+        registry: RegistryConfig,
+        guards: Guards,
+        events: EventSink,
+        container_layers: ContainerLayers,
+    ) -> Result<Self> {
         let catalog = records::load(store.db())?;
+        let uses = uses::Uses::load(store.db())?;
         let inner = Inner {
             store,
             registry,
@@ -109,6 +126,9 @@ impl Images {
             collecting: Mutex::default(),
             inflight: inflight::Inflight::default(),
             holds: holds::Holds::default(),
+            container_layers,
+            uses,
+            changed: Arc::default(),
         };
         inner.sweep()?;
         Ok(Images { inner: Arc::new(inner) })
@@ -124,6 +144,7 @@ impl Images {
         progress: mpsc::Sender<PullProgress>,
     ) -> Result<ImageId> {
         let id = pull::pull(&self.inner, reference, platform, credentials, progress).await?;
+        self.inner.uses.touch(id);
         let name = target::stored_form(reference);
         self.inner.tell("pull", &id, name.familiar(), name.familiar_name());
         Ok(id)
@@ -139,6 +160,7 @@ impl Images {
     ) -> Result<Vec<Loaded>> {
         let loaded = load::load(&self.inner, archive, platform.cloned(), progress).await?;
         for image in &loaded {
+            self.inner.uses.touch(image.id);
             self.inner.tell("load", &image.id, image.id.to_string(), image.id.to_string());
         }
         Ok(loaded)
@@ -160,6 +182,7 @@ impl Images {
     /// Makes an image of one layer from an archive of files.
     pub async fn import(&self, archive: impl AsyncRead + Send + Unpin, options: ImportImage) -> Result<ImageId> {
         let id = import::import(&self.inner, archive, options).await?;
+        self.inner.uses.touch(id);
         self.inner.tell("import", &id, id.to_string(), id.to_string());
         Ok(id)
     }
@@ -267,11 +290,17 @@ impl Images {
         Ok(PrunedImages::new(removed.list, freed.layers))
     }
 
-    /// What [`prune`](Self::prune) would remove now. Removes nothing.
-    pub async fn preview_prune(&self, filters: &ImageFilters, users: ImageUsers<'_>) -> Result<PrunedImages> {
+    /// What [`prune`](Self::prune) would remove if `containers` were the topmost layers of all containers. Removes nothing.
+    pub async fn preview_prune(
+        &self,
+        filters: &ImageFilters,
+        users: ImageUsers<'_>,
+        containers: &[ChainId],
+    ) -> Result<PrunedImages> {
         let mut writer = self.inner.write().await;
         let removed = self.prune_draft(&mut writer, filters, users);
-        let unused = self.inner.store.layers().unused(&writer.draft.catalog.tops())?;
+        let tops = [writer.draft.catalog.tops().as_slice(), containers].concat();
+        let unused = self.inner.store.layers().unused(&tops)?;
         Ok(PrunedImages::new(removed.list, unused.into_iter().map(|(chain, info)| (chain, info.size)).collect()))
     }
 

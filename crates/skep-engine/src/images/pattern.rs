@@ -3,10 +3,10 @@
 
 /// A pattern that can't be one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BadPattern;
+pub(crate) struct BadPattern;
 
 /// Whether `text` as a whole follows `pattern`.
-pub(super) fn matches(pattern: &str, text: &str) -> Result<bool, BadPattern> {
+pub(crate) fn matches(pattern: &str, text: &str) -> Result<bool, BadPattern> {
     let pattern: Vec<Piece> = parse(pattern)?;
     let text: Vec<char> = text.chars().collect();
     Ok(follow(&pattern, &text))

@@ -4,6 +4,7 @@
 pub mod container;
 pub mod event;
 pub mod exec;
+pub mod gc;
 pub mod host;
 pub mod image;
 pub mod network;

@@ -33,7 +33,8 @@ impl World {
             seen.lock().expect("lock").push(format!("{} {} {name}", event.action, event.actor));
         });
         let config = RegistryConfig { max_download_attempts: 2, ..RegistryConfig::default() };
-        let images = Images::open(store.clone(), config, Guards::default(), sink).expect("images");
+        let images =
+            Images::open(store.clone(), config, Guards::default(), sink, Arc::new(|| Ok(Vec::new()))).expect("images");
         World { images, store, dir, events }
     }
 

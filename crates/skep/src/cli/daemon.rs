@@ -21,6 +21,13 @@ flags! {
         dns_search: Vec<String> => "dns-search", "Search domains for containers";
         exec_root: Option<String> => "exec-root", "Folder for what a reboot may take (default: /run/skep)";
         fixed_cidr: Option<String> => "fixed-cidr", "Addresses for containers, within the bridge's subnet";
+        gc: Option<bool> => "gc", "Collect garbage when the disk runs full (default: true)";
+        gc_high: Option<String> => "gc-free-space-high", "Free space to stop collecting at, as 20% or 10GB (default: 10%)";
+        gc_interval: Option<String> => "gc-interval", "Time between two looks at the free space (default: 60s)";
+        gc_keep: Vec<String> => "gc-keep", "Images that stay: a pattern of names, or label=KEY[=VALUE]";
+        gc_low: Option<String> => "gc-free-space-low", "Free space to begin collecting at, as 10% or 5GB (default: 5%)";
+        gc_min_age: Option<String> => "gc-min-age", "Images used since then stay (default: 24h)";
+        gc_tagged: Option<bool> => "gc-tagged", "Collect unused images with a tag, too (default: false)";
         group: Option<String> => "group" 'G', "Group of the unix socket (default: docker)";
         hosts: Vec<String> => "host" 'H', "Where to listen: unix://, tcp://, fd://";
         icc: Option<bool> => "icc", "Containers may talk to each other (default: true)";

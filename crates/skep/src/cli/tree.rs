@@ -64,6 +64,7 @@ static COMMANDS: &[&Command] = &[
     &registry::logout::COMMAND,
     &system::df::COMMAND,
     &system::events::COMMAND,
+    &system::gc::COMMAND,
     &system::prune::COMMAND,
     &completion::COMMAND,
     &daemon::COMMAND,

@@ -24,6 +24,7 @@ pub(crate) struct File {
     pub(crate) dns_search: Option<Vec<String>>,
     pub(crate) exec_root: Option<String>,
     pub(crate) fixed_cidr: Option<String>,
+    pub(crate) gc: Option<FileGc>,
     pub(crate) group: Option<String>,
     pub(crate) hosts: Option<Vec<String>>,
     pub(crate) icc: Option<bool>,
@@ -45,6 +46,19 @@ pub(crate) struct File {
     pub(crate) tlscert: Option<String>,
     pub(crate) tlskey: Option<String>,
     pub(crate) tlsverify: Option<bool>,
+}
+
+/// Garbage collection; skep's own key.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct FileGc {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) free_space_high: Option<String>,
+    pub(crate) free_space_low: Option<String>,
+    pub(crate) interval: Option<String>,
+    pub(crate) keep: Option<Vec<String>>,
+    pub(crate) min_age: Option<String>,
+    pub(crate) tagged: Option<bool>,
 }
 
 /// A limit as daemon.json writes it.

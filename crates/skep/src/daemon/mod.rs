@@ -1,6 +1,7 @@
 //! The daemon: opens the engine, serves its API, ends in good order. Containers stay as they are when it ends.
 
 mod file;
+mod gc;
 mod notify;
 pub(crate) mod settings;
 

@@ -10,7 +10,7 @@ use skep_engine::images::PolicyFile;
 use skep_engine::model::host::Ulimit;
 use skep_engine::{BridgeSettings, EngineConfig};
 
-use super::file::File;
+use super::file::{File, FileGc};
 use crate::cli::Failure;
 use crate::cli::daemon::DaemonFlags;
 
@@ -42,7 +42,7 @@ pub(crate) struct Settings {
 }
 
 /// Takes a value from the option or the file; both at once is an error.
-fn either<T>(name: &str, option: Option<T>, file: Option<T>, clashes: &mut Vec<String>) -> Option<T> {
+pub(super) fn either<T>(name: &str, option: Option<T>, file: Option<T>, clashes: &mut Vec<String>) -> Option<T> {
     if option.is_some() && file.is_some() {
         clashes.push(name.to_owned());
     }
@@ -119,6 +119,16 @@ impl Settings {
                 .and_then(|bytes| u64::try_from(bytes).ok())
                 .ok_or_else(|| Failure::message(format!("invalid default-shm-size: {size}")))?;
         }
+        let gc_flags = FileGc {
+            enabled: flags.gc,
+            free_space_high: flags.gc_high,
+            free_space_low: flags.gc_low,
+            interval: flags.gc_interval,
+            keep: list(flags.gc_keep),
+            min_age: flags.gc_min_age,
+            tagged: flags.gc_tagged,
+        };
+        engine.gc = super::gc::settings(gc_flags, file.gc.unwrap_or_default(), c)?;
         let downloads = flags.max_concurrent_downloads.map(|text| text.parse()).transpose();
         let downloads = downloads.map_err(|_| Failure::message("invalid max concurrent downloads"))?;
         if let Some(most) = either("max-concurrent-downloads", downloads, file.max_concurrent_downloads, c) {

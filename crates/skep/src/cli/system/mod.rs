@@ -3,6 +3,7 @@
 pub(crate) mod df;
 pub(crate) mod dial_stdio;
 pub(crate) mod events;
+pub(crate) mod gc;
 pub(crate) mod info;
 pub(crate) mod preview;
 pub(crate) mod prune;
