@@ -35,21 +35,31 @@ use crate::tar::{Reader, TarError};
 pub use below::{Below, below};
 pub use layer::{Applied, LayerTarget, apply_layer};
 
+/// Bytes of a name that an error shows.
+const NAME_SHOWN: usize = 256;
+
 /// The attribute by which overlayfs knows that a directory hides what is below it.
 pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
 
-/// What an archive may cost before it is refused.
-#[derive(Debug, Clone, Copy)]
+/// What an archive may cost before it is refused. The defaults let through what is known to exist: layers of some hundred
+/// gigabytes, with millions of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Entries of the archive.
     pub entries: u64,
-    /// Bytes of all file contents together, holes included.
+    /// Bytes of all file contents together, holes included; also of the archive itself, decompressed.
     pub bytes: u64,
+    /// How many times larger than its compressed form an archive may get...
+    pub ratio: u64,
+    /// ...once it is larger than this. Zeros compress well, and a disk image of them is nothing bad.
+    pub ratio_from: u64,
+    /// Bytes of memory for the names of directories, whose times are set last.
+    pub directories: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { entries: 10_000_000, bytes: 1 << 40 }
+        Limits { entries: 10_000_000, bytes: 1 << 40, ratio: 200, ratio_from: 16 << 30, directories: 256 << 20 }
     }
 }
 
@@ -93,6 +103,9 @@ pub enum ApplyError {
     /// Larger than is allowed.
     #[error("the archive unpacks to more than {0} bytes")]
     TooLarge(u64),
+    /// More names of directories than are kept in memory.
+    #[error("the names of the archive's directories take more than {0} bytes")]
+    TooManyDirectories(u64),
     /// A directory would be replaced.
     #[error("cannot overwrite directory {0:?} with non-directory {1:?}")]
     DirectoryByOther(String, String),
@@ -118,6 +131,7 @@ impl ApplyError {
             | ApplyError::Whiteout(_)
             | ApplyError::TooManyEntries(_)
             | ApplyError::TooLarge(_)
+            | ApplyError::TooManyDirectories(_)
             | ApplyError::DirectoryByOther(..)
             | ApplyError::OtherByDirectory(..) => ErrorKind::InvalidParameter,
         }
@@ -170,6 +184,9 @@ enum Target<'a> {
     Tree(ExtractOptions),
 }
 
+/// What a remembered directory takes besides its name.
+const DIR_OVERHEAD: u64 = 96;
+
 /// A directory of the tree, by its real path.
 #[derive(Default)]
 struct DirState {
@@ -195,6 +212,8 @@ struct Applier<'a> {
     entries: u64,
     bytes: u64,
     dirs: BTreeMap<Vec<u8>, DirState>,
+    /// Bytes that `dirs` takes.
+    dirs_size: u64,
     /// The directory of the entry before, which mostly is that of the next one too.
     last: Option<(Vec<u8>, OpenDir)>,
     opaque_root: bool,
@@ -210,9 +229,22 @@ impl<'a> Applier<'a> {
             entries: 0,
             bytes: 0,
             dirs: BTreeMap::new(),
+            dirs_size: 0,
             last: None,
             opaque_root: false,
         }
+    }
+
+    /// Remembers a directory until the end.
+    fn note_dir(&mut self, path: Vec<u8>, state: DirState) -> Result<(), ApplyError> {
+        let size = DIR_OVERHEAD + path.len() as u64;
+        if self.dirs.insert(path, state).is_none() {
+            self.dirs_size += size;
+        }
+        if self.dirs_size > self.limits.directories {
+            return Err(ApplyError::TooManyDirectories(self.limits.directories));
+        }
+        Ok(())
     }
 
     /// Sets the directories' times, which had to wait until all files were in them.
@@ -281,8 +313,12 @@ fn as_path(path: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(path))
 }
 
+/// A name as it can be shown: whoever made the archive chose it.
 fn text(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).into_owned()
+    let shown = &name[..name.len().min(NAME_SHOWN)];
+    let end = if shown.len() < name.len() { "..." } else { "" };
+    let clean = String::from_utf8_lossy(shown).replace(|c: char| c.is_control(), "?");
+    format!("{clean}{end}")
 }
 
 fn failed(action: &str, name: &[u8], error: impl Into<io::Error>) -> ApplyError {

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-use crate::rooted::{Root, stat_name};
+use crate::rooted::{Root, resolve, stat_name};
 
 /// The names in a directory, sorted by bytes.
 pub(crate) fn names(dir: impl AsFd) -> io::Result<Vec<OsString>> {
@@ -32,67 +32,115 @@ pub(crate) fn open_dir(parent: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno
 }
 
 /// Removes `name` in `dir`, whatever it is, with everything below it. What isn't there is no error. Mounts below make
-/// it fail with `EBUSY`, nothing on them is touched when they are mounted over a directory of another device.
+/// it fail with `EBUSY`, and nothing on them is touched.
 pub fn remove(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
     let dir = dir.as_fd();
+    // Parts of a tree that is deeper than the descriptors allowed are moved up beside its top, and wait here.
+    let mut waiting = vec![name.to_owned()];
+    while let Some(name) = waiting.pop() {
+        remove_one(dir, &name, &mut waiting)?;
+    }
+    Ok(())
+}
+
+fn remove_one(dir: BorrowedFd<'_>, name: &OsStr, waiting: &mut Vec<OsString>) -> io::Result<()> {
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(error) => return Err(error.into()),
     }
-    let device = stat_name(dir, name)?.st_dev;
     // A stack of open directories instead of recursion: depth is chosen by whoever made the tree.
-    let mut stack = vec![(open_dir(dir, name)?, name.to_owned())];
-    while let Some((open, _)) = stack.last() {
-        match remove_children(open, device)? {
-            Some((child, child_name)) => stack.push((child, child_name)),
+    let mut stack = vec![Level::open(dir, name.to_owned())?];
+    while let Some(level) = stack.last_mut() {
+        match level.next_child()? {
+            Some(child) => stack.push(child),
             None => {
-                let Some((_, done)) = stack.pop() else { break };
-                let parent = stack.last().map_or(dir, |(open, _)| open.as_fd());
-                rustix::fs::unlinkat(parent, done.as_os_str(), AtFlags::REMOVEDIR)?;
+                let Some(done) = stack.pop() else { break };
+                let parent = stack.last().map_or(dir, |level| level.dir.as_fd());
+                rustix::fs::unlinkat(parent, done.name.as_os_str(), AtFlags::REMOVEDIR)?;
             }
         }
         if stack.len() > DEPTH_MAX {
-            flatten(dir, &mut stack)?;
+            waiting.extend(move_up(dir, &mut stack)?);
         }
     }
     Ok(())
 }
 
-/// Descriptors that a removal holds at most.
+/// Descriptors that a removal holds at most, and names of one directory that it holds at a time.
 const DEPTH_MAX: usize = 256;
+const NAMES_MAX: usize = 1024;
 
-/// A tree deeper than the descriptors allowed: the deepest open directory is moved up beside the tree's top, and taken
-/// from there.
-fn flatten(dir: impl AsFd, stack: &mut Vec<(OwnedFd, OsString)>) -> io::Result<()> {
-    let Some((open, name)) = stack.pop() else { return Ok(()) };
-    let Some((parent, _)) = stack.last() else { return Ok(()) };
-    let moved = OsString::from(format!(".deep-{}", crate::atomic::random_name()));
-    rustix::fs::renameat(parent, name.as_os_str(), &dir, moved.as_os_str())?;
-    drop(open);
-    remove(dir, &moved)
+/// A directory that is being emptied.
+struct Level {
+    dir: OwnedFd,
+    name: OsString,
+    /// Some of the names in it.
+    left: std::vec::IntoIter<OsString>,
 }
 
-/// Removes all that isn't a directory from an open directory; returns the first child directory that isn't empty.
-fn remove_children(open: &OwnedFd, device: u64) -> io::Result<Option<(OwnedFd, OsString)>> {
-    for name in names(open)? {
-        match rustix::fs::unlinkat(open, name.as_os_str(), AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => continue,
-            Err(Errno::ISDIR | Errno::PERM) => {}
-            Err(error) => return Err(error.into()),
-        }
-        match rustix::fs::unlinkat(open, name.as_os_str(), AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => continue,
-            Err(Errno::NOTEMPTY | Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let child = open_dir(open, &name)?;
-        if rustix::fs::fstat(&child)?.st_dev != device {
-            return Err(Errno::BUSY.into());
-        }
-        return Ok(Some((child, name)));
+impl Level {
+    fn open(parent: impl AsFd, name: OsString) -> io::Result<Self> {
+        Ok(Level { dir: open_below(parent, &name)?, name, left: Vec::new().into_iter() })
     }
-    Ok(None)
+
+    /// Removes what is in it up to the first directory that isn't empty, and returns that; nothing when it is empty.
+    fn next_child(&mut self) -> io::Result<Option<Level>> {
+        loop {
+            let Some(name) = self.left.next() else {
+                self.left = some_names(&self.dir)?.into_iter();
+                if self.left.as_slice().is_empty() {
+                    return Ok(None);
+                }
+                continue;
+            };
+            match rustix::fs::unlinkat(&self.dir, name.as_os_str(), AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => continue,
+                Err(Errno::ISDIR | Errno::PERM) => {}
+                Err(error) => return Err(error.into()),
+            }
+            match rustix::fs::unlinkat(&self.dir, name.as_os_str(), AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => continue,
+                Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            return Level::open(&self.dir, name).map(Some);
+        }
+    }
+}
+
+/// A few names in a directory, in any order. What they name is gone before the next few are asked for.
+fn some_names(dir: &OwnedFd) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(OsString::from_vec(name.to_vec()));
+        }
+        if names.len() == NAMES_MAX {
+            break;
+        }
+    }
+    Ok(names)
+}
+
+/// Opens a directory by one name, unless something is mounted on it: that is another tree.
+fn open_below(parent: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+    let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    match resolve(parent.as_fd(), name.as_ref(), flags, 0, how) {
+        Err(Errno::XDEV) => Err(Errno::BUSY),
+        other => other,
+    }
+}
+
+/// Moves the deepest open directory up beside the tree's top; its new name.
+fn move_up(dir: impl AsFd, stack: &mut Vec<Level>) -> io::Result<Option<OsString>> {
+    let (Some(deep), Some(parent)) = (stack.pop(), stack.last()) else { return Ok(None) };
+    let moved = OsString::from(format!(".deep-{}", crate::atomic::random_name()));
+    rustix::fs::renameat(&parent.dir, deep.name.as_os_str(), dir, moved.as_os_str())?;
+    Ok(Some(moved))
 }
 
 /// What a tree takes.
@@ -151,19 +199,66 @@ fn count(usage: &mut Usage, seen: &mut HashSet<(u64, u64)>, stat: &Stat) {
 mod tests {
     use super::*;
 
+    /// A process in a container can make such a tree; the descriptors of a daemon are limited.
     #[test]
     fn a_tree_deeper_than_the_descriptors_goes() {
         let temporary = tempfile::tempdir().expect("tempdir");
         let top = Root::open(temporary.path()).expect("root");
         let mut dir = open_dir(&top, OsStr::new(".")).expect("open");
-        for _ in 0..700 {
+        for _ in 0..3000 {
             rustix::fs::mkdirat(&dir, "deep", Mode::from_raw_mode(0o755)).expect("mkdir");
             dir = open_dir(&dir, OsStr::new("deep")).expect("open");
         }
+        drop(dir);
         std::os::unix::fs::symlink("/etc", temporary.path().join("deep/link")).expect("symlink");
-        remove(&top, OsStr::new("deep")).expect("remove");
+        let most = std::sync::atomic::AtomicUsize::new(0);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                use std::sync::atomic::Ordering::Relaxed;
+                while !done.load(Relaxed) {
+                    let open = std::fs::read_dir("/proc/self/fd").expect("list").count();
+                    most.fetch_max(open, Relaxed);
+                }
+            });
+            let removed = remove(&top, OsStr::new("deep"));
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            removed.expect("remove");
+        });
         assert_eq!(std::fs::read_dir(temporary.path()).expect("list").count(), 0);
         assert!(std::path::Path::new("/etc").exists());
+        let most = most.into_inner();
+        assert!(most < 2 * DEPTH_MAX + 100, "{most} descriptors were open");
+    }
+
+    #[test]
+    fn many_directories_side_by_side_go() {
+        let temporary = tempfile::tempdir().expect("tempdir");
+        for number in 0..NAMES_MAX + 5 {
+            std::fs::create_dir_all(temporary.path().join(format!("wide/{number}/x"))).expect("mkdir");
+        }
+        remove(Root::open(temporary.path()).expect("root"), OsStr::new("wide")).expect("remove");
+        assert_eq!(std::fs::read_dir(temporary.path()).expect("list").count(), 0);
+    }
+
+    #[test]
+    fn what_is_mounted_below_is_not_touched() {
+        let temporary = tempfile::tempdir().expect("tempdir");
+        let (inner, host) = (temporary.path().join("tree/mounted"), temporary.path().join("host"));
+        std::fs::create_dir_all(&inner).expect("mkdir");
+        std::fs::create_dir(&host).expect("mkdir");
+        std::fs::write(host.join("canary"), b"alive").expect("write");
+        rustix::mount::mount_bind(&host, &inner).expect("bind");
+        let root = Root::open(temporary.path()).expect("root");
+        let results = (
+            remove(&root, OsStr::new("tree")),
+            remove(Root::open(&temporary.path().join("tree")).expect("root"), OsStr::new("mounted")),
+        );
+        rustix::mount::unmount(&inner, rustix::mount::UnmountFlags::DETACH).expect("unmount");
+        for result in [results.0, results.1] {
+            assert_eq!(result.expect_err("busy").raw_os_error(), Some(Errno::BUSY.raw_os_error()));
+        }
+        assert!(host.join("canary").exists());
     }
 
     #[test]

@@ -54,8 +54,7 @@ impl Applier<'_> {
         }
         let dir = crate::tree::open_dir(self.root, OsStr::new(".")).map_err(|error| failed("open", b".", error))?;
         self.describe(&dir, entry)?;
-        self.dirs.insert(Vec::new(), DirState { implied: false, mtime: Some(entry.mtime) });
-        Ok(())
+        self.note_dir(Vec::new(), DirState { implied: false, mtime: Some(entry.mtime) })
     }
 
     fn whiteout(&mut self, entry: &Entry, above: &[&[u8]], hidden: &[u8]) -> Result<(), ApplyError> {
@@ -103,8 +102,7 @@ impl Applier<'_> {
             set_opaque(&dir, &path)?;
         }
         self.describe(&dir, entry)?;
-        self.dirs.insert(path, DirState { implied: false, mtime: Some(entry.mtime) });
-        Ok(())
+        self.note_dir(path, DirState { implied: false, mtime: Some(entry.mtime) })
     }
 
     fn file<R: Read>(

@@ -113,7 +113,7 @@ pub fn apply_layer(
     let mut applied = Applied::default();
     let mut reader = Reader::new(archive);
     let mut applier = Applier::new(root, Vec::new(), Target::Layer(&mut target), limits);
-    applier.dirs.insert(Vec::new(), super::DirState { implied: true, mtime: None });
+    applier.note_dir(Vec::new(), super::DirState { implied: true, mtime: None })?;
     while let Some(entry) = reader.next_entry()? {
         applier.apply(&entry, &mut reader)?;
         // Entries without contents (directories, links) would pile up.

@@ -7,7 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-use super::{Applier, ApplyError, DirState, OPAQUE, OpenDir, Target, as_path, failed, join, real_path, text};
+use super::{
+    Applier, ApplyError, DIR_OVERHEAD, DirState, OPAQUE, OpenDir, Target, as_path, failed, join, real_path, text,
+};
 use crate::rooted::{resolve, stat_name};
 
 /// What became of a thing that was in the way.
@@ -111,7 +113,7 @@ impl Applier<'_> {
         if opaque {
             set_opaque(&fd, &path)?;
         }
-        self.dirs.insert(path.clone(), DirState { implied: true, mtime: None });
+        self.note_dir(path.clone(), DirState { implied: true, mtime: None })?;
         Ok(OpenDir { fd, path })
     }
 
@@ -158,8 +160,14 @@ impl Applier<'_> {
 
     /// Forgets a directory that was moved away, with all below it.
     fn forget(&mut self, path: &[u8]) {
-        let below = join(path, &[b""]);
-        self.dirs.retain(|other, _| other != path && !other.starts_with(&below));
+        // What is below sorts between `path/` and `path0`, the byte after the slash.
+        let (first, end) = ([path, b"/"].concat(), [path, b"0"].concat());
+        let below: Vec<Vec<u8>> = self.dirs.range(first..end).map(|(name, _)| name.clone()).collect();
+        for name in below.iter().map(Vec::as_slice).chain([path]) {
+            if self.dirs.remove(name).is_some() {
+                self.dirs_size -= DIR_OVERHEAD + name.len() as u64;
+            }
+        }
     }
 }
 

@@ -9,8 +9,12 @@ use super::{BLOCK, Entry, Kind, XATTR_RECORD};
 
 /// The largest extension header (long name, PAX records) that is read.
 const EXTENSION_MAX: u64 = 1 << 20;
+/// The most bytes of extension headers, themselves included, before one entry.
+const EXTENSIONS_MAX: u64 = 4 << 20;
 /// The most pieces of one sparse file.
 const PIECES_MAX: usize = 1 << 16;
+/// Pieces in one block of a sparse map in the old GNU format.
+const PIECES_A_BLOCK: usize = 21;
 
 /// Why a stream isn't a tar archive.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +46,9 @@ pub struct Reader<R> {
     /// Padding after them.
     padding: usize,
 }
+
+/// To the kernel, the owner -1 is none: the file would stay root's.
+const NOBODY: u32 = u32::MAX;
 
 /// What extension headers say about the next entry.
 #[derive(Default)]
@@ -85,9 +92,16 @@ impl<R: Read> Reader<R> {
     pub fn next_entry(&mut self) -> Result<Option<Entry>, TarError> {
         self.skip_rest()?;
         let mut extensions = Extensions::default();
+        let mut total = 0u64;
         loop {
             let Some(header) = self.header()? else { return Ok(None) };
             let size = number(&header[124..136])?;
+            if matches!(header[156], b'x' | b'g' | b'L' | b'K') {
+                total = total.saturating_add(BLOCK as u64).saturating_add(u64::try_from(size).unwrap_or(0));
+                if total > EXTENSIONS_MAX {
+                    return Err(TarError::ExtensionTooLarge(total));
+                }
+            }
             match header[156] {
                 b'x' => parse_records(&self.extension(size)?, &mut extensions)?,
                 b'g' => drop(self.extension(size)?),
@@ -132,9 +146,10 @@ impl<R: Read> Reader<R> {
         Ok(self.input.read_exact(&mut self.raw[start..])?)
     }
 
-    /// A header block that isn't zero; `None` at two blocks of zeros or at the end of the stream.
+    /// A header block that isn't zero; `None` at two blocks of zeros or at the end of the stream. One block of zeros with something
+    /// behind it is refused, as Go does: what one reader sees there another one doesn't.
     fn header(&mut self) -> Result<Option<[u8; BLOCK]>, TarError> {
-        for _ in 0..2 {
+        for round in 0..2 {
             let mut block = [0u8; BLOCK];
             match read_block(&mut self.input, &mut block)? {
                 0 => return Ok(None),
@@ -142,7 +157,7 @@ impl<R: Read> Reader<R> {
                 _ => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
             }
             if block.iter().any(|byte| *byte != 0) {
-                return if sum_is_right(&block) { Ok(Some(block)) } else { Err(TarError::Header) };
+                return if round == 0 && sum_is_right(&block) { Ok(Some(block)) } else { Err(TarError::Header) };
             }
         }
         Ok(None)
@@ -170,7 +185,8 @@ impl<R: Read> Reader<R> {
         }
         let path = extensions.sparse.name.clone().or(extensions.path).unwrap_or(path);
         let kind = match header[156] {
-            b'0' | 0 | b'7' if path.ends_with(b"/") => Kind::Dir,
+            // The oldest archives have no type for directories.
+            0 if path.ends_with(b"/") => Kind::Dir,
             b'0' | 0 | b'7' | b'S' => Kind::File,
             b'1' => Kind::HardLink,
             b'2' => Kind::Symlink,
@@ -184,15 +200,15 @@ impl<R: Read> Reader<R> {
             Some(size) => size,
             None => u64::try_from(number(&header[124..136])?).map_err(|_| TarError::Header)?,
         };
-        // Only files have data behind them, whatever the size field of a link or a directory says.
-        self.left = if kind == Kind::File { size } else { 0 };
+        // Only what is or was written as a file has data behind it, whatever the size field of a link or a directory says.
+        self.left = if kind == Kind::File || header[156] == 0 { size } else { 0 };
         self.padding = padding_of(self.left);
         let mut entry = Entry {
             path,
             kind,
             link: extensions.link.unwrap_or_else(|| until_nul(&header[157..257]).to_vec()),
-            stored: self.left,
-            size: self.left,
+            stored: if kind == Kind::File { size } else { 0 },
+            size: if kind == Kind::File { size } else { 0 },
             pieces: None,
             mode: u32::try_from(number(&header[100..108])? & 0o7777).unwrap_or(0),
             uid: id(extensions.uid, &header[108..116])?,
@@ -209,6 +225,9 @@ impl<R: Read> Reader<R> {
         } else if extensions.sparse.major_one || extensions.sparse.map.is_some() {
             self.pax_sparse(extensions.sparse, &mut entry)?;
         }
+        if entry.uid == NOBODY || entry.gid == NOBODY {
+            return Err(TarError::Record("an owner that means no change of owner"));
+        }
         if entry.path.contains(&0) || entry.link.contains(&0) {
             return Err(TarError::Record("a name with a zero byte"));
         }
@@ -219,7 +238,12 @@ impl<R: Read> Reader<R> {
         let mut pieces = Vec::new();
         push_pieces(&header[386..482], &mut pieces)?;
         let mut more = header[482] != 0;
+        let mut blocks = 0;
         while more {
+            blocks += 1;
+            if blocks > PIECES_MAX / PIECES_A_BLOCK {
+                return Err(TarError::Record("sparse map"));
+            }
             let mut block = [0u8; BLOCK];
             self.input.read_exact(&mut block)?;
             self.raw.extend_from_slice(&block);
