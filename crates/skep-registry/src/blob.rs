@@ -9,15 +9,23 @@ use reqwest::{Response, StatusCode};
 use skep_types::Digest;
 
 use crate::error::Phase;
+use crate::manifest::Descriptor;
 use crate::repository::{Repository, backoff};
+use crate::sources::Wanted;
 use crate::transport::broken_body;
 use crate::{RegistryError, Result};
 
 /// So many bytes without a failure clear the count of attempts.
 const PROGRESS: u64 = 1 << 20;
+/// A registry that wants to be left alone for longer is not waited for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Waits are told in steps of this.
+const TICK: Duration = Duration::from_secs(1);
 
 /// A blob that is being downloaded. Its end is only reported when size and digest are right: whoever sees `None` has the
-/// blob, whoever sees an error has to forget what came before.
+/// blob, whoever sees an error has to forget what came before. (Not so for one that [starts later](Repository::blob_from).)
+///
+/// A connection that breaks is made anew and goes on where it was; when a mirror fails, the next host goes on there.
 #[derive(Debug)]
 pub struct Blob {
     repository: Repository,
@@ -26,6 +34,8 @@ pub struct Blob {
     offset: u64,
     /// Bytes that the server sends although they are here already.
     skip: u64,
+    /// The host that is asked.
+    source: usize,
     state: State,
     response: Option<Response>,
     attempt: u32,
@@ -40,14 +50,14 @@ pub struct Blob {
 pub enum BlobPart {
     /// The next bytes.
     Data(Bytes),
-    /// The connection broke; the next call waits so long and resumes.
+    /// The connection broke, and so long is waited until it is made anew. Told again as the time passes.
     Retrying(Duration),
 }
 
 /// How far a stream is.
 enum State {
-    /// Bytes come; this is their hash.
-    Streaming(Context),
+    /// Bytes come; this is their hash, if they are all of the blob.
+    Streaming(Option<Context>),
     /// All came, and they are the right ones.
     Complete,
     /// It failed for good.
@@ -78,20 +88,49 @@ fn finished(context: Context) -> Digest {
 }
 
 impl Blob {
-    pub(crate) fn new(repository: Repository, digest: Digest, size: u64, attempts: u32) -> Self {
+    pub(crate) fn new(repository: Repository, descriptor: &Descriptor, attempts: u32) -> Self {
+        let source = repository.sources.next(0, Wanted::Content).unwrap_or(0);
         Blob {
             repository,
-            digest,
-            size,
+            digest: descriptor.digest,
+            size: descriptor.size,
             offset: 0,
             skip: 0,
-            state: State::Streaming(Context::new(&SHA256)),
+            source,
+            state: State::Streaming(Some(Context::new(&SHA256))),
             response: None,
             attempt: 0,
             attempts,
             failed_at: 0,
             wait: None,
         }
+    }
+
+    pub(crate) fn starting_at(self, offset: u64) -> Self {
+        let offset = offset.min(self.size);
+        Blob { offset, failed_at: offset, state: State::Streaming(None), ..self }
+    }
+
+    /// All bytes, which have to be few.
+    pub(crate) async fn read_all(&mut self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        while let Some(part) = self.next().await? {
+            if let BlobPart::Data(data) = part {
+                bytes.extend_from_slice(&data);
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// The bytes were wrong: asks the host that gave the last of them no more. Returns whether there is another to ask.
+    pub fn distrust(&self) -> bool {
+        let sources = &self.repository.sources;
+        if sources.next(self.source + 1, Wanted::Content).is_none() {
+            return false;
+        }
+        tracing::warn!(digest = %self.digest, "a mirror gave wrong bytes; it is not asked any more");
+        sources.give_up(self.source);
+        true
     }
 
     /// The size that its descriptor gives.
@@ -118,43 +157,49 @@ impl Blob {
 
     async fn step(&mut self) -> Result<Option<BlobPart>> {
         if let Some(wait) = self.wait {
-            tokio::time::sleep(wait).await;
-            self.wait = None;
+            tokio::time::sleep(wait.min(TICK)).await;
+            self.wait = wait.checked_sub(TICK).filter(|rest| !rest.is_zero());
+            if let Some(rest) = self.wait {
+                return Ok(Some(BlobPart::Retrying(rest)));
+            }
         }
         loop {
+            if self.response.is_none() && self.offset == self.size && self.size > 0 {
+                return self.finish().map(|()| None);
+            }
             let Some(response) = &mut self.response else {
                 match self.open().await {
                     Ok(()) => continue,
-                    Err(e) => return self.failed(e).map(Some),
+                    Err(e) => match self.failed(e)? {
+                        Some(part) => return Ok(Some(part)),
+                        None => continue,
+                    },
                 }
             };
-            match response.chunk().await {
-                Ok(Some(chunk)) => {
-                    if let Some(data) = self.accept(chunk)? {
-                        return Ok(Some(BlobPart::Data(data)));
-                    }
-                }
+            let error = match response.chunk().await {
+                Ok(Some(chunk)) => match self.accept(chunk) {
+                    Ok(Some(data)) => return Ok(Some(BlobPart::Data(data))),
+                    Ok(None) => continue,
+                    Err(error) => error,
+                },
                 Ok(None) if self.offset == self.size => return self.finish().map(|()| None),
-                Ok(None) => {
-                    let url = response.url().to_string();
-                    let cut = RegistryError::Transport {
-                        method: "Get",
-                        url,
-                        phase: Phase::Exchange,
-                        reason: "unexpected EOF".to_owned(),
-                    };
-                    return self.failed(cut).map(Some);
-                }
-                Err(e) => {
-                    let broken = broken_body("Get", response.url(), &e);
-                    return self.failed(broken).map(Some);
-                }
+                Ok(None) => RegistryError::Transport {
+                    method: "Get",
+                    url: response.url().to_string(),
+                    phase: Phase::Exchange,
+                    reason: "unexpected EOF".to_owned(),
+                },
+                Err(e) => broken_body("Get", response.url(), &e),
+            };
+            if let Some(part) = self.failed(error)? {
+                return Ok(Some(part));
             }
         }
     }
 
     async fn open(&mut self) -> Result<()> {
-        let response = self.repository.open_blob(&self.digest, self.offset).await?;
+        let host = self.repository.sources.connection(self.source).await?;
+        let response = host.open_blob(&self.digest, self.offset).await?;
         let rest = self.size - self.offset;
         let (skip, announced) = match response.status() {
             StatusCode::PARTIAL_CONTENT if self.offset > 0 => {
@@ -188,7 +233,7 @@ impl Blob {
             return Err(self.wrong_size(end));
         }
         self.offset = end;
-        if let State::Streaming(context) = &mut self.state {
+        if let State::Streaming(Some(context)) = &mut self.state {
             context.update(&chunk);
         }
         Ok(Some(chunk))
@@ -196,7 +241,9 @@ impl Blob {
 
     fn finish(&mut self) -> Result<()> {
         self.response = None;
-        let State::Streaming(context) = std::mem::replace(&mut self.state, State::Complete) else { return Ok(()) };
+        let State::Streaming(Some(context)) = std::mem::replace(&mut self.state, State::Complete) else {
+            return Ok(());
+        };
         if finished(context) == self.digest { Ok(()) } else { Err(self.wrong_digest()) }
     }
 
@@ -208,21 +255,27 @@ impl Blob {
         RegistryError::Size { what: "blob", digest: self.digest, expected: self.size, actual }
     }
 
-    /// A failure: says when to go on, or fails for good.
-    fn failed(&mut self, error: RegistryError) -> Result<BlobPart> {
+    /// A failure: says when to go on (`None` is at once, with another host), or fails for good.
+    fn failed(&mut self, error: RegistryError) -> Result<Option<BlobPart>> {
         self.response = None;
-        if self.offset - self.failed_at >= PROGRESS {
-            self.attempt = 0;
-        }
+        let advanced = self.offset - self.failed_at >= PROGRESS;
         self.failed_at = self.offset;
-        self.attempt += 1;
-        if self.attempt >= self.attempts || !error.is_transient() {
+        let sources = &self.repository.sources;
+        let next = sources.next(self.source + 1, Wanted::Content);
+        if let Some(next) = next.filter(|_| !(advanced && error.is_transient())) {
+            sources.failed(self.source, error);
+            (self.source, self.attempt) = (next, 0);
+            return Ok(None);
+        }
+        self.attempt = if advanced { 1 } else { self.attempt + 1 };
+        let pause = sources.pause(self.source);
+        if self.attempt >= self.attempts || !error.is_transient() || pause > LONGEST_PAUSE {
             return Err(error);
         }
-        let wait = backoff(self.attempt - 1);
+        let wait = backoff(self.attempt - 1).max(pause);
         tracing::debug!(digest = %self.digest, offset = self.offset, %error, ?wait, "download broke off");
         self.wait = Some(wait);
-        Ok(BlobPart::Retrying(wait))
+        Ok(Some(BlobPart::Retrying(wait)))
     }
 }
 

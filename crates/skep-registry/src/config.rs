@@ -8,8 +8,12 @@ use std::time::Duration;
 pub struct RegistryConfig {
     /// Registries that may be spoken to without TLS or with any certificate, besides loopback: `host[:port]` or a CIDR range.
     pub insecure: Vec<String>,
-    /// Directories with `HOST[:PORT]/*.crt` (certificate authorities) and `*.cert` with `*.key` (client certificates).
+    /// Directories with `HOST[:PORT]/*.crt` (certificate authorities), `*.cert` with `*.key` (client certificates), and `hosts.toml`.
     pub certificate_dirs: Vec<PathBuf>,
+    /// Mirrors of Docker Hub, asked before it: addresses with scheme.
+    pub mirrors: Vec<String>,
+    /// Proxies; without, those of the environment (`HTTPS_PROXY` and so on).
+    pub proxies: Option<Proxies>,
     /// Layers downloaded at once, per pull.
     pub max_concurrent_downloads: usize,
     /// How often a download is begun before it fails for good.
@@ -22,11 +26,33 @@ pub struct RegistryConfig {
     pub user_agent: String,
 }
 
+/// Proxies on the way to registries. Loopback addresses are never asked for through one.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// For plain HTTP.
+    pub http: Option<String>,
+    /// For HTTPS.
+    pub https: Option<String>,
+    /// Hosts, domains and ranges that are reached without, separated by commas.
+    pub none: Option<String>,
+}
+
+impl std::fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The addresses may hold passwords.
+        f.debug_struct("Proxies").field("none", &self.none).finish_non_exhaustive()
+    }
+}
+
 impl Default for RegistryConfig {
     fn default() -> Self {
         RegistryConfig {
             insecure: Vec::new(),
-            certificate_dirs: vec![PathBuf::from("/etc/skep/certs.d"), PathBuf::from("/etc/docker/certs.d")],
+            certificate_dirs: ["/etc/skep/certs.d", "/etc/docker/certs.d", "/etc/containers/certs.d"]
+                .map(PathBuf::from)
+                .to_vec(),
+            mirrors: Vec::new(),
+            proxies: None,
             max_concurrent_downloads: 3,
             max_download_attempts: 5,
             connect_timeout: Duration::from_secs(30),

@@ -4,6 +4,9 @@
 //! authenticates; [`Repository::manifest`] fetches a manifest or an index, [`Repository::blob`] streams a blob. What is handed out has the
 //! digest that was asked for, or the call fails: nothing behind this crate has to trust a registry. Error texts are Docker's.
 //!
+//! A registry may have mirrors ([`RegistryConfig::mirrors`], containerd's `hosts.toml`): each request goes to the first host that is
+//! fit for it, and to the next when that fails, a blob also in the middle. Mirrors get no credentials.
+//!
 //! Not here: which platform of an index is wanted, what becomes of the bytes, and anything on disk.
 #![warn(missing_docs)]
 
@@ -13,16 +16,18 @@ mod challenge;
 mod config;
 mod endpoint;
 mod error;
+mod hosts;
 mod login;
 mod manifest;
 mod push;
 mod repository;
 mod search;
 mod signatures;
+mod sources;
 mod transport;
 
 pub use blob::{Blob, BlobPart, digest_of};
-pub use config::{Credentials, RegistryConfig};
+pub use config::{Credentials, Proxies, RegistryConfig};
 pub use error::{ApiError, Phase, RegistryError};
 pub use login::{login, registry_of};
 pub use manifest::{Descriptor, ImageManifest, Index, MAX_MANIFEST_SIZE, Manifest, ManifestError, media_type};

@@ -18,7 +18,7 @@ pub async fn login(config: &RegistryConfig, server: &str, credentials: Credentia
     let mut last = None;
     let registry = registry_of(server);
     for endpoint in candidates(config, &registry, Access::Pull).await? {
-        let url = endpoint.base.join("v2/").map_err(|e| RegistryError::Setup(e.to_string()))?;
+        let url = endpoint.root.clone();
         let auth = Auth::new(endpoint.client.clone(), credentials.clone(), None, &endpoint.base).offline();
         match try_login(&endpoint.client, &auth, &url).await {
             Err(e @ RegistryError::Transport { .. }) => last = Some(e),

@@ -1,11 +1,12 @@
 //! One repository of one registry: the requests.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RANGE,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RANGE,
 };
 use reqwest::{Method, Response, StatusCode};
 use skep_types::{Digest, Reference, Selector};
@@ -14,10 +15,12 @@ use url::Url;
 use crate::auth::Auth;
 use crate::blob::{Blob, digest_of};
 use crate::challenge::bearer_error;
-use crate::endpoint::{Endpoint, candidates};
+use crate::endpoint::{Endpoint, MAX_REDIRECTS, ways_to};
 use crate::error::{Phase, from_answer};
+use crate::hosts::Host;
 use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, Manifest, media_type};
-use crate::transport::{failed, read_body, silent};
+use crate::sources::{Sources, Wanted};
+use crate::transport::{endless, failed, pause_asked_for, read_body, silent};
 use crate::{Credentials, RegistryConfig, RegistryError, Result};
 
 /// The largest body of an error that is read.
@@ -26,7 +29,9 @@ const MAX_ERROR_BODY: u64 = 1 << 20;
 /// A repository that answered. Cheap to clone; tokens are shared.
 #[derive(Debug, Clone)]
 pub struct Repository {
+    /// The first host that answered: the registry itself, unless it has mirrors.
     pub(crate) inner: Arc<Inner>,
+    pub(crate) sources: Arc<Sources>,
 }
 
 #[derive(Debug)]
@@ -37,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) attempts: u32,
     /// Longest silence of the server.
     pub(crate) stall: Duration,
+    /// The server asked not to be asked before.
+    not_before: Mutex<Option<Instant>>,
 }
 
 /// What a connection is for.
@@ -100,25 +107,8 @@ impl Repository {
         credentials: Option<&Credentials>,
         access: Access,
     ) -> Result<Repository> {
-        let mut last = None;
-        for endpoint in candidates(config, reference.registry(), access).await? {
-            let credentials = credentials.cloned().unwrap_or_default();
-            let actions = if access == Access::Push { "pull,push" } else { "pull" };
-            let scope = Some(format!("repository:{}:{actions}", reference.path()));
-            let auth = Auth::new(endpoint.client.clone(), credentials, scope, &endpoint.base);
-            let attempts = config.max_download_attempts.max(1);
-            let stall = config.stall_timeout;
-            let inner = Inner { reference: reference.clone(), endpoint, auth, attempts, stall };
-            match inner.ping().await {
-                Ok(()) => return Ok(Repository { inner: Arc::new(inner) }),
-                Err(e @ RegistryError::Transport { .. }) => {
-                    tracing::debug!(registry = reference.registry(), error = %e, "trying the next way to the registry");
-                    last = Some(e);
-                }
-                Err(e) => return Err(e.about(reference)),
-            }
-        }
-        Err(last.unwrap_or_else(|| RegistryError::Setup(format!("no endpoints found for {reference}"))))
+        let sources = Arc::new(Sources::new(config, reference, credentials, access)?);
+        Ok(Repository { inner: sources.first().await?, sources })
     }
 
     /// The reference this is for.
@@ -135,16 +125,114 @@ impl Repository {
     }
 
     async fn fetch_manifest(&self, selector: &Selector) -> Result<FetchedManifest> {
+        let wanted = match selector {
+            Selector::Tag(_) => Wanted::Tag,
+            Selector::Digest(_) => Wanted::Content,
+        };
+        let (mut last, mut from) = (None, 0);
+        while let Some(number) = self.sources.next(from, wanted) {
+            from = number + 1;
+            let result = match self.sources.connection(number).await {
+                Ok(inner) => inner.manifest(selector).await,
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(manifest) => return Ok(manifest),
+                Err(error) => last = Some(self.sources.failed(number, error)),
+            }
+        }
+        Err(last.unwrap_or_else(|| self.sources.nobody()))
+    }
+
+    /// Fetches a small blob whole: at most `limit` bytes, of the descriptor's size and digest.
+    pub async fn small_blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+        if descriptor.size > limit {
+            return Err(RegistryError::TooLarge { what: format!("blob {}", descriptor.digest), limit });
+        }
+        loop {
+            let mut blob = self.blob(descriptor);
+            match blob.read_all().await {
+                Err(RegistryError::Digest { .. }) if blob.distrust() => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// A blob's bytes. Nothing is asked for before the first part is.
+    pub fn blob(&self, descriptor: &Descriptor) -> Blob {
+        Blob::new(self.clone(), descriptor, self.inner.attempts)
+    }
+
+    /// A blob's bytes from `offset` on, for a caller that has those before. Only their number is checked: whoever has all of them
+    /// checks the digest, and calls [`Blob::distrust`] if it is wrong.
+    pub fn blob_from(&self, descriptor: &Descriptor, offset: u64) -> Blob {
+        self.blob(descriptor).starting_at(offset)
+    }
+}
+
+impl Inner {
+    /// Finds a way to a host.
+    pub(crate) async fn connect(
+        config: &RegistryConfig,
+        host: &Host,
+        reference: &Reference,
+        credentials: &Credentials,
+        access: Access,
+    ) -> Result<Inner> {
+        let mut last = None;
+        for endpoint in ways_to(config, host, reference.registry(), access).await? {
+            let actions = if access == Access::Push { "pull,push" } else { "pull" };
+            let scope = Some(format!("repository:{}:{actions}", reference.path()));
+            let auth = Auth::new(endpoint.client.clone(), credentials.clone(), scope, &endpoint.base);
+            let attempts = config.max_download_attempts.max(1);
+            let (reference, stall) = (reference.clone(), config.stall_timeout);
+            let inner = Inner { reference, endpoint, auth, attempts, stall, not_before: Mutex::default() };
+            match inner.ping().await {
+                Ok(()) => return Ok(inner),
+                Err(e @ RegistryError::Transport { .. }) => {
+                    tracing::debug!(registry = inner.reference.registry(), error = %e, "trying the next way to the registry");
+                    last = Some(e);
+                }
+                Err(e) => return Err(e.about(&inner.reference)),
+            }
+        }
+        Err(last.unwrap_or_else(|| RegistryError::Setup(format!("no endpoints found for {reference}"))))
+    }
+
+    pub(crate) fn url(&self, rest: &str) -> Result<Url> {
+        let path = format!("{}/{rest}", self.reference.path());
+        let mut url = self.endpoint.root.join(&path).map_err(|e| RegistryError::Setup(format!("{path}: {e}")))?;
+        if let Some(namespace) = &self.endpoint.namespace {
+            url.query_pairs_mut().append_pair("ns", namespace);
+        }
+        Ok(url)
+    }
+
+    /// Asks for the API's root: does the registry answer, and how does it want to be authenticated to?
+    async fn ping(&self) -> Result<()> {
+        let url = self.endpoint.root.clone();
+        let request = self.endpoint.client.get(url.clone()).headers(self.endpoint.headers.clone());
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(e) => return Err(failed("Get", &url, e).await),
+        };
+        if response.status() == StatusCode::UNAUTHORIZED {
+            self.auth.refused(None, None, response.headers(), &url).await?;
+        }
+        Ok(())
+    }
+
+    async fn manifest(&self, selector: &Selector) -> Result<FetchedManifest> {
         let name = match selector {
             Selector::Tag(tag) => tag.clone(),
             Selector::Digest(digest) => digest.to_string(),
         };
-        let url = self.inner.url(&format!("manifests/{name}"))?;
+        let url = self.url(&format!("manifests/{name}"))?;
         let mut headers = HeaderMap::new();
         for accepted in media_type::ACCEPTED {
             headers.append(ACCEPT, HeaderValue::from_static(accepted));
         }
-        let response = self.inner.get_patiently(&url, &headers).await?;
+        let response = self.get_patiently(&url, &headers).await?;
         let text =
             |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let (served, announced) = (text(CONTENT_TYPE.as_str()), text("docker-content-digest"));
@@ -166,56 +254,16 @@ impl Repository {
         Ok(FetchedManifest { digest, media_type, raw, manifest })
     }
 
-    /// Fetches a small blob whole: at most `limit` bytes, of the descriptor's size and digest.
-    pub async fn small_blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
-        if descriptor.size > limit {
-            return Err(RegistryError::TooLarge { what: format!("blob {}", descriptor.digest), limit });
-        }
-        let mut blob = self.blob(descriptor);
-        let mut bytes = Vec::new();
-        while let Some(part) = blob.next().await? {
-            if let crate::BlobPart::Data(data) = part {
-                bytes.extend_from_slice(&data);
-            }
-        }
-        Ok(bytes)
-    }
-
-    /// A blob's bytes. Nothing is asked for before the first part is.
-    pub fn blob(&self, descriptor: &Descriptor) -> Blob {
-        Blob::new(self.clone(), descriptor.digest, descriptor.size, self.inner.attempts)
-    }
-
     /// Asks for a blob from `offset` on.
     pub(crate) async fn open_blob(&self, digest: &Digest, offset: u64) -> Result<Response> {
-        let url = self.inner.url(&format!("blobs/{digest}"))?;
+        let url = self.url(&format!("blobs/{digest}"))?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if offset > 0 {
             let range = HeaderValue::try_from(format!("bytes={offset}-"));
             headers.insert(RANGE, range.map_err(|e| RegistryError::Setup(e.to_string()))?);
         }
-        self.inner.get(&url, &headers).await.map_err(|e| e.about(&self.inner.reference))
-    }
-}
-
-impl Inner {
-    pub(crate) fn url(&self, rest: &str) -> Result<Url> {
-        let path = format!("v2/{}/{rest}", self.reference.path());
-        self.endpoint.base.join(&path).map_err(|e| RegistryError::Setup(format!("{path}: {e}")))
-    }
-
-    /// Asks for the API's root: does the registry answer, and how does it want to be authenticated to?
-    async fn ping(&self) -> Result<()> {
-        let url = self.endpoint.base.join("v2/").map_err(|e| RegistryError::Setup(e.to_string()))?;
-        let response = match self.endpoint.client.get(url.clone()).send().await {
-            Ok(response) => response,
-            Err(e) => return Err(failed("Get", &url, e).await),
-        };
-        if response.status() == StatusCode::UNAUTHORIZED {
-            self.auth.refused(None, None, response.headers(), &url).await?;
-        }
-        Ok(())
+        self.get(&url, &headers).await.map_err(|e| e.about(&self.reference))
     }
 
     /// A GET with authentication. An error status becomes an error.
@@ -228,17 +276,7 @@ impl Inner {
         let mut first = true;
         loop {
             let authorization = self.authorization(call.url, call.scope).await?;
-            let mut request = self.endpoint.client.request(call.method.clone(), call.url.clone());
-            request = request.headers(call.headers.clone()).body(call.body.clone());
-            if let Some(value) = &authorization {
-                request = request.header(AUTHORIZATION, value.clone());
-            }
-            let method = go_method(&call.method);
-            let response = match tokio::time::timeout(self.patience(call.body.len()), request.send()).await {
-                Ok(Ok(response)) => response,
-                Ok(Err(e)) => return Err(failed(method, call.url, e).await),
-                Err(_) => return Err(silent(method, call.url)),
-            };
+            let response = self.exchange(call, authorization.as_ref()).await?;
             if response.status().is_success() {
                 return Ok(response);
             }
@@ -248,8 +286,50 @@ impl Inner {
                     continue;
                 }
             }
+            self.heed_pause(&response);
             return Err(refusal(response).await);
         }
+    }
+
+    /// Sends a request, and a read on to where the answer says. What is for this host (credentials, configured headers) goes to it
+    /// alone: storage behind a registry signs its addresses itself.
+    async fn exchange(&self, call: &Call<'_>, authorization: Option<&HeaderValue>) -> Result<Response> {
+        let method = go_method(&call.method);
+        let mut url = call.url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = self.endpoint.client.request(call.method.clone(), url.clone());
+            request = request.headers(call.headers.clone()).body(call.body.clone());
+            if url.origin() == self.endpoint.base.origin() {
+                request = request.headers(self.endpoint.headers.clone());
+                if let Some(value) = authorization {
+                    request = request.header(AUTHORIZATION, value.clone());
+                }
+            }
+            let response = match tokio::time::timeout(self.patience(call.body.len()), request.send()).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(e)) => return Err(failed(method, &url, e).await),
+                Err(_) => return Err(silent(method, &url)),
+            };
+            let reads = matches!(call.method, Method::GET | Method::HEAD);
+            match next_address(&response, &url).filter(|_| reads) {
+                Some(next) => url = next,
+                None => return Ok(response),
+            }
+        }
+        Err(endless(method, call.url))
+    }
+
+    /// Remembers that the server wants to be left alone.
+    fn heed_pause(&self, response: &Response) {
+        if let Some(pause) = pause_asked_for(response) {
+            *self.not_before.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(pause);
+        }
+    }
+
+    /// How long the server wants to be left alone.
+    pub(crate) fn pause(&self) -> Duration {
+        let until = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
 
     /// The credentials for a request, which go to the registry only and never without the encryption that it has.
@@ -286,6 +366,15 @@ impl Inner {
     }
 }
 
+/// Where an answer sends its reader.
+fn next_address(response: &Response, from: &Url) -> Option<Url> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let target = from.join(response.headers().get(LOCATION)?.to_str().ok()?).ok()?;
+    matches!(target.scheme(), "http" | "https").then_some(target)
+}
+
 /// What an answer with an error status says.
 pub(crate) async fn refusal(response: Response) -> RegistryError {
     let status = response.status();
@@ -314,7 +403,11 @@ fn stumbled(error: &RegistryError) -> bool {
     }
 }
 
-/// Half a second, doubled with each attempt, at most 16 seconds.
+/// Half a second, doubled with each attempt, at most 16 seconds; of that a random part, no less than a half, so that many clients of
+/// a registry that broke down don't all come back at once.
 pub(crate) fn backoff(attempt: u32) -> Duration {
-    Duration::from_millis(500 << attempt.min(5))
+    let whole = Duration::from_millis(500 << attempt.min(5));
+    // Keyed anew by the system for every state: random enough for this.
+    let random = RandomState::new().hash_one(attempt) % 1000;
+    whole.mul_f64(0.5 + f64::from(u32::try_from(random).unwrap_or(0)) / 2000.0)
 }

@@ -2,8 +2,10 @@
 
 use std::error::Error;
 use std::io;
+use std::time::{Duration, SystemTime};
 
 use reqwest::Response;
+use reqwest::header::RETRY_AFTER;
 use url::Url;
 
 use crate::endpoint::host_of;
@@ -40,6 +42,24 @@ pub(crate) async fn failed(method: &'static str, url: &Url, error: reqwest::Erro
 pub(crate) fn silent(method: &'static str, url: &Url) -> RegistryError {
     let reason = "net/http: timeout awaiting response headers".to_owned();
     RegistryError::Transport { method, url: url.to_string(), phase: Phase::Exchange, reason }
+}
+
+/// Sent from one address to the next without end.
+pub(crate) fn endless(method: &'static str, url: &Url) -> RegistryError {
+    let reason = "stopped after 10 redirects".to_owned();
+    RegistryError::Transport { method, url: url.to_string(), phase: Phase::Redirect, reason }
+}
+
+/// How long a server that is busy wants to be left alone (RFC 9110 section 10.2.3: seconds or a date).
+pub(crate) fn pause_asked_for(response: &Response) -> Option<Duration> {
+    if !matches!(response.status().as_u16(), 429 | 503) {
+        return None;
+    }
+    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok(),
+    }
 }
 
 /// A body that ended too early or got stuck.

@@ -4,6 +4,7 @@
 
 mod auth;
 mod blobs;
+mod hosts;
 mod manifests;
 mod server;
 mod signatures;
