@@ -50,10 +50,13 @@ pub fn write_tree(root: &Root, path: &Path, base: &OsStr, out: impl Write) -> io
     Ok(())
 }
 
+/// Tells by a path (relative, without a slash at the end) whether it is written.
+pub type Wanted<'a> = &'a dyn Fn(&[u8]) -> bool;
+
 /// Writes an overlay upper directory as a layer archive: whiteouts as `.wh.` files, opaque directories with
-/// `.wh..wh..opq`.
-pub fn write_layer(upper: &Root, out: impl Write) -> io::Result<()> {
-    let mut packer = Packer::new(out, Form::Layer);
+/// `.wh..wh..opq`. What is below a path that isn't `wanted` is left out with it.
+pub fn write_layer(upper: &Root, wanted: Wanted<'_>, out: impl Write) -> io::Result<()> {
+    let mut packer = Packer { wanted: Some(wanted), ..Packer::new(out, Form::Layer) };
     packer.children(&open_dir(upper, OsStr::new("."))?, b"", 0)?;
     packer.writer.finish()?;
     Ok(())
@@ -65,16 +68,18 @@ enum Form {
     Layer,
 }
 
-struct Packer<W> {
+struct Packer<'a, W> {
     writer: Writer<W>,
     form: Form,
+    /// Which paths are written; all without it.
+    wanted: Option<Wanted<'a>>,
     /// First name of each file that has several.
     linked: HashMap<(u64, u64), Vec<u8>>,
 }
 
-impl<W: Write> Packer<W> {
+impl<W: Write> Packer<'_, W> {
     fn new(out: W, form: Form) -> Self {
-        Packer { writer: Writer::new(out), form, linked: HashMap::new() }
+        Packer { writer: Writer::new(out), form, wanted: None, linked: HashMap::new() }
     }
 
     fn children(&mut self, dir: &OwnedFd, prefix: &[u8], depth: usize) -> io::Result<()> {
@@ -87,6 +92,9 @@ impl<W: Write> Packer<W> {
                 path.push(b'/');
             }
             path.extend_from_slice(name.as_bytes());
+            if self.wanted.is_some_and(|wanted| !wanted(&path)) {
+                continue;
+            }
             let stat = match stat_name(dir, &name) {
                 Ok(stat) => stat,
                 Err(Errno::NOENT) => continue,

@@ -6,6 +6,7 @@
 
 mod basics;
 mod client;
+mod commit;
 mod exits;
 mod files;
 mod images;

@@ -36,7 +36,7 @@ pub(crate) fn create(name: &str, platform: &str, request: ContainerCreateRequest
     })
 }
 
-fn config(config: skep_wire::ContainerConfig) -> Result<ContainerConfig, ApiError> {
+pub(crate) fn config(config: skep_wire::ContainerConfig) -> Result<ContainerConfig, ApiError> {
     if let Some(bad) = config.env.iter().find(|entry| entry.is_empty() || entry.starts_with('=')) {
         return Err(ApiError::invalid(format!("invalid environment variable: {bad}")));
     }

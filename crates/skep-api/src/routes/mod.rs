@@ -1,6 +1,7 @@
 //! The endpoints, one file per group.
 
 mod attach;
+mod commit;
 mod containers;
 mod events;
 mod exec;
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<Route> {
     [
         system::routes(),
         events::routes(),
+        commit::routes(),
         containers::routes(),
         lifecycle::routes(),
         attach::routes(),

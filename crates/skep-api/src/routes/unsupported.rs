@@ -31,7 +31,6 @@ const POST: &[&str] = &[
     "/build",
     "/build/prune",
     "/build/cancel",
-    "/commit",
     "/session",
     "/grpc",
     "/containers/{id}/update",

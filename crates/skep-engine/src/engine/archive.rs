@@ -10,6 +10,7 @@ use bytes::Bytes;
 use chrono::DateTime;
 use futures_util::StreamExt;
 use skep_fs::Root;
+use skep_fs::changes::Change as Changed;
 use skep_fs::rooted::PathStat as Found;
 use tokio::sync::mpsc;
 
@@ -97,17 +98,8 @@ impl Engine {
     pub async fn container_changes(&self, container: &str) -> Result<Vec<PathChange>> {
         let view = self.container(container)?;
         blocking(move || {
-            let failed = |e: io::Error| Error::system(format!("comparing container {} with its image", view.id), e);
-            let upper = Root::open(Path::new(&view.rootfs.upper)).map_err(failed)?;
-            let lower: Vec<Root> = view
-                .rootfs
-                .lower
-                .iter()
-                .map(|path| Root::open(Path::new(path)))
-                .collect::<io::Result<_>>()
-                .map_err(failed)?;
-            let changes = skep_fs::changes::changes(&upper, &lower).map_err(failed)?;
-            Ok(of_the_container(changes.into_iter().map(change).collect(), |path| is_mount_point(&view, path)))
+            let (upper, lower) = open_layers(&view)?;
+            Ok(changed_paths(&view, &upper, &lower)?.into_iter().map(change).collect())
         })
         .await
     }
@@ -121,15 +113,31 @@ impl Engine {
     }
 }
 
+/// A container's writable layer and the layers below, topmost first.
+pub(super) fn open_layers(view: &ContainerView) -> Result<(Root, Vec<Root>)> {
+    let open = |path: &String| Root::open(Path::new(path));
+    let layers = || -> io::Result<(Root, Vec<Root>)> {
+        Ok((open(&view.rootfs.upper)?, view.rootfs.lower.iter().map(open).collect::<io::Result<_>>()?))
+    };
+    layers().map_err(|e| Error::system(format!("opening the layers of container {}", view.id), e))
+}
+
+/// What a container changed, without what the engine made for it.
+pub(super) fn changed_paths(view: &ContainerView, upper: &Root, lower: &[Root]) -> Result<Vec<Changed>> {
+    let changes = skep_fs::changes::changes(upper, lower)
+        .map_err(|e| Error::system(format!("comparing container {} with its image", view.id), e))?;
+    Ok(of_the_container(changes, |path| is_mount_point(view, path)))
+}
+
 /// Leaves out the mount points that the engine made, and directories that are there because of them alone.
-fn of_the_container(changes: Vec<PathChange>, is_mount_point: impl Fn(&str) -> bool) -> Vec<PathChange> {
-    let mut kept: Vec<PathChange> = Vec::with_capacity(changes.len());
+fn of_the_container(changes: Vec<Changed>, is_mount_point: impl Fn(&Path) -> bool) -> Vec<Changed> {
+    let mut kept: Vec<Changed> = Vec::with_capacity(changes.len());
     // From the end, so that what is in a directory has been seen before it.
     let mut below_mount_point = BTreeSet::new();
     for change in changes.into_iter().rev() {
-        let parent = Path::new(&change.path).parent().map(Path::to_owned);
-        let only_leads = below_mount_point.contains(Path::new(&change.path))
-            && !kept.last().is_some_and(|next| Path::new(&next.path).starts_with(&change.path));
+        let parent = change.path.parent().map(Path::to_owned);
+        let only_leads = below_mount_point.contains(&change.path)
+            && !kept.last().is_some_and(|next| next.path.starts_with(&change.path));
         if is_mount_point(&change.path) || only_leads {
             below_mount_point.extend(parent);
         } else {
@@ -180,9 +188,10 @@ fn base_name(path: &str) -> std::ffi::OsString {
 }
 
 /// Whether a path is there only because something is mounted on it while the container runs.
-fn is_mount_point(view: &ContainerView, path: &str) -> bool {
+fn is_mount_point(view: &ContainerView, path: &Path) -> bool {
     const ALWAYS: [&str; 6] = ["/dev", "/proc", "/sys", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
-    ALWAYS.contains(&path) || path.starts_with("/dev/") || (path == "/sbin/docker-init" && view.host.init == Some(true))
+    let init = path == Path::new("/sbin/docker-init") && view.host.init == Some(true);
+    ALWAYS.iter().any(|known| path == Path::new(known)) || path.starts_with("/dev") || init
 }
 
 /// Whether a path lies in something mounted read-only, or in a read-only root.
@@ -197,7 +206,7 @@ fn is_read_only(view: &Arc<ContainerView>, path: &str) -> bool {
     }
 }
 
-fn change(change: skep_fs::changes::Change) -> PathChange {
+fn change(change: Changed) -> PathChange {
     PathChange {
         path: change.path.to_string_lossy().into_owned(),
         kind: match change.kind {
@@ -249,9 +258,11 @@ mod tests {
     #[test]
     fn directories_of_mount_points_are_no_changes() {
         let listed = |paths: &[&str]| -> Vec<String> {
-            let changes = paths.iter().map(|&path| PathChange { path: path.to_owned(), kind: ChangeKind::Modified });
-            let kept = of_the_container(changes.collect(), |path| path == "/etc/hosts" || path == "/dev");
-            kept.into_iter().map(|change| change.path).collect()
+            let kind = skep_fs::changes::ChangeKind::Modified;
+            let changes = paths.iter().map(|&path| Changed { path: path.into(), kind });
+            let mounted = |path: &Path| path == Path::new("/etc/hosts") || path == Path::new("/dev");
+            let kept = of_the_container(changes.collect(), mounted);
+            kept.into_iter().map(|change| change.path.display().to_string()).collect()
         };
         assert_eq!(listed(&["/dev", "/etc", "/etc/hosts", "/etc2"]), ["/etc2"]);
         assert_eq!(listed(&["/etc", "/etc/a", "/etc/hosts"]), ["/etc", "/etc/a"]);

@@ -57,6 +57,8 @@ pub(super) struct HistoryStep {
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "String::is_empty")]
     pub(super) created_by: String,
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "String::is_empty")]
+    pub(super) author: String,
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "String::is_empty")]
     pub(super) comment: String,
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "std::ops::Not::not")]
     pub(super) empty_layer: bool,

@@ -84,6 +84,14 @@ impl Draft {
         self.changes.push(Change::PutReference(reference, target));
     }
 
+    /// Remembers the image that another was made from here, as long as that one is not removed.
+    pub(super) fn set_parent(&mut self, id: &ImageId, parent: &ImageId) {
+        let here = id != parent && self.catalog.images.contains_key(parent);
+        if let Some(record) = self.catalog.images.get(id).filter(|record| here && record.parent.is_none()) {
+            self.replace(*id, ImageRecord { parent: Some(*parent), ..(**record).clone() });
+        }
+    }
+
     /// Removes a reference and returns what it led to.
     pub(super) fn remove_reference(&mut self, reference: &Reference) -> Option<Arc<Target>> {
         let target = self.catalog.references.remove(reference)?;

@@ -36,7 +36,9 @@ pub(super) fn list(catalog: &Catalog, options: &ListImages) -> Result<Vec<ImageS
             platform: record.platform.clone(),
         });
     }
-    found.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    // Images made within one second have an order, too: what was made from another comes before it.
+    let exactly = |image: &ImageSummary| catalog.image(&image.id).map(|record| record.created_at());
+    found.sort_by_cached_key(|image| (std::cmp::Reverse(exactly(image)), image.id));
     Ok(found)
 }
 

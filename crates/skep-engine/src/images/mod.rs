@@ -6,7 +6,7 @@
 //! | module | what it owns |
 //! |---|---|
 //! | [`catalog`], [`target`], [`draft`], [`records`], [`change`] | the records: in memory, in the database, and the one way to change them |
-//! | [`pull`], [`load`], [`import`], [`save`] | images coming and going; [`archive`] knows the formats, [`build`] what they share |
+//! | [`pull`], [`load`], [`import`], [`commit`], [`save`] | images coming and going; [`archive`] knows the formats, [`build`] what they share |
 //! | [`list`], [`inspect`], [`remove`] | what users ask for; pure functions of a catalog |
 //! | [`platform`] | which image of an index, and is it for this machine |
 //! | [`guards`] | the signature policy and limits: what an image has to get past |
@@ -22,6 +22,7 @@ mod build;
 mod catalog;
 mod change;
 mod changes;
+mod commit;
 mod config;
 mod draft;
 mod error;
@@ -56,19 +57,24 @@ use skep_types::{Digest, Platform, Reference};
 use tokio::io::AsyncRead;
 use tokio::sync::{Notify, mpsc};
 
+pub(crate) use commit::WriteLayer;
 pub use error::ImageError;
 pub use guards::{Guards, PolicyFile};
 pub use holds::ImageHold;
 pub use remote::RemoteImage;
 
+use crate::model::container::ContainerConfig;
 use crate::model::event::{Event, EventType};
 use crate::model::image::{
-    HistoryEntry, Image, ImageDetails, ImageFilters, ImageId, ImageSummary, ImageUser, ImportImage, ListImages,
-    LoadProgress, Loaded, PrunedImages, PullProgress, Removal, RemoveImage,
+    CommitImage, HistoryEntry, Image, ImageDetails, ImageFilters, ImageId, ImageSummary, ImageUser, ImportImage,
+    ListImages, LoadProgress, Loaded, PrunedImages, PullProgress, Removal, RemoveImage,
 };
 use catalog::Catalog;
 use config::ConfigFile;
 use remove::{Needs, RemovalEvent};
+
+/// The settings of an image that is made from a container.
+pub(crate) struct CommitSettings(config::ContainerDefaults);
 
 /// What operations on images return.
 pub type Result<T, E = ImageError> = std::result::Result<T, E>;
@@ -184,6 +190,36 @@ impl Images {
         let id = import::import(&self.inner, archive, options).await?;
         self.inner.uses.touch(id);
         self.inner.tell("import", &id, id.to_string(), id.to_string());
+        Ok(id)
+    }
+
+    /// What `docker commit` is going to write as the settings of the image; refuses bad instructions before anything is done. `base`
+    /// is the container's image, which may be removed meanwhile.
+    pub(crate) fn commit_settings(
+        &self,
+        base: &ImageId,
+        options: &CommitImage,
+        container: &ContainerConfig,
+    ) -> Result<CommitSettings> {
+        let file = ConfigFile::parse(&self.inner.store.blobs().read(base)?)?;
+        let check = file.config.and_then(|config| config.healthcheck);
+        commit::settings(options, container, check).map(CommitSettings)
+    }
+
+    /// Makes an image of a container's image and of what `layer` writes.
+    pub(crate) async fn commit(
+        &self,
+        base: ImageId,
+        options: CommitImage,
+        settings: CommitSettings,
+        layer: Option<WriteLayer>,
+    ) -> Result<ImageId> {
+        let name = options.reference.as_ref().map(|reference| reference.or_latest().familiar());
+        let id = commit::commit(&self.inner, base, options, settings.0, layer).await?;
+        self.inner.tell("create", &id, id.to_string(), id.to_string());
+        if let Some(name) = name {
+            self.inner.tell("tag", &id, id.to_string(), name);
+        }
         Ok(id)
     }
 

@@ -11,6 +11,7 @@ use skep_store::ChainId;
 use skep_types::{ContainerId, Digest, Platform, Port, Reference};
 
 pub use crate::images::ImageHold;
+use crate::model::container::ContainerConfig;
 
 /// An image's id: the digest of its configuration.
 pub type ImageId = Digest;
@@ -344,4 +345,23 @@ pub struct ImportImage {
     pub message: String,
     /// Platform; the host's when absent.
     pub platform: Option<Platform>,
+}
+
+/// Options of `commit`.
+#[derive(Debug, Clone, Default)]
+pub struct CommitImage {
+    /// The tag to put on the image.
+    pub reference: Option<Reference>,
+    /// Author.
+    pub author: String,
+    /// Comment.
+    pub comment: String,
+    /// Dockerfile instructions, as `import` takes them.
+    pub changes: Vec<String>,
+    /// Settings to begin with instead of the container's; what they leave open is the container's.
+    pub config: Option<ContainerConfig>,
+    /// The command that made the changes, for the history.
+    pub created_by: String,
+    /// Freeze the container's processes meanwhile.
+    pub pause: bool,
 }

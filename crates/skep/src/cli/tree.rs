@@ -24,6 +24,7 @@ static COMMANDS: &[&Command] = &[
     &system::version::COMMAND,
     &system::info::COMMAND,
     &container::attach::COMMAND,
+    &container::commit::COMMAND,
     &container::cp::COMMAND,
     &container::create::COMMAND,
     &container::diff::COMMAND,

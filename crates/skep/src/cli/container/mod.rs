@@ -1,6 +1,7 @@
 //! Commands about containers.
 
 pub(crate) mod attach;
+pub(crate) mod commit;
 pub(crate) mod cp;
 pub(crate) mod cp_paths;
 pub(crate) mod create;
