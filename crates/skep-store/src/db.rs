@@ -289,6 +289,19 @@ impl ReadTx {
         }
     }
 
+    /// Keys and values from `from` on, in the order of the keys' bytes, as long as `take` says yes to the key.
+    pub fn scan<K: Key, V: Serialize + DeserializeOwned>(
+        &self,
+        table: &Table<K, V>,
+        from: &K,
+        take: impl FnMut(&K) -> bool,
+    ) -> Result<Vec<(K, V)>, DbError> {
+        match self.open(table)? {
+            Some(open) => fetch_from(&open, table, from, take, &self.path),
+            None => Ok(Vec::new()),
+        }
+    }
+
     fn open<K: Key, V: Serialize + DeserializeOwned>(&self, table: &Table<K, V>) -> Result<Option<OpenTable>, DbError> {
         match self.transaction.open_table(table.definition()) {
             Ok(open) => Ok(Some(open)),
@@ -319,6 +332,16 @@ impl WriteTx {
     /// All keys and values, in the order of the keys' bytes.
     pub fn all<K: Key, V: Serialize + DeserializeOwned>(&self, table: &Table<K, V>) -> Result<Vec<(K, V)>, DbError> {
         fetch_all(&self.open(table)?, table, &self.shared)
+    }
+
+    /// Keys and values from `from` on, in the order of the keys' bytes, as long as `take` says yes to the key.
+    pub fn scan<K: Key, V: Serialize + DeserializeOwned>(
+        &self,
+        table: &Table<K, V>,
+        from: &K,
+        take: impl FnMut(&K) -> bool,
+    ) -> Result<Vec<(K, V)>, DbError> {
+        fetch_from(&self.open(table)?, table, from, take, &self.path)
     }
 
     /// Sets the value of `key`.
@@ -375,6 +398,26 @@ fn fetch_all<K: Key, V: Serialize + DeserializeOwned>(
         all.push((decoded, table.decode(key.value(), value.value())?));
     }
     Ok(all)
+}
+
+fn fetch_from<K: Key, V: Serialize + DeserializeOwned>(
+    open: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    table: &Table<K, V>,
+    from: &K,
+    mut take: impl FnMut(&K) -> bool,
+    path: &Path,
+) -> Result<Vec<(K, V)>, DbError> {
+    let mut found = Vec::new();
+    let from = from.encode();
+    for pair in open.range::<&[u8]>(&*from..).map_err(|error| classify(path, error.into()))? {
+        let (key, value) = pair.map_err(|error| classify(path, error.into()))?;
+        let decoded = K::decode(key.value()).ok_or_else(|| table.bad_value(key.value(), "not a key of this table"))?;
+        if !take(&decoded) {
+            break;
+        }
+        found.push((decoded, table.decode(key.value(), value.value())?));
+    }
+    Ok(found)
 }
 
 fn classify(path: &Path, error: redb::Error) -> DbError {

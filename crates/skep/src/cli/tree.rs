@@ -63,6 +63,8 @@ static COMMANDS: &[&Command] = &[
     &network::ls::COMMAND,
     &registry::login::COMMAND,
     &registry::logout::COMMAND,
+    &registry::gc::COMMAND,
+    &registry::serve::COMMAND,
     &system::df::COMMAND,
     &system::events::COMMAND,
     &system::gc::COMMAND,
@@ -83,10 +85,11 @@ pub(crate) struct Group {
     about: &'static str,
 }
 
-static GROUPS: [Group; 5] = [
+static GROUPS: [Group; 6] = [
     Group { name: "container", about: "Manage containers" },
     Group { name: "image", about: "Manage images" },
     Group { name: "network", about: "Manage networks" },
+    Group { name: "registry", about: "Run a registry" },
     Group { name: "system", about: "Manage the engine" },
     Group { name: "volume", about: "Manage volumes" },
 ];
@@ -157,7 +160,7 @@ pub(crate) fn names(group: Option<&str>) -> Vec<(&'static str, &'static str)> {
                 (Some((parent, name)), Some(group)) if parent == group => Some(name),
                 _ => None,
             })?;
-            Some((name, command.about))
+            Some((name, command.about.lines().next().unwrap_or_default()))
         })
         .collect();
     names.sort_unstable();

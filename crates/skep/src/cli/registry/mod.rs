@@ -1,4 +1,6 @@
-//! Commands about registries.
+//! Commands about registries: credentials for them, and running one.
 
+pub(crate) mod gc;
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod serve;

@@ -1,0 +1,114 @@
+//! Accepting clients, and stopping.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::content::{Content, Parts};
+use crate::http::connection;
+use crate::maintenance::Maintenance;
+
+/// How long a client may take for its TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(20);
+
+/// What all connections of a server share.
+pub(crate) struct Shared {
+    pub(crate) content: Arc<Content>,
+    pub(crate) access: Access,
+    pub(crate) parts: Parts,
+    pub(crate) maintenance: Maintenance,
+    /// No new requests.
+    pub(crate) stop: CancellationToken,
+    /// Owns every connection and every change under way.
+    pub(crate) tasks: TaskTracker,
+}
+
+/// What clients may do at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// Reading and changing.
+    #[default]
+    ReadWrite,
+    /// Nothing but reading.
+    ReadOnly,
+}
+
+/// A socket that accepts clients.
+pub(crate) struct Listener {
+    pub(crate) socket: TcpListener,
+    pub(crate) tls: Option<TlsAcceptor>,
+}
+
+/// Serves until `shutdown`; then requests that run may end, for so long as `grace`.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    listener: Listener,
+    grace: Duration,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let acceptors = TaskTracker::new();
+    acceptors.spawn(accept(shared.clone(), listener, grace));
+    acceptors.close();
+    shutdown.await;
+    shared.stop.cancel();
+    acceptors.wait().await;
+    shared.tasks.close();
+    if tokio::time::timeout(grace, shared.tasks.wait()).await.is_err() {
+        tracing::info!(requests = shared.tasks.len(), "requests still run, stopping without them");
+    }
+}
+
+async fn accept(shared: Arc<Shared>, listener: Listener, grace: Duration) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept_one(&shared, &listener, grace) => accepted,
+            () = shared.stop.cancelled() => return,
+        };
+        if let Err(error) = accepted {
+            // Out of descriptors, most likely: waiting is all that helps.
+            tracing::warn!(%error, "can't accept a client");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+async fn accept_one(shared: &Arc<Shared>, listener: &Listener, grace: Duration) -> io::Result<()> {
+    let (stream, peer) = listener.socket.accept().await?;
+    // A client that is gone already says so when it is read from.
+    let _ = stream.set_nodelay(true);
+    let (owner, tls) = (shared.clone(), listener.tls.clone());
+    shared.tasks.spawn(cut_off(shared.clone(), grace, async move {
+        match tls {
+            None => connection::serve(owner, stream, peer).await,
+            Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+                Ok(Ok(stream)) => connection::serve(owner, stream, peer).await,
+                Ok(Err(error)) => tracing::info!(%peer, %error, "TLS handshake failed"),
+                Err(_) => tracing::info!(%peer, "TLS handshake took too long"),
+            },
+        }
+    }));
+    Ok(())
+}
+
+/// Ends a connection that goes on after the grace.
+async fn cut_off(shared: Arc<Shared>, grace: Duration, connection: impl Future<Output = ()>) {
+    let overdue = async {
+        shared.stop.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    tokio::select! {
+        () = connection => {}
+        () = overdue => {}
+    }
+}
+
+/// Binds a socket.
+pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}

@@ -1,0 +1,10 @@
+//! A registry in this process, spoken to in raw HTTP: what the distribution specification demands, check by check.
+
+mod client;
+mod collect;
+mod discovery;
+mod management;
+mod manifests;
+mod pull;
+mod push;
+mod uploads;
