@@ -297,7 +297,7 @@ impl ReadTx {
         take: impl FnMut(&K) -> bool,
     ) -> Result<Vec<(K, V)>, DbError> {
         match self.open(table)? {
-            Some(open) => fetch_from(&open, table, from, take, &self.path),
+            Some(open) => fetch_from(&open, table, from, take, &self.shared),
             None => Ok(Vec::new()),
         }
     }
@@ -341,7 +341,7 @@ impl WriteTx {
         from: &K,
         take: impl FnMut(&K) -> bool,
     ) -> Result<Vec<(K, V)>, DbError> {
-        fetch_from(&self.open(table)?, table, from, take, &self.path)
+        fetch_from(&self.open(table)?, table, from, take, &self.shared)
     }
 
     /// Sets the value of `key`.
@@ -405,12 +405,12 @@ fn fetch_from<K: Key, V: Serialize + DeserializeOwned>(
     table: &Table<K, V>,
     from: &K,
     mut take: impl FnMut(&K) -> bool,
-    path: &Path,
+    shared: &Shared,
 ) -> Result<Vec<(K, V)>, DbError> {
     let mut found = Vec::new();
     let from = from.encode();
-    for pair in open.range::<&[u8]>(&*from..).map_err(|error| classify(path, error.into()))? {
-        let (key, value) = pair.map_err(|error| classify(path, error.into()))?;
+    for pair in open.range::<&[u8]>(&*from..).map_err(|error| shared.failure(error))? {
+        let (key, value) = pair.map_err(|error| shared.failure(error))?;
         let decoded = K::decode(key.value()).ok_or_else(|| table.bad_value(key.value(), "not a key of this table"))?;
         if !take(&decoded) {
             break;
