@@ -13,6 +13,7 @@ mod images;
 mod isolation;
 mod limits;
 mod network;
+mod outside;
 mod peers;
 mod policy;
 mod sdk;
