@@ -4,8 +4,12 @@
 //! Other programs are never called to decompress (CVE-2026-41567): bzip2 and xz are refused by name.
 
 use std::io::{self, BufReader, Chain, Cursor, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
+
+use crate::apply::Limits;
 
 /// A zstd frame that wants a larger window than this (128 MiB) is refused: it is memory that the frame's maker chooses.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
@@ -96,5 +100,53 @@ impl<R: Read> Read for Decoder<R> {
             Decoder::Gzip(inner) => inner.read(out),
             Decoder::Zstd(inner) => inner.read(out),
         }
+    }
+}
+
+/// A stream that decompresses itself, and fails when it gets larger than an archive may.
+pub struct Bounded<R: Read> {
+    decoder: Decoder<Counted<R>>,
+    limits: Limits,
+    /// Bytes that were read of the compressed stream.
+    taken: Arc<AtomicU64>,
+    given: u64,
+}
+
+struct Counted<R> {
+    inner: R,
+    taken: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(out)?;
+        self.taken.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+impl<R: Read> Bounded<R> {
+    /// As [`Decoder::new`], within `limits`.
+    pub fn new(input: R, limits: Limits) -> io::Result<Self> {
+        let taken = Arc::new(AtomicU64::new(0));
+        let decoder = Decoder::new(Counted { inner: input, taken: Arc::clone(&taken) })?;
+        Ok(Bounded { decoder, limits, taken, given: 0 })
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.decoder.read(out)?;
+        self.given += count as u64;
+        let Limits { bytes, ratio, ratio_from, .. } = self.limits;
+        if self.given > bytes {
+            let message = format!("the archive is larger than {bytes} bytes when it is decompressed");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        if self.given > ratio_from && self.given / ratio > self.taken.load(Ordering::Relaxed) {
+            let message = format!("the archive is more than {ratio} times larger when it is decompressed");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        Ok(count)
     }
 }

@@ -14,6 +14,8 @@ use crate::model::image::{ImageConfig, ImageHealthcheck};
 
 /// The largest configuration that is read, in bytes.
 pub(super) const MAX_CONFIG_SIZE: u64 = 8 << 20;
+/// The most layers of an image, the same as of a manifest.
+const MAX_LAYERS: usize = 1024;
 
 /// The whole document.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -106,6 +108,12 @@ impl ConfigFile {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, ImageError> {
         let file: ConfigFile = serde_json::from_slice(bytes)
             .map_err(|e| ImageError::Invalid(format!("invalid image configuration: {e}")))?;
+        if file.rootfs.diff_ids.len() > MAX_LAYERS {
+            let count = file.rootfs.diff_ids.len();
+            return Err(ImageError::Invalid(format!(
+                "invalid image configuration: {count} layers, more than {MAX_LAYERS}"
+            )));
+        }
         match file.rootfs.kind.as_str() {
             "layers" => Ok(file),
             other => Err(ImageError::Invalid(format!("invalid image configuration: unknown rootfs type {other:?}"))),

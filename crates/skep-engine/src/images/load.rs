@@ -22,8 +22,6 @@ use super::target::Target;
 use super::{ImageError, Inner, Result, platform};
 use crate::model::image::{ImageId, LoadProgress, Loaded};
 
-/// The largest archive, decompressed, in bytes.
-const MAX_ARCHIVE: u64 = 1 << 40;
 /// Bytes between two reports.
 const TICK: u64 = 512 * 1024;
 
@@ -83,7 +81,7 @@ fn unpack(
     progress: &Progress,
 ) -> Result<Vec<(NewImage, Vec<Reference>)>> {
     let spool = nameless_file(inner.store.root())?;
-    let archived = archive::read(archive::spool(reader, spool, MAX_ARCHIVE)?, wished, &|source| {
+    let archived = archive::read(archive::spool(reader, spool, inner.guards.limits)?, wished, &|source| {
         inner.guards.admit_archive(source)
     })?;
     archived.into_iter().map(|image| unpack_image(inner, claim, image, wished, progress)).collect()

@@ -3,7 +3,7 @@
 //! All that isn't file contents (headers, extension records, padding, what follows the end) is collected and handed over
 //! by [`Reader::take_raw`], so that the archive can be made again byte by byte. Memory is bounded whatever the archive says.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 
 use super::{BLOCK, Entry, Kind, XATTR_RECORD};
 
@@ -293,6 +293,20 @@ impl<R: Read> Reader<R> {
         }
         entry.stored = self.left;
         Ok(numbers[1..].chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
+    }
+}
+
+impl<R: Read + Seek> Reader<R> {
+    /// Where in the input the present entry's data starts, before any of it is read.
+    pub fn data_position(&mut self) -> io::Result<u64> {
+        self.input.stream_position()
+    }
+
+    /// Passes over the present entry's data without reading it. Whether there is so much is not looked at.
+    pub fn seek_past_data(&mut self) -> Result<(), TarError> {
+        let padding = std::mem::take(&mut self.padding) as u64;
+        let length = std::mem::take(&mut self.left).checked_add(padding).and_then(|length| i64::try_from(length).ok());
+        Ok(self.input.seek_relative(length.ok_or(TarError::Header)?)?)
     }
 }
 

@@ -16,7 +16,7 @@ use std::thread;
 use skep_fs::Root;
 use skep_fs::apply::{Applied, ApplyError, LayerTarget, Limits, apply_layer};
 use skep_fs::atomic::random_name;
-use skep_fs::decode::Decoder;
+use skep_fs::decode::Bounded;
 use skep_fs::split::SplitWriter;
 use skep_types::Digest;
 
@@ -72,7 +72,7 @@ impl Staging {
         let (plain, to_unpack) = sync_channel::<Piece>(QUEUE);
         let (copy, to_hash) = sync_channel::<Piece>(QUEUE);
         thread::scope(|scope| {
-            let decompressing = scope.spawn(move || decompress(to_decompress, &[&copy, &plain]));
+            let decompressing = scope.spawn(move || decompress(to_decompress, &[&copy, &plain], limits));
             let hashing = scope.spawn(move || hash_all(&to_hash));
             let unpacking = scope.spawn(|| apply_layer(Pieces::new(to_unpack), &root, target, limits));
             let read = read_and_hash(input, compressed);
@@ -116,7 +116,7 @@ fn read_and_hash(mut input: impl Read, out: SyncSender<Piece>) -> io::Result<(Di
     }
 }
 
-fn decompress(input: Receiver<Piece>, outs: &[&SyncSender<Piece>]) {
+fn decompress(input: Receiver<Piece>, outs: &[&SyncSender<Piece>], limits: Limits) {
     let mut pieces = Pieces::new(input);
     let pass_on = |piece: Piece| {
         let piece = piece.map_err(|error| (error.kind(), error.to_string()));
@@ -124,7 +124,7 @@ fn decompress(input: Receiver<Piece>, outs: &[&SyncSender<Piece>]) {
         outs.iter().all(|out| out.send(copy()).is_ok())
     };
     let mut run = || -> io::Result<()> {
-        let mut decoder = Decoder::new(&mut pieces)?;
+        let mut decoder = Bounded::new(&mut pieces, limits)?;
         loop {
             let mut piece = Vec::with_capacity(PIECE);
             decoder.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;

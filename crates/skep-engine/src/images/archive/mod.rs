@@ -17,7 +17,8 @@ pub(super) mod write;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
-use skep_fs::decode::Decoder;
+use skep_fs::apply::Limits;
+use skep_fs::decode::Bounded;
 use skep_policy::Source;
 use skep_types::{Digest, Platform, Reference};
 
@@ -58,13 +59,9 @@ impl ArchivedImage {
     }
 }
 
-/// Writes a stream, decompressed, into `file`, at most `limit` bytes.
-pub(super) fn spool(source: impl Read, mut file: File, limit: u64) -> Result<File> {
-    let mut plain = Decoder::new(source)?;
-    let copied = io::copy(&mut plain.by_ref().take(limit), &mut file)?;
-    if copied == limit {
-        return Err(ImageError::Invalid(format!("invalid archive: larger than {limit} bytes")));
-    }
+/// Writes a stream, decompressed, into `file`.
+pub(super) fn spool(source: impl Read, mut file: File, limits: Limits) -> Result<File> {
+    io::copy(&mut Bounded::new(source, limits)?, &mut file)?;
     file.rewind()?;
     Ok(file)
 }

@@ -3,16 +3,23 @@
 //! Nothing is ever unpacked: names in the archive don't become names on disk. A link in the archive leads to another
 //! name in the archive, or nowhere. The file has no name either, so a crash leaves nothing behind.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use skep_fs::tar::{Kind, Reader};
+
 use super::super::{ImageError, Result};
 
 /// The most entries that an archive of images may have.
 const MAX_ENTRIES: usize = 100_000;
+/// The most bytes that the names of all entries may have.
+const MAX_NAMES: usize = 16 << 20;
+/// The most bytes that are read into memory of all small files together, each time that one is asked for.
+const MAX_READ: u64 = 256 << 20;
 /// The longest chain of links.
 const MAX_LINKS: usize = 16;
 
@@ -21,6 +28,8 @@ const MAX_LINKS: usize = 16;
 pub(super) struct Tarball {
     file: Arc<File>,
     entries: HashMap<String, Entry>,
+    /// Bytes that may still be read into memory.
+    budget: Cell<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -64,29 +73,36 @@ impl Tarball {
     /// Reads the headers of the archive in `file` (not compressed).
     pub(super) fn index(file: File) -> Result<Self> {
         let file = Arc::new(file);
+        let broken = |e: &dyn std::fmt::Display| ImageError::Invalid(format!("invalid archive: {e}"));
+        let length = file.metadata()?.len();
         let mut entries = HashMap::new();
-        let mut archive = tar::Archive::new(BufReader::new(&*file));
-        let broken = |e: io::Error| ImageError::Invalid(format!("invalid archive: {e}"));
-        for (count, entry) in archive.entries_with_seek().map_err(broken)?.enumerate() {
-            if count >= MAX_ENTRIES {
-                return Err(ImageError::Invalid(format!("invalid archive: more than {MAX_ENTRIES} entries")));
+        let mut names = 0;
+        let mut reader = Reader::new(BufReader::new(&*file));
+        for count in 0.. {
+            let Some(entry) = reader.next_entry().map_err(|e| broken(&e))? else { break };
+            reader.take_raw();
+            names += entry.path.len() + entry.link.len();
+            if count >= MAX_ENTRIES || names > MAX_NAMES {
+                return Err(broken(&format_args!("more than {MAX_ENTRIES} entries, or {MAX_NAMES} bytes of names")));
             }
-            let entry = entry.map_err(broken)?;
-            let Some(name) = normal(&entry.path_bytes(), "") else {
-                let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-                return Err(ImageError::Invalid(format!("invalid archive: entry {name:?} is outside the archive")));
+            let offset = reader.data_position()?;
+            if offset.checked_add(entry.stored).is_none_or(|end| end > length) {
+                return Err(broken(&"unexpected EOF"));
+            }
+            reader.seek_past_data().map_err(|e| broken(&e))?;
+            let Some(name) = normal(&entry.path, "") else {
+                let name = String::from_utf8_lossy(&entry.path).chars().take(256).collect::<String>();
+                return Err(broken(&format_args!("entry {name:?} is outside the archive")));
             };
-            let link = || entry.link_name_bytes().map(|target| target.into_owned()).unwrap_or_default();
-            let kind = entry.header().entry_type();
-            let found = if kind.is_file() || kind.is_contiguous() {
-                Some(Entry::File { offset: entry.raw_file_position(), size: entry.size() })
-            } else if kind.is_symlink() {
-                let dir = name.rsplit_once('/').map_or("", |(dir, _)| dir);
-                normal(&link(), dir).map(Entry::Link)
-            } else if kind.is_hard_link() {
-                normal(&link(), "").map(Entry::Link)
-            } else {
-                None
+            let found = match entry.kind {
+                Kind::File if entry.pieces.is_some() => return Err(broken(&format_args!("{name:?} has holes"))),
+                Kind::File => Some(Entry::File { offset, size: entry.stored }),
+                Kind::Symlink => {
+                    let dir = name.rsplit_once('/').map_or("", |(dir, _)| dir);
+                    normal(&entry.link, dir).map(Entry::Link)
+                }
+                Kind::HardLink => normal(&entry.link, "").map(Entry::Link),
+                Kind::Dir | Kind::Char | Kind::Block | Kind::Fifo => None,
             };
             match found {
                 Some(found) => entries.insert(name, found),
@@ -94,7 +110,7 @@ impl Tarball {
                 None => entries.remove(&name),
             };
         }
-        Ok(Tarball { file, entries })
+        Ok(Tarball { file, entries, budget: Cell::new(MAX_READ) })
     }
 
     /// Opens a file of the archive; follows links within it.
@@ -122,6 +138,9 @@ impl Tarball {
         if slice.len() > limit {
             return Err(ImageError::Invalid(format!("invalid archive: {name:?} is larger than {limit} bytes")));
         }
+        // A few bytes can ask for the same file again and again.
+        let left = self.budget.get().checked_sub(slice.len());
+        self.budget.set(left.ok_or_else(|| ImageError::Invalid("invalid archive: too many descriptions".to_owned()))?);
         let mut bytes = Vec::new();
         slice.read_to_end(&mut bytes).map_err(|e| ImageError::Invalid(format!("invalid archive: {name:?}: {e}")))?;
         Ok(bytes)
