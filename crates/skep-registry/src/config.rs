@@ -16,6 +16,8 @@ pub struct RegistryConfig {
     pub proxies: Option<Proxies>,
     /// Layers downloaded at once, per pull.
     pub max_concurrent_downloads: usize,
+    /// Layers uploaded at once, per push.
+    pub max_concurrent_uploads: usize,
     /// How often a download is begun before it fails for good.
     pub max_download_attempts: u32,
     /// For making a connection.
@@ -54,6 +56,7 @@ impl Default for RegistryConfig {
             mirrors: Vec::new(),
             proxies: None,
             max_concurrent_downloads: 3,
+            max_concurrent_uploads: 5,
             max_download_attempts: 5,
             connect_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(60),

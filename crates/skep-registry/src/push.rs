@@ -10,13 +10,14 @@
 mod upload;
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use reqwest::{Method, Response, StatusCode};
 use skep_types::{Digest, Selector};
 use url::Url;
 
 use crate::blob::digest_of;
 use crate::error::Phase;
+use crate::manifest::media_type;
 use crate::repository::{Call, Inner};
 use crate::{RegistryError, Repository, Result};
 
@@ -49,6 +50,17 @@ impl Repository {
         // Not content_length(): the body of an answer to HEAD is empty.
         let length = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         Ok(length)
+    }
+
+    /// Whether the repository has a manifest or an index.
+    pub async fn has_manifest(&self, digest: &Digest) -> Result<bool> {
+        let url = self.inner.url(&format!("manifests/{digest}"))?;
+        let call = Call::new(Method::HEAD, &url).header(ACCEPT, media_type::ACCEPTED.join(", "))?;
+        match self.inner.send_patiently(&call).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Asks for a blob that another repository of the same registry has.

@@ -1,8 +1,8 @@
 //! Progress of pulls and loads, in Docker's words and drawings.
 
-use skep_engine::model::image::{LayerState, LoadProgress, Loaded, PullProgress};
+use skep_engine::model::image::{LayerState, LoadProgress, Loaded, PullProgress, PushProgress, PushState};
 use skep_types::format_decimal;
-use skep_wire::{Progress, ProgressDetail};
+use skep_wire::{Progress, ProgressDetail, PushResult};
 
 pub(crate) fn pull(message: PullProgress) -> Progress {
     match message {
@@ -31,6 +31,47 @@ fn layer(id: String, state: LayerState) -> Progress {
         LayerState::Extracting { current, total } => measured(&id, "Extracting", current, total),
         LayerState::Complete => plain("Pull complete"),
         LayerState::Exists => plain("Already exists"),
+    }
+}
+
+pub(crate) fn push(message: PushProgress) -> Progress {
+    match message {
+        PushProgress::Started { repository } => {
+            Progress::status("", format!("The push refers to repository [{repository}]"))
+        }
+        PushProgress::Layer { id, state } => pushed_layer(id, state),
+        PushProgress::OnlyOne { index, selected } => aux(serde_json::json!({
+            "manifestPushedInsteadOfIndex": true,
+            "originalIndex": index,
+            "selectedManifest": selected,
+        })),
+        PushProgress::Pushed { tag, digest, size } => {
+            Progress::status("", format!("{tag}: digest: {digest} size: {size}"))
+        }
+        PushProgress::Result { tag, digest, size } => {
+            let result = PushResult { tag, digest: digest.to_string(), size: size.try_into().unwrap_or(i64::MAX) };
+            aux(serde_json::to_value(result).unwrap_or_default())
+        }
+    }
+}
+
+fn aux(value: serde_json::Value) -> Progress {
+    Progress { progress_detail: Some(ProgressDetail::default()), aux: Some(value), ..Progress::default() }
+}
+
+fn pushed_layer(id: String, state: PushState) -> Progress {
+    let plain = |status: &str| Progress {
+        progress_detail: Some(ProgressDetail::default()),
+        ..Progress::status(id.clone(), status)
+    };
+    match state {
+        PushState::Preparing => plain("Preparing"),
+        PushState::Waiting => plain("Waiting"),
+        PushState::Pushing { current, total } => measured(&id, "Pushing", current, total),
+        PushState::Retrying(seconds) => plain(&format!("Retrying in {seconds} {}", plural(seconds, "second"))),
+        PushState::Exists => plain("Layer already exists"),
+        PushState::Mounted(from) => plain(&format!("Mounted from {from}")),
+        PushState::Pushed => plain("Pushed"),
     }
 }
 
@@ -100,6 +141,30 @@ mod tests {
         assert_eq!(drawing(50, 100), format!("[{}>{}]      50B/100B", "=".repeat(25), " ".repeat(25)));
         assert_eq!(drawing(100, 100), format!("[{}>]     100B/100B", "=".repeat(50)));
         assert_eq!(drawing(101, 100), format!("[{}>]     101B", "=".repeat(50)));
+    }
+
+    #[test]
+    fn lines_of_a_push_are_dockers() {
+        let text = format!("sha256:{}", "a".repeat(64));
+        let digest: skep_types::Digest = text.parse().expect("a digest");
+        let pushed = PushProgress::Pushed { tag: "1".into(), digest, size: 5 };
+        let result = PushProgress::Result { tag: "1".into(), digest, size: 5 };
+        let layer = PushProgress::Layer { id: "c0ffee".into(), state: PushState::Mounted("library/x".into()) };
+        let lines: Vec<String> =
+            [PushProgress::Started { repository: "docker.io/library/x".into() }, layer, pushed, result]
+                .into_iter()
+                .map(push)
+                .map(|line| serde_json::to_string(&line).expect("json"))
+                .collect();
+        assert_eq!(
+            lines,
+            [
+                r#"{"status":"The push refers to repository [docker.io/library/x]"}"#.to_owned(),
+                r#"{"status":"Mounted from library/x","progressDetail":{},"id":"c0ffee"}"#.to_owned(),
+                format!(r#"{{"status":"1: digest: {digest} size: 5"}}"#),
+                format!(r#"{{"progressDetail":{{}},"aux":{{"Tag":"1","Digest":"{digest}","Size":5}}}}"#),
+            ]
+        );
     }
 
     #[test]

@@ -247,7 +247,6 @@ async fn faults_have_dockers_bodies() {
         ("GET /v1.51/images/%zz/json", ""),
         ("POST /v1.51/build?t=x", ""),
         ("GET /v1.51/swarm", ""),
-        ("POST /v1.51/images/r/a/b:c/push", ""),
         ("POST /v1.51/containers/create", ""),
         ("POST /v1.51/containers/create", "{"),
         ("POST /v1.51/containers/create", "{} x"),

@@ -10,6 +10,7 @@ mod images;
 mod lifecycle;
 mod logs;
 mod networks;
+mod push;
 mod registry;
 mod stats;
 mod system;
@@ -36,6 +37,7 @@ pub(crate) fn all() -> Vec<Route> {
         exec::routes(),
         images::routes(),
         transfer::routes(),
+        push::routes(),
         registry::routes(),
         volumes::routes(),
         networks::routes(),

@@ -23,7 +23,7 @@ use crate::http::router::{Route, route};
 use crate::http::{Answer, ApiError, Request};
 
 /// Lines that may wait for a slow client.
-const PENDING: usize = 64;
+pub(super) const PENDING: usize = 64;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
@@ -129,7 +129,7 @@ fn line(progress: &Progress) -> Bytes {
 /// Runs `work` and answers with its messages as lines, empty ones left out, then with the lines it returns.
 ///
 /// The work is driven by the answer: when the client goes, both end.
-async fn progress<M: Send + 'static>(
+pub(super) async fn progress<M: Send + 'static>(
     work: impl Future<Output = Result<Vec<Progress>, ImageError>> + Send + 'static,
     messages: mpsc::Receiver<M>,
     show: fn(M) -> Progress,

@@ -95,6 +95,9 @@ impl Writer {
         inner.changed.notify_one();
         let mut freed = Freed::default();
         if old.tops() != catalog.tops() {
+            if let Err(error) = super::sources::forget_unused(inner.store.db(), catalog) {
+                tracing::warn!(%error, "what is known of layers that are gone could not be forgotten");
+            }
             match inner.collect_layers() {
                 Ok(gone) => freed.layers = gone.into_iter().map(|chain| (chain, old.layer_size(&chain))).collect(),
                 Err(error) => tracing::warn!(%error, "layers that nothing needs could not be removed"),

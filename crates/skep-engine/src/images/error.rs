@@ -29,6 +29,9 @@ pub enum ImageError {
     /// An index has no image for the platform.
     #[error("no matching manifest for {0} in the manifest list entries")]
     NoSuchPlatform(Platform),
+    /// What is to be pushed isn't here.
+    #[error("{0}")]
+    Push(String),
     /// A file or a stream failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -59,9 +62,10 @@ impl ImageError {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            ImageError::NotFound(_) | ImageError::OtherPlatform { .. } | ImageError::NoSuchPlatform(_) => {
-                ErrorKind::NotFound
-            }
+            ImageError::NotFound(_)
+            | ImageError::Push(_)
+            | ImageError::OtherPlatform { .. }
+            | ImageError::NoSuchPlatform(_) => ErrorKind::NotFound,
             ImageError::Registry(e) => e.kind(),
             ImageError::Io(e) => match e.kind() {
                 std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,

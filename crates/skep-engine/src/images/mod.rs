@@ -37,10 +37,12 @@ mod load;
 pub(crate) mod pattern;
 mod platform;
 mod pull;
+mod push;
 mod records;
 mod remote;
 mod remove;
 mod save;
+mod sources;
 mod target;
 mod uses;
 mod words;
@@ -67,7 +69,7 @@ use crate::model::container::ContainerConfig;
 use crate::model::event::{Event, EventType};
 use crate::model::image::{
     CommitImage, HistoryEntry, Image, ImageDetails, ImageFilters, ImageId, ImageSummary, ImageUser, ImportImage,
-    ListImages, LoadProgress, Loaded, PrunedImages, PullProgress, Removal, RemoveImage,
+    ListImages, LoadProgress, Loaded, PrunedImages, PullProgress, PushImage, PushProgress, Removal, RemoveImage,
 };
 use catalog::Catalog;
 use config::ConfigFile;
@@ -154,6 +156,21 @@ impl Images {
         let name = target::stored_form(reference);
         self.inner.tell("pull", &id, name.familiar(), name.familiar_name());
         Ok(id)
+    }
+
+    /// Pushes the tag of `reference`, or all tags of its repository if it has none. The receiver of `progress` may go away. Dropping
+    /// the future cancels the push; what the registry has got by then stays there.
+    pub async fn push(
+        &self,
+        reference: &Reference,
+        options: &PushImage,
+        credentials: Option<&Credentials>,
+        progress: mpsc::Sender<PushProgress>,
+    ) -> Result<()> {
+        for (tag, id) in push::push(&self.inner, reference, options, credentials, progress).await? {
+            self.inner.tell("push", &id, tag.familiar(), tag.familiar_name());
+        }
+        Ok(())
     }
 
     /// Reads images from an archive of `docker save` or in OCI layout, plain or compressed. All become visible together,

@@ -87,6 +87,7 @@ pub(super) async fn pull(
     let (config, parsed) = configuration(inner, &repository, &manifest).await?;
     check_platform(&reference, &parsed, wished, &progress).await?;
     let layers = parsed.rootfs.diff_ids.clone();
+    let blobs: Vec<_> = layers.iter().copied().zip(manifest.layers.iter().cloned()).collect();
     let claim = Arc::new(Claim::on(inner, &ChainId::chain(&layers)));
     let known = inner.catalog.read().any_image(&manifest.config.digest).is_some();
     let plans = plan(&manifest, &layers, known, &progress)?;
@@ -102,6 +103,7 @@ pub(super) async fn pull(
     writer.draft.put_reference(&reference.with_digest(digest), target, now);
     writer.commit().await?;
     Claim::made(claim);
+    super::sources::remember_pulled(inner, &reference, blobs).await;
     let name = reference.familiar();
     tell(
         &progress,

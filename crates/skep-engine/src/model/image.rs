@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, FixedOffset, Utc};
 use serde::{Deserialize, Serialize};
+use skep_registry::Descriptor;
 use skep_store::ChainId;
 use skep_types::{ContainerId, Digest, Platform, Port, Reference};
 
@@ -300,6 +301,93 @@ pub enum LayerState {
     Complete,
     /// It was here before.
     Exists,
+}
+
+/// How layers are compressed on their way to a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerCompression {
+    /// Not at all.
+    None,
+    /// gzip.
+    Gzip,
+    /// Zstandard.
+    Zstd,
+}
+
+/// Options of a push.
+#[derive(Debug, Clone, Default)]
+pub struct PushImage {
+    /// Only the image for this platform, without an index.
+    pub platform: Option<Platform>,
+    /// How layers are compressed that the registry doesn't have, and which blobs of theirs will do; as the image has it, else
+    /// gzip, when absent.
+    pub compression: Option<LayerCompression>,
+}
+
+/// One message of a push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PushProgress {
+    /// `The push refers to repository [docker.io/library/busybox]`.
+    Started {
+        /// The repository in full.
+        repository: String,
+    },
+    /// A layer's state changed.
+    Layer {
+        /// Short diff id.
+        id: String,
+        /// Its state.
+        state: PushState,
+    },
+    /// Only one image of an index is here and was pushed.
+    OnlyOne {
+        /// What the name stands for.
+        index: Descriptor,
+        /// What was pushed.
+        selected: Descriptor,
+    },
+    /// `latest: digest: sha256:… size: 527`.
+    Pushed {
+        /// The tag.
+        tag: String,
+        /// Of the manifest or index.
+        digest: Digest,
+        /// Bytes of the manifest or index.
+        size: u64,
+    },
+    /// The same, for programs.
+    Result {
+        /// The tag.
+        tag: String,
+        /// Of the manifest or index.
+        digest: Digest,
+        /// Bytes of the manifest or index.
+        size: u64,
+    },
+}
+
+/// The state of one layer in a push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PushState {
+    /// Known, nothing done yet.
+    Preparing,
+    /// Others go first.
+    Waiting,
+    /// The archive goes out.
+    Pushing {
+        /// Bytes of the archive so far.
+        current: u64,
+        /// Bytes of the archive in all.
+        total: u64,
+    },
+    /// The connection broke and is tried again in so many seconds.
+    Retrying(u64),
+    /// The repository had it.
+    Exists,
+    /// It came from that repository.
+    Mounted(String),
+    /// All of it is there.
+    Pushed,
 }
 
 /// One message of a load.

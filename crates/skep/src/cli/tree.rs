@@ -20,6 +20,7 @@ static COMMANDS: &[&Command] = &[
     &container::exec::COMMAND,
     &container::ls::COMMAND,
     &image::pull::COMMAND,
+    &image::push::COMMAND,
     &image::ls::COMMAND,
     &system::version::COMMAND,
     &system::info::COMMAND,
@@ -77,7 +78,8 @@ static COMMANDS: &[&Command] = &[
 static HIDDEN: &[&Command] = &[&system::dial_stdio::COMMAND, &completion::CALLBACK, &COMMAND];
 
 /// The ones that the overview names first.
-const COMMON: [&str; 7] = ["run", "exec", "ps", "pull", "images", "version", "info"];
+const COMMON: [&str; 11] =
+    ["run", "exec", "ps", "pull", "push", "images", "login", "logout", "search", "version", "info"];
 
 /// Commands with one object in common.
 pub(crate) struct Group {

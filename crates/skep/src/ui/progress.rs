@@ -35,16 +35,23 @@ pub(crate) enum Target {
 
 /// Shows the messages of `response` until their end. A message that is an error ends with that.
 pub(crate) async fn show(response: Response, target: Target) -> Outcome {
+    show_with_aux(response, target).await.map(drop)
+}
+
+/// As [`show`]; returns the messages' data for programs.
+pub(crate) async fn show_with_aux(response: Response, target: Target) -> Result<Vec<serde_json::Value>, Failure> {
     let mut messages = response.json_stream::<Progress>();
     let mut drawing = Drawing::default();
+    let mut data = Vec::new();
     while let Some(message) = messages.next().await? {
+        data.extend(message.aux.clone());
         let text = drawing.draw(&message, target.width());
         target.write(&text);
         if let Some(text) = failure_in(&message) {
             return Err(Failure::message(text));
         }
     }
-    Ok(())
+    Ok(data)
 }
 
 fn failure_in(message: &Progress) -> Option<&str> {

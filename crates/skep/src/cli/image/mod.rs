@@ -7,6 +7,7 @@ pub(crate) mod ls;
 pub(crate) mod output_file;
 pub(crate) mod prune;
 pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod rmi;
 pub(crate) mod save;
 pub(crate) mod tag;

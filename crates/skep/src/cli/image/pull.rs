@@ -61,7 +61,7 @@ async fn run(cli: &Cli, flags: PullFlags, words: Vec<String>) -> Outcome {
 }
 
 /// Whether the user asks for signatures to be checked, by the flag or else by `DOCKER_CONTENT_TRUST`.
-fn must_verify(skip: Option<bool>) -> bool {
+pub(super) fn must_verify(skip: Option<bool>) -> bool {
     let by_environment = || {
         let value = std::env::var("DOCKER_CONTENT_TRUST").unwrap_or_default();
         matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True")
