@@ -1,6 +1,7 @@
 //! A registry on the loopback interface: Debian's docker-registry, with an empty store of its own.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 use serde_json::json;
@@ -19,8 +20,22 @@ pub struct Registry {
 impl Registry {
     /// Starts a registry on a free port.
     pub fn start() -> Registry {
+        Self::start_with("")
+    }
+
+    /// Starts a registry that wants the name `me` and the password `secret`.
+    pub fn start_protected() -> Registry {
+        Self::start_with("auth: {htpasswd: {realm: test, path: HTPASSWD}}\n")
+    }
+
+    /// Starts a registry with more lines in its configuration.
+    fn start_with(more: &str) -> Registry {
         let dir = tempfile::Builder::new().prefix("skep-registry-").tempdir().expect("a temporary directory");
         let log = dir.path().join("log");
+        let passwords = dir.path().join("htpasswd");
+        std::fs::write(&passwords, "me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n")
+            .expect("write the registry's passwords");
+        let more = more.replace("HTPASSWD", &passwords.display().to_string());
         // The port could be taken between here and the start of the registry; then it ends, and another is tried.
         for _ in 0..20 {
             let port =
@@ -28,20 +43,11 @@ impl Registry {
             let address = format!("127.0.0.1:{port}");
             let config = dir.path().join("config.yml");
             let text = format!(
-                "version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{address}'}}\n",
+                "version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{address}'}}\n{more}",
                 dir.path().join("store").display()
             );
             std::fs::write(&config, text).expect("write the registry's configuration");
-            let output = std::fs::File::create(&log).expect("a log file");
-            let mut server = std::process::Command::new("docker-registry")
-                .arg("serve")
-                .arg(&config)
-                .env("OTEL_TRACES_EXPORTER", "none")
-                .stdin(Stdio::null())
-                .stdout(output.try_clone().expect("a second descriptor"))
-                .stderr(output)
-                .spawn()
-                .expect("Debian's docker-registry (cargo xtask deps)");
+            let mut server = serve(dir.path());
             let api = Api::Tcp(address.clone());
             until("the registry answers or ends", || {
                 server.try_wait().expect("wait for a child").is_some() || api.request("GET", "/v2/", None).is_ok()
@@ -51,6 +57,19 @@ impl Registry {
             }
         }
         panic!("no registry: {}", std::fs::read_to_string(&log).unwrap_or_default());
+    }
+
+    /// Ends the registry, in the middle of whatever it does. What it has stored stays.
+    pub fn kill(&mut self) {
+        self.server.kill().expect("kill the registry");
+        self.server.wait().expect("wait for the registry");
+    }
+
+    /// Starts it again, at the same address, after [`Registry::kill`].
+    #[track_caller]
+    pub fn launch(&mut self) {
+        self.server = serve(self.dir.path());
+        until("the registry answers", || self.api().request("GET", "/v2/", None).is_ok());
     }
 
     /// `127.0.0.1:PORT`.
@@ -116,6 +135,19 @@ impl Registry {
         assert_eq!(reply.status, 201, "{}", reply.text());
         sha256(manifest)
     }
+}
+
+fn serve(dir: &Path) -> Child {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).expect("a log file");
+    std::process::Command::new("docker-registry")
+        .arg("serve")
+        .arg(dir.join("config.yml"))
+        .env("OTEL_TRACES_EXPORTER", "none")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second descriptor"))
+        .stderr(log)
+        .spawn()
+        .expect("Debian's docker-registry (cargo xtask deps)")
 }
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
