@@ -149,8 +149,9 @@ impl Push<'_> {
             let first =
                 target.images.first().ok_or_else(|| ImageError::Invalid("an index without images".to_owned()))?;
             let pushed = self.single(first, target, selector).await?;
-            let selected = pushed.top.descriptor.clone();
-            tell(&self.progress, PushProgress::OnlyOne { index: index.descriptor, selected }).await;
+            let selected = Box::new(pushed.top.descriptor.clone());
+            let index = Box::new(index.descriptor);
+            tell(&self.progress, PushProgress::OnlyOne { index, selected }).await;
             return Ok(pushed);
         }
         let mut documents = Vec::new();

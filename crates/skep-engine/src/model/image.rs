@@ -342,9 +342,9 @@ pub enum PushProgress {
     /// Only one image of an index is here and was pushed.
     OnlyOne {
         /// What the name stands for.
-        index: Descriptor,
+        index: Box<Descriptor>,
         /// What was pushed.
-        selected: Descriptor,
+        selected: Box<Descriptor>,
     },
     /// `latest: digest: sha256:… size: 527`.
     Pushed {
