@@ -8,6 +8,8 @@ use skep_fs::apply::Limits;
 
 use crate::images::PolicyFile;
 use crate::model::gc::GcSettings;
+use skep_registry::Proxies;
+
 use crate::model::host::{LogConfig, Ulimit};
 
 /// Settings of one engine; several can run on a machine if roots and bridge differ.
@@ -23,8 +25,16 @@ pub struct EngineConfig {
     pub bridge: BridgeSettings,
     /// Registries spoken to without TLS, besides loopback: `host[:port]` or a CIDR range.
     pub insecure_registries: Vec<String>,
+    /// Mirrors of Docker Hub.
+    pub registry_mirrors: Vec<String>,
+    /// Directories with what belongs to registries, `HOST[:PORT]/{*.crt,*.cert,*.key,hosts.toml}`; the usual ones when `None`.
+    pub certificate_dirs: Option<Vec<PathBuf>>,
+    /// Proxies on the way to registries; those of the environment when `None`.
+    pub proxies: Option<Proxies>,
     /// Layers downloaded at once, per pull.
     pub max_concurrent_downloads: usize,
+    /// How often a download is begun before it fails for good.
+    pub max_download_attempts: u32,
     /// Which images may come in.
     pub signature_policy: PolicyFile,
     /// What unpacking one layer may cost.
@@ -96,7 +106,11 @@ impl EngineConfig {
                 default_host_ip: Ipv4Addr::UNSPECIFIED,
             },
             insecure_registries: Vec::new(),
+            registry_mirrors: Vec::new(),
+            certificate_dirs: None,
+            proxies: None,
             max_concurrent_downloads: 3,
+            max_download_attempts: 5,
             signature_policy: PolicyFile::None,
             unpack_limits: Limits::default(),
             log: LogConfig { driver: "json-file".to_owned(), options: BTreeMap::new() },

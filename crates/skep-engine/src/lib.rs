@@ -22,6 +22,7 @@ mod volumes;
 pub use config::{BridgeSettings, EngineConfig};
 pub use engine::Engine;
 pub use error::{Error, StartFailure};
+pub use skep_registry::Proxies;
 
 /// What operations of the engine return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -12,9 +12,9 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use skep_types::Digest;
 
 use crate::error::StoreError;
@@ -24,7 +24,14 @@ use crate::trash::children;
 #[derive(Debug, Clone)]
 pub struct Partials {
     dir: PathBuf,
-    taken: Arc<Mutex<HashSet<Digest>>>,
+    taken: Arc<Taken>,
+}
+
+/// Whose file a download has.
+#[derive(Debug, Default)]
+struct Taken {
+    digests: Mutex<HashSet<Digest>>,
+    given_back: Condvar,
 }
 
 /// What is known of a partial blob.
@@ -47,7 +54,7 @@ pub struct Partial {
     path: PathBuf,
     digest: Digest,
     size: u64,
-    taken: Arc<Mutex<HashSet<Digest>>>,
+    taken: Arc<Taken>,
 }
 
 impl Partials {
@@ -57,15 +64,26 @@ impl Partials {
 
     /// Takes the blob's file, making an empty one if there is none. `None` while another download has it.
     pub fn take(&self, digest: &Digest) -> Result<Option<Partial>, StoreError> {
-        if !self.taken.lock().insert(*digest) {
-            return Ok(None);
+        self.take_within(digest, Duration::ZERO)
+    }
+
+    /// As [`take`](Self::take), waiting a while for a download that is about to give it back.
+    pub fn take_within(&self, digest: &Digest, patience: Duration) -> Result<Option<Partial>, StoreError> {
+        let mut taken = self.taken.digests.lock();
+        let until = Instant::now() + patience;
+        while taken.contains(digest) {
+            if self.taken.given_back.wait_until(&mut taken, until).timed_out() {
+                return Ok(None);
+            }
         }
+        taken.insert(*digest);
+        drop(taken);
         let path = self.path(digest);
         let opened = File::options().append(true).create(true).truncate(false).open(&path);
         match opened.and_then(|file| Ok((file.metadata()?.len(), file))) {
             Ok((size, file)) => Ok(Some(Partial { file, path, digest: *digest, size, taken: Arc::clone(&self.taken) })),
             Err(source) => {
-                self.taken.lock().remove(digest);
+                self.taken.digests.lock().remove(digest);
                 Err(StoreError::io("open", &path, source))
             }
         }
@@ -79,7 +97,7 @@ impl Partials {
             let Ok(digest) = Digest::from_hex(name) else { continue };
             match path.metadata().and_then(|metadata| Ok((metadata.len(), metadata.modified()?))) {
                 Ok((size, modified)) => {
-                    let in_use = self.taken.lock().contains(&digest);
+                    let in_use = self.taken.digests.lock().contains(&digest);
                     list.push(PartialInfo { digest, size, modified, in_use });
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -91,7 +109,7 @@ impl Partials {
 
     /// Deletes a partial blob, unless a download has it. Returns whether it is gone.
     pub fn remove(&self, digest: &Digest) -> Result<bool, StoreError> {
-        let taken = self.taken.lock();
+        let taken = self.taken.digests.lock();
         if taken.contains(digest) {
             return Ok(false);
         }
@@ -154,12 +172,13 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        let mut taken = self.taken.lock();
+        let mut taken = self.taken.digests.lock();
         if self.size == 0 {
             // One that stays is found by the next download, or expires.
             let _ = std::fs::remove_file(&self.path);
         }
         taken.remove(&self.digest);
+        self.taken.given_back.notify_all();
     }
 }
 

@@ -60,7 +60,7 @@ pub(crate) fn info(facts: SystemInfo, config: &EngineConfig) -> Info {
         os_type: "linux".to_owned(),
         architecture: std::env::consts::ARCH.to_owned(),
         index_server_address: DOCKER_HUB.to_owned(),
-        registry_config: Some(registries(&facts.insecure_registries)),
+        registry_config: Some(registries(&facts.insecure_registries, &facts.registry_mirrors)),
         ncpu: count(facts.cpus),
         mem_total: i64::try_from(facts.memory).unwrap_or(i64::MAX),
         docker_root_dir: facts.data_root,
@@ -96,16 +96,24 @@ fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn registries(insecure: &[String]) -> RegistryServiceConfig {
+fn registries(insecure: &[String], mirrors: &[String]) -> RegistryServiceConfig {
     let (ranges, hosts): (Vec<_>, Vec<_>) = insecure.iter().cloned().partition(|entry| entry.contains('/'));
     let index = |name: &str, secure, official| {
-        (name.to_owned(), RegistryIndex { name: name.to_owned(), mirrors: Vec::new(), secure, official })
+        (
+            name.to_owned(),
+            RegistryIndex {
+                name: name.to_owned(),
+                mirrors: if official { mirrors.to_vec() } else { Vec::new() },
+                secure,
+                official,
+            },
+        )
     };
     RegistryServiceConfig {
         insecure_registry_cidrs: ["::1/128".to_owned(), "127.0.0.0/8".to_owned()].into_iter().chain(ranges).collect(),
         index_configs: std::iter::once(index("docker.io", true, true))
             .chain(hosts.iter().map(|host| index(host, false, false)))
             .collect(),
-        mirrors: Vec::new(),
+        mirrors: mirrors.to_vec(),
     }
 }

@@ -180,7 +180,13 @@ fn make_roots(config: &EngineConfig) -> Result<()> {
 fn open_images(config: &EngineConfig, storage: Arc<Storage>, events: Arc<Events>) -> Result<Images> {
     let mut registry = skep_registry::RegistryConfig::default();
     registry.insecure.clone_from(&config.insecure_registries);
+    registry.mirrors.clone_from(&config.registry_mirrors);
+    if let Some(dirs) = &config.certificate_dirs {
+        registry.certificate_dirs.clone_from(dirs);
+    }
+    registry.proxies.clone_from(&config.proxies);
     registry.max_concurrent_downloads = config.max_concurrent_downloads;
+    registry.max_download_attempts = config.max_download_attempts;
     let sink = Arc::new(move |event: crate::model::event::Event| {
         events.emit(event.kind, event.action, event.actor, event.attributes);
     });

@@ -78,6 +78,7 @@ impl Engine {
             runtime_path: config.runtime.display().to_string(),
             init_path: "docker-init".to_owned(),
             insecure_registries: config.insecure_registries.clone(),
+            registry_mirrors: config.registry_mirrors.clone(),
         })
     }
 

@@ -28,6 +28,7 @@ pub(super) struct FeedReader {
     items: mpsc::Receiver<Item>,
     current: Bytes,
     ended: bool,
+    broke_off: bool,
 }
 
 /// The reader is gone: it failed, and its result tells why.
@@ -37,7 +38,7 @@ pub(super) struct ReaderGone;
 /// A pipe from async code to a thread.
 pub(super) fn feed() -> (Feed, FeedReader) {
     let (sender, items) = mpsc::channel(DEPTH);
-    (Feed(sender), FeedReader { items, current: Bytes::new(), ended: false })
+    (Feed(sender), FeedReader { items, current: Bytes::new(), ended: false, broke_off: false })
 }
 
 impl Feed {
@@ -67,21 +68,39 @@ impl Feed {
     }
 }
 
-impl Read for FeedReader {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+impl FeedReader {
+    /// Whether the other side went away before the end.
+    pub(super) fn broke_off(&self) -> bool {
+        self.broke_off
+    }
+
+    /// As `read`, showing each chunk once when it arrives.
+    pub(super) fn read_with(&mut self, out: &mut [u8], mut arrived: impl FnMut(&Bytes)) -> io::Result<usize> {
         while self.current.is_empty() {
             if self.ended {
                 return Ok(0);
             }
             match self.items.blocking_recv() {
-                Some(Item::Data(data)) => self.current = data,
+                Some(Item::Data(data)) => {
+                    arrived(&data);
+                    self.current = data;
+                }
                 Some(Item::End) => self.ended = true,
-                None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the sender went away")),
+                None => {
+                    self.broke_off = true;
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the sender went away"));
+                }
             }
         }
         let count = out.len().min(self.current.len());
         self.current.copy_to_slice(&mut out[..count]);
         Ok(count)
+    }
+}
+
+impl Read for FeedReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.read_with(out, |_| {})
     }
 }
 

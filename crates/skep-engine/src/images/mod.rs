@@ -6,7 +6,7 @@
 //! | module | what it owns |
 //! |---|---|
 //! | [`catalog`], [`target`], [`draft`], [`records`], [`change`] | the records: in memory, in the database, and the one way to change them |
-//! | [`pull`], [`load`], [`import`], [`commit`], [`save`] | images coming and going; [`archive`] knows the formats, [`build`] what they share |
+//! | [`pull`], [`download`], [`load`], [`import`], [`commit`], [`save`] | images coming and going; [`archive`] knows the formats, [`build`] what they share |
 //! | [`list`], [`inspect`], [`remove`] | what users ask for; pure functions of a catalog |
 //! | [`platform`] | which image of an index, and is it for this machine |
 //! | [`guards`] | the signature policy and limits: what an image has to get past |
@@ -24,6 +24,7 @@ mod change;
 mod changes;
 mod commit;
 mod config;
+mod download;
 mod draft;
 mod error;
 mod guards;

@@ -6,24 +6,23 @@
 //! layers, up to `max_concurrent_downloads` at once, each:
 //!   there already ─────────────────────────────────────────────► Already exists
 //!   another pull fetches it ─► wait for that one, look again
-//!   download ─► sha256 ─► (channel) ─► inflate ─► unpack, aside ─► visible when all below it are
+//!   download, hashed and unpacked aside as it comes ([`download`]) ─► visible when all below it are
 //! ```
 //! Nothing is visible before its digests are right. A pull that fails or is dropped takes back what it made, but for
 //! layers that another operation claims.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use skep_registry::{BlobPart, Credentials, Descriptor, FetchedManifest, ImageManifest, Manifest, Repository};
-use skep_store::{ChainId, StagedLayer, UnpackOptions};
+use skep_registry::{Credentials, Descriptor, FetchedManifest, ImageManifest, Manifest, Repository};
+use skep_store::{ChainId, Partial};
 use skep_types::{Digest, Platform, Reference, Selector};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::bridge::feed;
 use super::build::NewImage;
 use super::change::{Claim, run_blocking};
 use super::config::{ConfigFile, MAX_CONFIG_SIZE};
+use super::download::{self, Downloaded, Listener, Wanted};
 use super::inflight::{Lead, Role};
 use super::target::{Member, Target};
 use super::{ImageError, Inner, Result, platform};
@@ -31,8 +30,6 @@ use crate::model::image::{ImageId, LayerState, PullProgress};
 
 /// How deep indexes may be nested.
 const MAX_DEPTH: usize = 4;
-/// Least time between two reports of a download's progress.
-const TICK: Duration = Duration::from_millis(100);
 
 /// Where progress goes. Nobody has to listen.
 pub(super) type Progress = mpsc::Sender<PullProgress>;
@@ -61,7 +58,7 @@ enum Fetched {
     /// It is in the store.
     Exists,
     /// It waits for those below it.
-    Staged(Box<StagedLayer>, Lead),
+    Staged(Box<Downloaded>, Lead),
 }
 
 pub(super) async fn pull(
@@ -252,12 +249,13 @@ async fn publish(claim: &Arc<Claim>, plans: &[Plan], from: usize, slots: &mut [O
     while at < slots.len() {
         // A run of staged layers goes in one commit.
         let start = from + at;
-        let mut run = Vec::new();
+        let (mut run, mut kept) = (Vec::new(), Vec::new());
         while let Some(slot) = slots.get_mut(at) {
             match slot.take() {
-                Some(Fetched::Staged(layer, lead)) => {
+                Some(Fetched::Staged(downloaded, lead)) => {
                     leads.push((from + at, lead));
-                    run.push(*layer);
+                    run.push(downloaded.layer);
+                    kept.extend(downloaded.kept);
                     at += 1;
                 }
                 Some(Fetched::Exists) | None => {
@@ -270,7 +268,12 @@ async fn publish(claim: &Arc<Claim>, plans: &[Plan], from: usize, slots: &mut [O
             let parent = start.checked_sub(1).map(|below| plans[below].chain);
             // The claim lives as long as the commit, whatever becomes of the pull.
             let claim = Arc::clone(claim);
-            run_blocking(move || Ok(claim.layers().commit(parent.as_ref(), run)?)).await?;
+            run_blocking(move || {
+                // Before the commit, so that its flush does not write out what is about to be deleted.
+                kept.into_iter().for_each(Partial::discard);
+                Ok(claim.layers().commit(parent.as_ref(), run)?)
+            })
+            .await?;
         }
     }
     for (index, lead) in leads {
@@ -317,61 +320,32 @@ async fn download(
     permits: &Semaphore,
     plan: &Plan,
     lead: &Lead,
-) -> Result<StagedLayer> {
-    let tell = async |state: LayerState| {
-        lead.tell(state);
-        plan.report.state(state).await;
-    };
+) -> Result<Downloaded> {
+    let listener = Audience { lead, report: &plan.report };
     if permits.available_permits() == 0 {
-        tell(LayerState::Waiting).await;
+        listener.state(LayerState::Waiting).await;
     }
     let _permit = permits.acquire().await.map_err(|_| ImageError::Cancelled)?;
-    let (feed, reader) = feed();
-    let options =
-        UnpackOptions { diff_id: Some(plan.diff_id), limits: inner.guards.limits, ..UnpackOptions::default() };
-    let layers = inner.store.layers().clone();
-    let unpacking = tokio::task::spawn_blocking(move || layers.stage()?.unpack(reader, &options));
+    let wanted = Wanted { blob: &plan.blob, diff_id: plan.diff_id, limits: inner.guards.limits };
+    download::download(&inner.store, repository, &wanted, &listener).await
+}
 
-    let mut blob = repository.blob(&plan.blob);
-    let (mut current, total) = (0, blob.size());
-    let mut last = Instant::now();
-    tell(LayerState::Downloading { current, total }).await;
-    let downloaded = loop {
-        match blob.next().await {
-            Ok(Some(BlobPart::Data(data))) => {
-                current += data.len() as u64;
-                if feed.send(data).await.is_err() {
-                    break Ok(false);
-                }
-                if last.elapsed() >= TICK {
-                    last = Instant::now();
-                    let state = LayerState::Downloading { current, total };
-                    lead.tell(state);
-                    plan.report.tick(state);
-                }
-            }
-            Ok(Some(BlobPart::Retrying(wait))) => tell(LayerState::Retrying(wait.as_secs().max(1))).await,
-            Ok(None) => break Ok(true),
-            Err(error) => break Err(error),
-        }
-    };
-    if let Ok(true) = downloaded {
-        tell(LayerState::Downloading { current, total }).await;
-        tell(LayerState::Verifying).await;
-        tell(LayerState::Downloaded).await;
-        tell(LayerState::Extracting { current, total }).await;
-        feed.finish().await;
-    } else {
-        // The unpacker sees a stream without an end, and takes back what it wrote.
-        drop(feed);
+/// Those who hear about a layer: this pull's client, and the pulls that wait for it.
+struct Audience<'a> {
+    lead: &'a Lead,
+    report: &'a Reporter,
+}
+
+impl Listener for Audience<'_> {
+    async fn state(&self, state: LayerState) {
+        self.lead.tell(state);
+        self.report.state(state).await;
     }
-    let unpacked = match unpacking.await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => return Err(ImageError::Cancelled),
-    };
-    downloaded?;
-    Ok(unpacked?)
+
+    fn tick(&self, state: LayerState) {
+        self.lead.tell(state);
+        self.report.tick(state);
+    }
 }
 
 async fn tell(progress: &Progress, message: PullProgress) {

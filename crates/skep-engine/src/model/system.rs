@@ -47,6 +47,8 @@ pub struct SystemInfo {
     pub init_path: String,
     /// Registries spoken to without TLS.
     pub insecure_registries: Vec<String>,
+    /// Mirrors of Docker Hub.
+    pub registry_mirrors: Vec<String>,
 }
 
 /// Containers by state.

@@ -10,6 +10,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -49,21 +50,16 @@ impl Staging {
     /// Unpacks a layer: `input` is its archive, plain, gzip or zstd. Hashing, decompressing and writing overlap on threads
     /// of their own. On any failure nothing stays.
     pub fn unpack(self, input: impl Read + Send, options: &UnpackOptions) -> Result<StagedLayer, StoreError> {
-        let (applied, read, (diff_id, tar_size)) = self.pipeline(input, options.limits)?;
+        let (applied, read, (diff_id, tar_size)) = self.pipeline(input, options)?;
         let (digest, compressed_size) = read.map_err(StoreError::Stream)?;
-        if let Some(wanted) = options.size.filter(|wanted| *wanted != compressed_size) {
-            return Err(StoreError::SizeMismatch { wanted, got: compressed_size });
-        }
-        if let Some(wanted) = options.digest.filter(|wanted| *wanted != digest) {
-            return Err(StoreError::DigestMismatch { wanted, got: digest });
-        }
+        check(options, &digest, compressed_size)?;
         if let Some(wanted) = options.diff_id.filter(|wanted| *wanted != diff_id) {
             return Err(StoreError::DiffIdMismatch { wanted, got: diff_id });
         }
         Ok(StagedLayer { digest, compressed_size, diff_id, tar_size, size: applied.bytes, dir: self.dir, applied })
     }
 
-    fn pipeline(&self, input: impl Read + Send, limits: Limits) -> Result<Piped, StoreError> {
+    fn pipeline(&self, input: impl Read + Send, options: &UnpackOptions) -> Result<Piped, StoreError> {
         let io_error = |source| StoreError::io("create", &self.dir.path, source);
         let root = Root::open(&self.dir.path.join("fs")).map_err(io_error)?;
         let split = File::create_new(self.dir.path.join("split")).and_then(SplitWriter::new).map_err(io_error)?;
@@ -71,11 +67,18 @@ impl Staging {
         let (compressed, to_decompress) = sync_channel::<Piece>(QUEUE);
         let (plain, to_unpack) = sync_channel::<Piece>(QUEUE);
         let (copy, to_hash) = sync_channel::<Piece>(QUEUE);
+        let garbled = AtomicBool::new(false);
         thread::scope(|scope| {
-            let decompressing = scope.spawn(move || decompress(to_decompress, &[&copy, &plain], limits));
+            let decompressing = scope.spawn(|| decompress(to_decompress, [copy, plain], options.limits, &garbled));
             let hashing = scope.spawn(move || hash_all(&to_hash));
-            let unpacking = scope.spawn(|| apply_layer(Pieces::new(to_unpack), &root, target, limits));
-            let read = read_and_hash(input, compressed);
+            let unpacking = scope.spawn(|| {
+                let mut pieces = Pieces::new(to_unpack);
+                let result = apply_layer(&mut pieces, &root, target, options.limits);
+                // Before the queue closes, so that the reader knows why it did.
+                garbled.fetch_or(matches!(result, Err(ApplyError::Archive(_))), Ordering::Relaxed);
+                result
+            });
+            let read = read_and_hash(input, compressed, &garbled);
             let applied: Result<Applied, ApplyError> = joined(unpacking);
             let () = joined(decompressing);
             let hashed = joined(hashing);
@@ -83,9 +86,21 @@ impl Staging {
             match (applied, read) {
                 (Ok(applied), read) => Ok((applied, read, hashed)),
                 (Err(_), Err(read)) if read.kind() != io::ErrorKind::BrokenPipe => Err(StoreError::Stream(read)),
+                (Err(error), Ok((digest, size))) => check(options, &digest, size).and(Err(error.into())),
                 (Err(error), _) => Err(error.into()),
             }
         })
+    }
+}
+
+/// Whether a stream is the one that was announced.
+fn check(options: &UnpackOptions, digest: &Digest, size: u64) -> Result<(), StoreError> {
+    if let Some(wanted) = options.digest.filter(|wanted| wanted != digest) {
+        return Err(StoreError::DigestMismatch { wanted, got: *digest });
+    }
+    match options.size.filter(|wanted| *wanted != size) {
+        Some(wanted) => Err(StoreError::SizeMismatch { wanted, got: size }),
+        None => Ok(()),
     }
 }
 
@@ -94,8 +109,9 @@ fn joined<T>(handle: thread::ScopedJoinHandle<'_, T>) -> T {
     handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Reads all of `input` and passes it on; digest and length of it.
-fn read_and_hash(mut input: impl Read, out: SyncSender<Piece>) -> io::Result<(Digest, u64)> {
+/// Reads all of `input` and passes it on; digest and length of it. When nobody takes it because it is garbled, the rest is read all the
+/// same: the digest tells whether it came like that or was made like that.
+fn read_and_hash(mut input: impl Read, out: SyncSender<Piece>, garbled: &AtomicBool) -> io::Result<(Digest, u64)> {
     let (mut context, mut size) = (digest_context(), 0);
     loop {
         let mut piece = Vec::with_capacity(PIECE);
@@ -110,13 +126,13 @@ fn read_and_hash(mut input: impl Read, out: SyncSender<Piece>) -> io::Result<(Di
         }
         context.update(&piece);
         size += piece.len() as u64;
-        if out.send(Ok(Arc::new(piece))).is_err() {
+        if out.send(Ok(Arc::new(piece))).is_err() && !garbled.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
     }
 }
 
-fn decompress(input: Receiver<Piece>, outs: &[&SyncSender<Piece>], limits: Limits) {
+fn decompress(input: Receiver<Piece>, outs: [SyncSender<Piece>; 2], limits: Limits, garbled: &AtomicBool) {
     let mut pieces = Pieces::new(input);
     let pass_on = |piece: Piece| {
         let piece = piece.map_err(|error| (error.kind(), error.to_string()));
@@ -136,7 +152,10 @@ fn decompress(input: Receiver<Piece>, outs: &[&SyncSender<Piece>], limits: Limit
     match run() {
         // What follows the compressed data still counts for its digest.
         Ok(()) => while pieces.input.recv().is_ok() {},
-        Err(error) => drop(pass_on(Err(error))),
+        Err(error) => {
+            garbled.store(true, Ordering::Relaxed);
+            pass_on(Err(error));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ flags! {
     pub(crate) struct DaemonFlags {
         bip: Option<String> => "bip", "Address of the default bridge with its prefix, as 10.1.0.1/24";
         bridge: Option<String> => "bridge" 'b', "Name of the default bridge; \"none\" for no network (default: skep0)";
+        certs_dirs: Vec<String> => "certs-dir", "Folders with HOST[:PORT]/{*.crt,*.cert,*.key,hosts.toml} (default: certs.d in /etc/skep, /etc/docker, /etc/containers)";
         cgroup_parent: Option<String> => "cgroup-parent", "Cgroup that containers live below (default: /skep)";
         config_file: Option<String> => "config-file", "Configuration file (default: /etc/skep/daemon.json)";
         data_root: Option<String> => "data-root", "Folder for everything that lasts (default: /var/lib/skep)";
@@ -30,6 +31,8 @@ flags! {
         gc_tagged: Option<bool> => "gc-tagged", "Collect unused images with a tag, too (default: false)";
         group: Option<String> => "group" 'G', "Group of the unix socket (default: docker)";
         hosts: Vec<String> => "host" 'H', "Where to listen: unix://, tcp://, fd://";
+        http_proxy: Option<String> => "http-proxy", "Proxy on the way to registries without TLS";
+        https_proxy: Option<String> => "https-proxy", "Proxy on the way to registries";
         icc: Option<bool> => "icc", "Containers may talk to each other (default: true)";
         idle_timeout: Option<GoDuration> => "idle-timeout", "End after so long with no client and no container running, as 60s";
         init: bool => "init", "Give every container an init";
@@ -41,7 +44,10 @@ flags! {
         log_level: Option<String> => "log-level" 'l', "Least severe messages: debug, info, warn, error (default: info)";
         log_opts: Vec<String> => "log-opt", "Options of the log driver, as max-size=10m";
         max_concurrent_downloads: Option<String> => "max-concurrent-downloads", "Layers downloaded at once (default: 3)";
+        max_download_attempts: Option<String> => "max-download-attempts", "How often a download is begun before it fails (default: 5)";
         mtu: Option<String> => "mtu", "Largest packet of the default bridge (default: 1500)";
+        no_proxy: Option<String> => "no-proxy", "Hosts and ranges that are reached without a proxy";
+        registry_mirrors: Vec<String> => "registry-mirror", "Mirrors of Docker Hub";
         no_new_privileges: bool => "no-new-privileges", "Set no-new-privileges for all containers";
         pidfile: Option<String> => "pidfile" 'p', "File for the process id (default: EXEC-ROOT/skep.pid)";
         runtime: Option<String> => "runtime-path", "The skep-runtime program (default: beside this one)";

@@ -14,6 +14,7 @@ use crate::cli::Failure;
 pub(crate) struct File {
     pub(crate) bip: Option<String>,
     pub(crate) bridge: Option<String>,
+    pub(crate) certs_dirs: Option<Vec<String>>,
     pub(crate) cgroup_parent: Option<String>,
     pub(crate) data_root: Option<String>,
     pub(crate) debug: Option<bool>,
@@ -37,9 +38,12 @@ pub(crate) struct File {
     pub(crate) log_level: Option<String>,
     pub(crate) log_opts: Option<BTreeMap<String, String>>,
     pub(crate) max_concurrent_downloads: Option<usize>,
+    pub(crate) max_download_attempts: Option<u32>,
     pub(crate) mtu: Option<u32>,
     pub(crate) no_new_privileges: Option<bool>,
     pub(crate) pidfile: Option<String>,
+    pub(crate) proxies: Option<FileProxies>,
+    pub(crate) registry_mirrors: Option<Vec<String>>,
     pub(crate) signature_policy: Option<String>,
     pub(crate) tls: Option<bool>,
     pub(crate) tlscacert: Option<String>,
@@ -59,6 +63,15 @@ pub(crate) struct FileGc {
     pub(crate) keep: Option<Vec<String>>,
     pub(crate) min_age: Option<String>,
     pub(crate) tagged: Option<bool>,
+}
+
+/// Proxies as daemon.json writes them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct FileProxies {
+    pub(crate) http_proxy: Option<String>,
+    pub(crate) https_proxy: Option<String>,
+    pub(crate) no_proxy: Option<String>,
 }
 
 /// A limit as daemon.json writes it.

@@ -3,6 +3,7 @@
 mod file;
 mod gc;
 mod notify;
+mod registries;
 pub(crate) mod settings;
 
 use std::path::Path;

@@ -11,6 +11,7 @@ use skep_engine::model::host::Ulimit;
 use skep_engine::{BridgeSettings, EngineConfig};
 
 use super::file::{File, FileGc};
+use super::registries::Registries;
 use crate::cli::Failure;
 use crate::cli::daemon::DaemonFlags;
 
@@ -49,7 +50,7 @@ pub(super) fn either<T>(name: &str, option: Option<T>, file: Option<T>, clashes:
     option.or(file)
 }
 
-fn list(values: Vec<String>) -> Option<Vec<String>> {
+pub(super) fn list(values: Vec<String>) -> Option<Vec<String>> {
     (!values.is_empty()).then_some(values)
 }
 
@@ -65,9 +66,10 @@ impl Settings {
         Self::merge(flags, file, &path)
     }
 
-    fn merge(flags: DaemonFlags, file: File, path: &str) -> Result<Self, Failure> {
+    fn merge(mut flags: DaemonFlags, mut file: File, path: &str) -> Result<Self, Failure> {
         let mut clashes = Vec::new();
         let c = &mut clashes;
+        let registries = Registries::take(&mut flags, &mut file, c)?;
         let data_root = either("data-root", flags.data_root, file.data_root, c);
         let exec_root = either("exec-root", flags.exec_root, file.exec_root, c);
         let exec_root = PathBuf::from(exec_root.unwrap_or_else(|| EXEC_ROOT.to_owned()));
@@ -96,9 +98,7 @@ impl Settings {
         engine.dns_options = either("dns-opts", list(flags.dns_options), file.dns_opts, c).unwrap_or_default();
         engine.dns_search = either("dns-search", list(flags.dns_search), file.dns_search, c).unwrap_or_default();
         engine.labels = either("labels", list(flags.labels), file.labels, c).unwrap_or_default();
-        engine.insecure_registries =
-            either("insecure-registries", list(flags.insecure_registries), file.insecure_registries, c)
-                .unwrap_or_default();
+        registries.apply(&mut engine);
         engine.init = either("init", switch(flags.init), file.init, c).unwrap_or(false);
         engine.no_new_privileges =
             either("no-new-privileges", switch(flags.no_new_privileges), file.no_new_privileges, c).unwrap_or(false);
@@ -129,14 +129,6 @@ impl Settings {
             tagged: flags.gc_tagged,
         };
         engine.gc = super::gc::settings(gc_flags, file.gc.unwrap_or_default(), c)?;
-        let downloads = flags.max_concurrent_downloads.map(|text| text.parse()).transpose();
-        let downloads = downloads.map_err(|_| Failure::message("invalid max concurrent downloads"))?;
-        if let Some(most) = either("max-concurrent-downloads", downloads, file.max_concurrent_downloads, c) {
-            if most == 0 {
-                return Err(Failure::message("invalid max concurrent downloads: 0"));
-            }
-            engine.max_concurrent_downloads = most;
-        }
         engine.signature_policy = match either("signature-policy", flags.signature_policy, file.signature_policy, c) {
             Some(path) if !path.starts_with('/') => {
                 return Err(Failure::message(format!("invalid signature-policy: {path}: want an absolute path")));
