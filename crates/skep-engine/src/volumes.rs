@@ -76,6 +76,33 @@ impl Volumes {
         Ok((volume, true))
     }
 
+    /// Names of directories among the volumes that are no known volume's. Blocking.
+    pub(crate) fn strays(&self) -> Result<Vec<PathBuf>> {
+        let failed = |e| Error::system(format!("listing {}", self.root.display()), e);
+        let mut strays = Vec::new();
+        for entry in fs::read_dir(&self.root).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+            if name.is_none_or(|name: VolumeName| !self.known.read().contains_key(&name)) {
+                strays.push(path);
+            }
+        }
+        Ok(strays)
+    }
+
+    /// Makes a directory that is there known as a volume; returns its name. Blocking.
+    pub(crate) fn adopt(&self, path: &Path) -> Result<VolumeName> {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name: VolumeName =
+            name.parse().map_err(|_| Error::Invalid(format!("{name:?} can't be a volume's name")))?;
+        if !path.join("_data").is_dir() {
+            return Err(Error::Invalid(format!("{} holds no volume's data", path.display())));
+        }
+        let request = CreateVolume { name: Some(name.clone()), ..CreateVolume::default() };
+        let _ = self.create(&request, false)?;
+        Ok(name)
+    }
+
     /// Forgets the volume, then deletes its files. The caller has made sure that nothing uses it. Blocking.
     pub(crate) fn remove(&self, name: &VolumeName) -> Result<()> {
         self.storage.delete_volume(name)?;

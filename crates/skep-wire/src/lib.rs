@@ -62,8 +62,8 @@ pub use stats::{
 };
 pub use summary::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworks};
 pub use system::{
-    BuilderPruned, ContainersPruned, DiskUsage, ErrorBody, GcItem, GcReport, ImagesPruned, NetworksPruned,
-    PrunePreview, Version, VersionComponent, VersionPlatform,
+    BuilderPruned, CheckFinding, CheckReport, ContainersPruned, DiskUsage, ErrorBody, GcItem, GcReport, ImagesPruned,
+    NetworksPruned, PrunePreview, Version, VersionComponent, VersionPlatform,
 };
 pub use time::Timestamp;
 pub use volume::{Volume, VolumeCreateRequest, VolumeList, VolumeUsage, VolumesPruned};

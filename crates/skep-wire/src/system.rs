@@ -144,6 +144,37 @@ pub struct GcItem {
     pub reason: String,
 }
 
+/// Answer of GET and POST /skep/check.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct CheckReport {
+    /// Nothing is wrong, or all was mended.
+    pub clean: bool,
+    /// How many `Images`, `Blobs`, `Layers`, `Containers` and `Volumes` were looked at.
+    pub checked: BTreeMap<String, usize>,
+    /// What is wrong.
+    pub findings: Vec<CheckFinding>,
+}
+
+/// One thing that is wrong in the data root.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct CheckFinding {
+    /// `blob`, `layer`, `container`, …
+    pub kind: String,
+    /// Digest, id, name or path.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// What is wrong with it.
+    pub damage: String,
+    /// Images and containers that need it.
+    pub needed_by: Vec<String>,
+    /// `found`, `mended`, `lost`.
+    pub state: String,
+    /// What a repair would do, what it did, or what is lost and what to do.
+    pub remedy: String,
+}
+
 /// Answer of POST /networks/prune.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]

@@ -18,6 +18,7 @@ mod outside;
 mod peers;
 mod policy;
 mod push;
+mod repair;
 mod sdk;
 mod survival;
 mod terminal;

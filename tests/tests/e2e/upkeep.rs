@@ -244,7 +244,7 @@ fn tagged_images_go_by_their_last_use_if_that_is_set() {
 
 /// Whether both sides are this project's: Docker has no word for what is tested.
 #[expect(clippy::print_stderr, reason = "a skip is told")]
-fn own_words(test: &str) -> bool {
+pub(crate) fn own_words(test: &str) -> bool {
     let docker = |name: &str| std::env::var(name).as_deref() == Ok("docker");
     let own = !docker("SKEP_TEST_ENGINE") && !docker("SKEP_TEST_CLIENT");
     if !own {

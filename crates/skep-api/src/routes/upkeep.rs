@@ -1,9 +1,10 @@
 //! Upkeep of the data root: what Docker's API has no words for, below `/skep`.
 
 use http::Method;
+use skep_engine::model::check::{CheckReport, Finding, Outcome};
 use skep_engine::model::gc::{GcImage, GcKept, GcReport, GcStep, GcTarget};
 use skep_engine::model::request::PruneRequest;
-use skep_wire::{GcItem, PrunePreview};
+use skep_wire::{CheckFinding, GcItem, PrunePreview};
 
 use super::images::prune_filters;
 use crate::convert;
@@ -15,6 +16,8 @@ pub(crate) fn routes() -> Vec<Route> {
         route(Method::GET, "/skep/prune", preview),
         route(Method::GET, "/skep/gc", garbage),
         route(Method::POST, "/skep/gc", collect),
+        route(Method::GET, "/skep/check", check),
+        route(Method::POST, "/skep/check", repair),
     ]
 }
 
@@ -87,4 +90,46 @@ fn gc_kept(kept: GcKept) -> GcItem {
 
 fn gc_image(image: GcImage) -> GcItem {
     GcItem { kind: "image".to_owned(), id: image.id.to_string(), tags: image.tags, ..GcItem::default() }
+}
+
+/// Checks the data root.
+async fn check(request: Request) -> Result<Answer, ApiError> {
+    Answer::json(&check_report(request.engine.check(false).await?))
+}
+
+/// Checks the data root and mends what it can.
+async fn repair(request: Request) -> Result<Answer, ApiError> {
+    Answer::json(&check_report(request.engine.check(true).await?))
+}
+
+fn check_report(report: CheckReport) -> skep_wire::CheckReport {
+    let checked = report.checked;
+    let counts = [
+        ("Images", checked.images),
+        ("Blobs", checked.blobs),
+        ("Layers", checked.layers),
+        ("Containers", checked.containers),
+        ("Volumes", checked.volumes),
+    ];
+    skep_wire::CheckReport {
+        clean: report.is_clean(),
+        checked: counts.into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect(),
+        findings: report.findings.into_iter().map(check_finding).collect(),
+    }
+}
+
+fn check_finding(finding: Finding) -> CheckFinding {
+    let (state, remedy) = match finding.outcome {
+        Outcome::Found(remedy) => ("found", remedy),
+        Outcome::Mended(remedy) => ("mended", remedy),
+        Outcome::Lost(remedy) => ("lost", remedy),
+    };
+    CheckFinding {
+        kind: finding.object.kind().to_owned(),
+        id: finding.object.name(),
+        damage: finding.damage,
+        needed_by: finding.needed_by,
+        state: state.to_owned(),
+        remedy,
+    }
 }

@@ -1,6 +1,7 @@
 //! The engine's operations, one file per family of objects.
 
 mod archive;
+mod check;
 mod commit;
 mod containers;
 mod exec;

@@ -11,6 +11,7 @@
 //! | [`platform`] | which image of an index, and is it for this machine |
 //! | [`guards`] | the signature policy and limits: what an image has to get past |
 //! | [`inflight`], [`holds`] | what goes on at the same time |
+//! | [`check`], [`mend`] | finding damage, and fetching again what is damaged |
 //! | [`uses`], [`inventory`] | what the garbage collection has to know |
 //!
 //! Invariants: an image is in the catalog only with all its layers and blobs in the store; a layer that no image needs, no
@@ -22,6 +23,7 @@ mod build;
 mod catalog;
 mod change;
 mod changes;
+mod check;
 mod commit;
 mod config;
 mod download;
@@ -35,6 +37,7 @@ mod inspect;
 mod inventory;
 mod list;
 mod load;
+mod mend;
 pub(crate) mod pattern;
 mod platform;
 mod pull;
@@ -60,6 +63,7 @@ use skep_types::{Digest, Platform, Reference};
 use tokio::io::AsyncRead;
 use tokio::sync::{Notify, mpsc};
 
+pub(crate) use check::ContainerTop;
 pub(crate) use commit::WriteLayer;
 pub use error::ImageError;
 pub use guards::{Guards, PolicyFile};

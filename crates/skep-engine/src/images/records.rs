@@ -32,6 +32,20 @@ pub(super) fn load(db: &Db) -> Result<Catalog> {
     Ok(catalog)
 }
 
+/// Stored references that lead to none of the catalog's images, or that can't be read.
+pub(super) fn lost_references(db: &Db, catalog: &Catalog) -> Result<Vec<String>> {
+    let references = db.read(|tx| tx.all(&REFERENCES))?;
+    let leads = |text: &str, target: &Target| {
+        text.parse::<Reference>().is_ok() && target.images.iter().any(|member| catalog.image(&member.id).is_some())
+    };
+    Ok(references.into_iter().filter(|(text, target)| !leads(text, target)).map(|(text, _)| text).collect())
+}
+
+/// Removes a lost reference.
+pub(super) fn forget(db: &Db, reference: &str) -> Result<()> {
+    Ok(db.write(|tx| tx.remove(&REFERENCES, &reference.to_owned()).map(drop))?)
+}
+
 /// Stores changes in one commit.
 pub(super) fn store(db: &Db, changes: &[Change]) -> Result<()> {
     Ok(db.write(|tx| {

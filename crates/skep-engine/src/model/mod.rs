@@ -1,6 +1,7 @@
 //! What the engine speaks of: containers, exec'd processes, volumes, networks, events. Callers build these values and get
 //! them back; how they look in JSON is skep-api's business.
 
+pub mod check;
 pub mod container;
 pub mod event;
 pub mod exec;

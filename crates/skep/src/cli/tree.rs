@@ -66,6 +66,7 @@ static COMMANDS: &[&Command] = &[
     &registry::logout::COMMAND,
     &registry::gc::COMMAND,
     &registry::serve::COMMAND,
+    &system::check::COMMAND,
     &system::df::COMMAND,
     &system::events::COMMAND,
     &system::gc::COMMAND,

@@ -1,5 +1,6 @@
 //! Commands about the engine as a whole.
 
+pub(crate) mod check;
 pub(crate) mod df;
 pub(crate) mod dial_stdio;
 pub(crate) mod events;
