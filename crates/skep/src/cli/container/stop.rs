@@ -1,4 +1,4 @@
-//! `stop`.
+//! `stop`, and what `restart` shares with it.
 
 use skep_client::Method;
 
@@ -26,11 +26,15 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 async fn run(cli: &Cli, flags: StopFlags, names: Vec<String>) -> Outcome {
+    ask(cli, "/stop", flags, names).await
+}
+
+pub(super) async fn ask(cli: &Cli, operation: &str, flags: StopFlags, names: Vec<String>) -> Outcome {
     let client = cli.client().await?;
     let timeout = flags.timeout.or(flags.time).map(|seconds| seconds.to_string());
     each(&names, async |name| {
         client
-            .request(Method::POST, reference::container(&name, "/stop")?)
+            .request(Method::POST, reference::container(&name, operation)?)
             .query_opt("signal", Some(&flags.signal))
             .query_opt("t", timeout.as_deref())
             .send()
