@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::collect::{Collection, Report, Retention, RetentionError};
+use crate::collect::{Collection, Mode, Report, Retention, RetentionError};
 use crate::http::server::Shared;
 
 /// A question is not longer than this.
@@ -130,7 +130,12 @@ async fn answer(shared: &Shared, stream: UnixStream) -> Result<(), ControlError>
     let reply = match rules(shared, question.retention.as_deref()) {
         Err(error) => Reply::Failed(error.to_string()),
         Ok(rules) => match shared.content.collect(&question.collection, &rules).await {
-            Ok(report) => Reply::Report(report),
+            Ok(report) => {
+                if question.collection.mode == Mode::Remove {
+                    shared.metrics.collected(&report);
+                }
+                Reply::Report(report)
+            }
             Err(error) => Reply::Failed(error.to_string()),
         },
     };

@@ -19,6 +19,7 @@
 //! Names from outside are types ([`name`], [`digest`]); no path is made of unchecked text.
 #![warn(missing_docs)]
 
+pub mod auth;
 mod collect;
 mod content;
 pub mod control;
@@ -27,10 +28,12 @@ mod error;
 mod http;
 mod maintenance;
 pub mod manifest;
+mod metrics;
 pub mod name;
 mod routes;
 mod server;
 pub mod storage;
+mod tls;
 
 pub use collect::{Collection, Mode, Report, Retention, RetentionError, Untagged};
 pub use content::{Clients, Content, Mount, Parts, StoredManifest};
@@ -38,3 +41,4 @@ pub use error::{Code, Error, Refusal, Result};
 pub use http::server::Access;
 pub use maintenance::Maintenance;
 pub use server::{Registry, Settings, StartError, open};
+pub use tls::{TlsError, TlsFiles};

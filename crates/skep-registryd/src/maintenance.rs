@@ -28,6 +28,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         let started = Instant::now();
         match shared.content.collect(&shared.maintenance.collection, &shared.maintenance.retention).await {
             Ok(report) => {
+                shared.metrics.collected(&report);
                 for damage in &report.missing {
                     tracing::error!(digest = damage, "the content is gone from the storage");
                 }

@@ -6,18 +6,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::Authority;
 use crate::content::{Clients, Content, Parts};
 use crate::control;
 use crate::error::Error;
-use crate::http::server::{Access, Listener, Shared, bind, serve};
+use crate::http::server::{Access, Listener, Offer, Shared, serve};
 use crate::maintenance::{self, Maintenance};
+use crate::metrics::Metrics;
 use crate::storage::{Directory, StorageError};
+use crate::tls::{self, TlsError, TlsFiles};
 
 /// How a registry is to run.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Settings {
     /// Where everything is kept.
     pub root: PathBuf,
@@ -25,6 +30,12 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// What clients may do at all.
     pub access: Access,
+    /// Who may do what.
+    pub authority: Arc<Authority>,
+    /// The registry's identity; plain HTTP without.
+    pub tls: Option<TlsFiles>,
+    /// A listener of their own for metrics and health, in plain HTTP and without authentication.
+    pub metrics_listen: Option<SocketAddr>,
     /// What a repository has to have of what a manifest names.
     pub parts: Parts,
     /// What it does by itself.
@@ -40,6 +51,9 @@ impl Settings {
             root,
             listen,
             access: Access::ReadWrite,
+            authority: Arc::default(),
+            tls: None,
+            metrics_listen: None,
             parts: Parts::All,
             maintenance: Maintenance::default(),
             grace: Duration::from_secs(10),
@@ -67,6 +81,9 @@ pub enum StartError {
     /// The content can't be reached.
     #[error("{0}")]
     Storage(#[from] StorageError),
+    /// The identity can't be used.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     /// Nobody could connect.
     #[error("can't listen on {address}: {source}")]
     Listen {
@@ -80,8 +97,9 @@ pub enum StartError {
 /// A registry that listens.
 pub struct Registry {
     shared: Arc<Shared>,
-    listener: Listener,
+    listeners: Vec<Listener>,
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
     grace: Duration,
 }
 
@@ -89,12 +107,21 @@ impl Registry {
     /// Opens the root and the listener; clients wait until [`Registry::run`].
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let content = open(&settings.root, Clients::Served)?;
-        let fail = |source| StartError::Listen { address: settings.listen, source };
-        let socket = bind(settings.listen).await.map_err(fail)?;
-        let address = socket.local_addr().map_err(fail)?;
+        let tls = settings.tls.as_ref().map(tls::config).transpose()?.map(TlsAcceptor::from);
+        let offer = if settings.metrics_listen.is_some() { Offer::Registry } else { Offer::All };
+        let (listener, address) = listen(settings.listen, tls, offer).await?;
+        let mut listeners = vec![listener];
+        let mut metrics_address = None;
+        if let Some(own) = settings.metrics_listen {
+            let (listener, address) = listen(own, None, Offer::Metrics).await?;
+            listeners.push(listener);
+            metrics_address = Some(address);
+        }
         let shared = Arc::new(Shared {
             content: Arc::new(content),
             access: settings.access,
+            authority: settings.authority,
+            metrics: Metrics::new(),
             parts: settings.parts,
             maintenance: settings.maintenance,
             stop: CancellationToken::new(),
@@ -106,7 +133,7 @@ impl Registry {
             Err(error) => tracing::warn!(%error, "no control socket: garbage is collected by the registry itself only"),
         }
         shared.tasks.spawn(maintenance::run(shared.clone()));
-        Ok(Registry { shared, listener: Listener { socket, tls: None }, address, grace: settings.grace })
+        Ok(Registry { shared, listeners, address, metrics_address, grace: settings.grace })
     }
 
     /// Where it listens.
@@ -114,10 +141,26 @@ impl Registry {
         self.address
     }
 
+    /// Where metrics have a listener of their own.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
     /// Serves until `shutdown`, and then until its requests are done.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
-        serve(self.shared, self.listener, self.grace, shutdown).await;
+        serve(self.shared, self.listeners, self.grace, shutdown).await;
     }
+}
+
+async fn listen(
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    offer: Offer,
+) -> Result<(Listener, SocketAddr), StartError> {
+    let fail = |source| StartError::Listen { address, source };
+    let socket = TcpListener::bind(address).await.map_err(fail)?;
+    let bound = socket.local_addr().map_err(fail)?;
+    Ok((Listener { socket, tls, offer }, bound))
 }
 
 /// Opens the content below `root` for whoever is alone with it.

@@ -5,6 +5,7 @@
 
 use http::Method;
 
+use crate::auth::{Action, Need};
 use crate::digest::ContentDigest;
 use crate::error::{Code, Refusal};
 use crate::name::{ManifestReference, RepositoryName, UploadId};
@@ -32,6 +33,8 @@ pub(crate) enum Endpoint {
     Health,
     /// `/metrics`
     Metrics,
+    /// `/token`
+    Token,
 }
 
 /// Finds the resource of a decoded path; `None` if there is none of that form.
@@ -41,6 +44,7 @@ pub(crate) fn find(method: &Method, path: &str) -> Result<Option<Endpoint>, Refu
         "/v2/_catalog" => return Ok(Some(Endpoint::Catalog)),
         "/healthz" => return Ok(Some(Endpoint::Health)),
         "/metrics" => return Ok(Some(Endpoint::Metrics)),
+        "/token" => return Ok(Some(Endpoint::Token)),
         _ => {}
     }
     let Some(path) = path.strip_prefix("/v2/") else { return Ok(None) };
@@ -102,6 +106,27 @@ impl Form<'_> {
 }
 
 impl Endpoint {
+    /// What somebody needs who wants to do this here.
+    pub(crate) fn need(&self, method: &Method) -> Need {
+        let reads = *method == Method::GET || *method == Method::HEAD;
+        match self {
+            // Tokens are for who has none, and whether the registry is well is no secret.
+            Endpoint::Health | Endpoint::Token => Need::Nothing,
+            Endpoint::Base | Endpoint::Metrics => Need::Login,
+            Endpoint::Catalog => Need::Catalog,
+            Endpoint::Uploads(name) | Endpoint::Upload(name, _) => Need::Repository(name.clone(), Action::Push),
+            Endpoint::Tags(name) | Endpoint::Referrers(name, _) => Need::Repository(name.clone(), Action::Pull),
+            Endpoint::Manifest(name, _) | Endpoint::Blob(name, _) => {
+                let action = match *method {
+                    _ if reads => Action::Pull,
+                    Method::DELETE => Action::Delete,
+                    _ => Action::Push,
+                };
+                Need::Repository(name.clone(), action)
+            }
+        }
+    }
+
     /// A word for logs and metrics.
     pub(crate) fn label(&self) -> &'static str {
         match self {
@@ -114,6 +139,7 @@ impl Endpoint {
             Endpoint::Referrers(..) => "referrers",
             Endpoint::Health => "health",
             Endpoint::Metrics => "metrics",
+            Endpoint::Token => "token",
         }
     }
 
@@ -129,7 +155,8 @@ impl Endpoint {
             | Endpoint::Tags(_)
             | Endpoint::Referrers(..)
             | Endpoint::Health
-            | Endpoint::Metrics => "GET, HEAD",
+            | Endpoint::Metrics
+            | Endpoint::Token => "GET, HEAD",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, Method};
 
+use crate::auth::Caller;
 use crate::http::body::RequestBody;
 use crate::http::query::Query;
 
@@ -12,6 +13,7 @@ pub(crate) struct Request {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) body: RequestBody,
+    pub(crate) caller: Caller,
 }
 
 impl Request {

@@ -1,7 +1,6 @@
 //! Accepting clients, and stopping.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +9,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::Authority;
 use crate::content::{Content, Parts};
-use crate::http::connection;
+use crate::http::connection::{self, Peer};
 use crate::maintenance::Maintenance;
+use crate::metrics::Metrics;
 
 /// How long a client may take for its TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(20);
@@ -21,6 +22,8 @@ const HANDSHAKE: Duration = Duration::from_secs(20);
 pub(crate) struct Shared {
     pub(crate) content: Arc<Content>,
     pub(crate) access: Access,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) metrics: Metrics,
     pub(crate) parts: Parts,
     pub(crate) maintenance: Maintenance,
     /// No new requests.
@@ -43,17 +46,31 @@ pub enum Access {
 pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
     pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) offer: Offer,
+}
+
+/// What can be had through a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// Everything.
+    All,
+    /// Everything but the metrics, which have a listener of their own.
+    Registry,
+    /// Metrics and health, without authentication.
+    Metrics,
 }
 
 /// Serves until `shutdown`; then requests that run may end, for so long as `grace`.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
-    listener: Listener,
+    listeners: Vec<Listener>,
     grace: Duration,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let acceptors = TaskTracker::new();
-    acceptors.spawn(accept(shared.clone(), listener, grace));
+    for listener in listeners {
+        acceptors.spawn(accept(shared.clone(), listener, grace));
+    }
     acceptors.close();
     shutdown.await;
     shared.stop.cancel();
@@ -83,11 +100,12 @@ async fn accept_one(shared: &Arc<Shared>, listener: &Listener, grace: Duration) 
     // A client that is gone already says so when it is read from.
     let _ = stream.set_nodelay(true);
     let (owner, tls) = (shared.clone(), listener.tls.clone());
+    let from = Peer { address: peer, https: tls.is_some(), offer: listener.offer };
     shared.tasks.spawn(cut_off(shared.clone(), grace, async move {
         match tls {
-            None => connection::serve(owner, stream, peer).await,
+            None => connection::serve(owner, stream, from).await,
             Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                Ok(Ok(stream)) => connection::serve(owner, stream, peer).await,
+                Ok(Ok(stream)) => connection::serve(owner, stream, from).await,
                 Ok(Err(error)) => tracing::info!(%peer, %error, "TLS handshake failed"),
                 Err(_) => tracing::info!(%peer, "TLS handshake took too long"),
             },
@@ -106,9 +124,4 @@ async fn cut_off(shared: Arc<Shared>, grace: Duration, connection: impl Future<O
         () = connection => {}
         () = overdue => {}
     }
-}
-
-/// Binds a socket.
-pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
 }

@@ -22,3 +22,9 @@ pub(crate) async fn health(shared: &Shared) -> Result<Answer> {
         }
     })
 }
+
+/// `GET /metrics`.
+pub(crate) fn metrics(shared: &Shared) -> Answer {
+    const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Answer::bytes(StatusCode::OK, TEXT, shared.metrics.text())
+}

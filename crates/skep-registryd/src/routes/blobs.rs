@@ -47,10 +47,10 @@ pub(crate) async fn get(
     } else {
         let content = shared.content.storage.read(digest, part.clone()).await?;
         // The head is out when this fails: the log is the only place to say so.
-        let content = content.inspect(|piece| {
-            if let Err(error) = piece {
-                tracing::error!(%error, "a download broke off");
-            }
+        let sent = shared.metrics.sent.clone();
+        let content = content.inspect(move |piece| match piece {
+            Ok(piece) => drop(sent.inc_by(piece.len() as u64)),
+            Err(error) => tracing::error!(%error, "a download broke off"),
         });
         Answer::stream(status, BYTES, length, content)
     };

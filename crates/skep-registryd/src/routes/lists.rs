@@ -3,6 +3,7 @@
 use http::header::{HeaderName, LINK};
 use serde_json::json;
 
+use crate::auth::{Action, Caller};
 use crate::content::referrers_index;
 use crate::digest::ContentDigest;
 use crate::error::{Code, Refusal, Result};
@@ -21,10 +22,22 @@ const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied
 /// `GET /v2/_catalog`.
 pub(crate) async fn catalog(shared: &Shared, request: &Request) -> Result<Answer> {
     let limit = limit(request)?;
-    let page = shared.content.repositories(request.query.get("last").unwrap_or_default(), limit, |_| true).await?;
+    let page = shared
+        .content
+        .repositories(request.query.get("last").unwrap_or_default(), limit, seen(shared, request))
+        .await?;
     let names: Vec<&str> = page.entries.iter().map(RepositoryName::as_str).collect();
     let next = names.last().filter(|_| page.more).map(|last| next("/v2/_catalog", limit, last));
     Ok(linked(Answer::json("application/json", &json!({"repositories": names})), next))
+}
+
+/// Users see what they may pull. A token for the catalogue is for all of it.
+fn seen(shared: &Shared, request: &Request) -> impl Fn(&RepositoryName) -> bool + Send + use<> {
+    let (authority, caller) = (shared.authority.clone(), request.caller.clone());
+    move |name| match &caller {
+        Caller::Token(grant) => authority.shows(grant, name),
+        caller => authority.may(caller, name, Action::Pull),
+    }
 }
 
 /// `GET /v2/NAME/tags/list`.

@@ -4,6 +4,7 @@ mod base;
 mod blobs;
 mod lists;
 mod manifests;
+mod token;
 mod uploads;
 
 use http::Method;
@@ -20,6 +21,8 @@ pub(crate) async fn handle(shared: &Shared, endpoint: Endpoint, request: Request
     match (endpoint, request.method.as_str()) {
         (Endpoint::Base, _) if reads => Ok(base::version()),
         (Endpoint::Health, _) if reads => base::health(shared).await,
+        (Endpoint::Metrics, _) if reads => Ok(base::metrics(shared)),
+        (Endpoint::Token, _) if reads => token::get(shared, &request).await,
         (Endpoint::Catalog, _) if reads => lists::catalog(shared, &request).await,
         (Endpoint::Tags(name), _) if reads => lists::tags(shared, &name, &request).await,
         (Endpoint::Referrers(name, digest), _) if reads => lists::referrers(shared, &name, &digest, &request).await,

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use http::header::{CONTENT_RANGE, HeaderName, LOCATION, RANGE};
 
+use crate::auth::{Action, Caller};
 use crate::content::Mount;
 use crate::content::uploads::{Session, append};
 use crate::digest::{Algorithm, ContentDigest};
@@ -22,7 +23,7 @@ const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 pub(crate) async fn begin(shared: &Shared, name: &RepositoryName, request: Request) -> Result<Answer> {
     if let Some(digest) = request.query.get("mount") {
         let digest = parse(digest)?;
-        if mount(shared, name, &digest, request.query.get("from")).await? == Mount::Done {
+        if mount(shared, &request.caller, name, &digest, request.query.get("from")).await? == Mount::Done {
             return Ok(created(name, &digest));
         }
     }
@@ -47,7 +48,8 @@ pub(crate) async fn begin(shared: &Shared, name: &RepositoryName, request: Reque
         shared.content.uploads.end(&id, upload).await?;
         return Err(error);
     }
-    shared.content.finish_upload(name, &id, upload, &digest).await?;
+    let size = shared.content.finish_upload(name, &id, upload, &digest).await?;
+    shared.metrics.received.inc_by(size);
     Ok(created(name, &digest))
 }
 
@@ -61,7 +63,7 @@ pub(crate) async fn status(shared: &Shared, name: &RepositoryName, id: &UploadId
 /// `PATCH`: takes a chunk, or whatever comes.
 pub(crate) async fn patch(shared: &Shared, name: &RepositoryName, id: &UploadId, request: Request) -> Result<Answer> {
     let mut upload = shared.content.uploads.lock(name, id).await?;
-    match take(&mut upload, request).await {
+    match take(shared, &mut upload, request).await {
         Ok(size) => Ok(progress(StatusCode::ACCEPTED, name, id, size)),
         Err(Error::Refused(refusal)) if refusal.code == Code::RangeInvalid => {
             let size = upload.as_ref().map_or(0, Session::size);
@@ -76,7 +78,7 @@ pub(crate) async fn finish(shared: &Shared, name: &RepositoryName, id: &UploadId
     let Some(digest) = request.query.get("digest") else { return refuse(Code::DigestInvalid, "the digest is missing") };
     let digest = parse(digest)?;
     let mut upload = shared.content.uploads.lock(name, id).await?;
-    match take(&mut upload, request).await {
+    match take(shared, &mut upload, request).await {
         Ok(_) => {}
         Err(Error::Refused(refusal)) if refusal.code == Code::RangeInvalid => {
             let size = upload.as_ref().map_or(0, Session::size);
@@ -96,7 +98,7 @@ pub(crate) async fn cancel(shared: &Shared, name: &RepositoryName, id: &UploadId
 }
 
 /// Appends a request's body; how large the upload is then.
-async fn take(upload: &mut Option<Session>, request: Request) -> Result<u64> {
+async fn take(shared: &Shared, upload: &mut Option<Session>, request: Request) -> Result<u64> {
     let have = upload.as_ref().map_or(0, Session::size);
     let length = request.content_length();
     let header = request.header(CONTENT_RANGE);
@@ -116,15 +118,26 @@ async fn take(upload: &mut Option<Session>, request: Request) -> Result<u64> {
         }
         Some(size)
     };
-    append(upload, request.body.stream(), expected).await
+    let size = append(upload, request.body.stream(), expected).await?;
+    shared.metrics.received.inc_by(size - have);
+    Ok(size)
 }
 
-async fn mount(shared: &Shared, to: &RepositoryName, digest: &ContentDigest, from: Option<&str>) -> Result<Mount> {
+async fn mount(
+    shared: &Shared,
+    caller: &Caller,
+    to: &RepositoryName,
+    digest: &ContentDigest,
+    from: Option<&str>,
+) -> Result<Mount> {
     let candidates = match from {
         // A name that can't be is one that isn't there: the upload goes on as if nothing had been said.
         Some(from) => from.parse().into_iter().collect(),
         None => shared.content.repositories_with(digest, MOUNT_CANDIDATES).await?,
     };
+    // What the caller may not read there is not there for it.
+    let candidates: Vec<_> =
+        candidates.into_iter().filter(|from| shared.authority.may(caller, from, Action::Pull)).collect();
     for from in candidates {
         if shared.content.mount(to, &from, digest).await? == Mount::Done {
             return Ok(Mount::Done);

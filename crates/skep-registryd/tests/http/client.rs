@@ -82,6 +82,15 @@ impl Server {
         next
     }
 
+    /// Lets it end while the test goes on.
+    pub(crate) fn stop_in_background(mut self) -> JoinHandle<Self> {
+        drop(self.stop.take());
+        std::thread::spawn(move || {
+            self.end();
+            self
+        })
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

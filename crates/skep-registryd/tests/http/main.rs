@@ -1,5 +1,6 @@
 //! A registry in this process, spoken to in raw HTTP: what the distribution specification demands, check by check.
 
+mod auth;
 mod client;
 mod collect;
 mod discovery;
@@ -7,4 +8,5 @@ mod management;
 mod manifests;
 mod pull;
 mod push;
+mod serving;
 mod uploads;

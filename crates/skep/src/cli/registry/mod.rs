@@ -1,5 +1,6 @@
 //! Commands about registries: credentials for them, and running one.
 
+mod authority;
 pub(crate) mod gc;
 pub(crate) mod login;
 pub(crate) mod logout;

@@ -1,13 +1,16 @@
 //! `registry serve`: a registry of one's own.
 
+use std::io::IsTerminal;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use skep_registryd::{Access, Collection, Maintenance, Mode, Parts, Registry, Retention, Settings, Untagged};
+use skep_registryd::{Access, Collection, Maintenance, Mode, Parts, Registry, Retention, Settings, TlsFiles, Untagged};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::authority;
 use crate::cli::command::runner;
 use crate::cli::flags::{FlagSet, flags};
 use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome};
@@ -15,16 +18,26 @@ use crate::ui;
 
 flags! {
     pub(crate) struct ServeFlags {
+        access_rules: Option<String> => "access-rules", "File of rules that say what users may do";
+        anonymous_pull: bool => "anonymous-pull", "Let everybody pull without credentials";
         debug: bool => "debug" 'D', "Say more about what happens";
         gc_grace: String = "1h" => "gc-grace", "What is younger is never garbage";
         gc_interval: String = "1h" => "gc-interval", "How often garbage is collected; 0 for never";
         gc_untagged: bool => "gc-untagged", "Manifests that never had a tag are garbage, too";
         grace: String = "10s" => "grace", "How long requests may go on after SIGTERM";
+        htpasswd: Option<String> => "htpasswd", "File of users and their passwords, as htpasswd -B makes it";
         listen: String = "127.0.0.1:5000" => "listen", "Where clients connect, as host:port; port 0 for a free one";
+        metrics_listen: Option<String> => "metrics-listen", "Where /metrics is served instead, without TLS and credentials";
         read_only: bool => "read-only", "Serve what is there, take nothing";
         retention: Option<String> => "retention", "File of rules that say which tags stay";
         root: String = "/var/lib/skep-registry" => "root", "Folder for everything that lasts";
         sparse_indexes: bool => "sparse-indexes", "Take an index whose manifests are not all there";
+        tls_cert: Option<String> => "tls-cert", "File of the registry's certificate and its chain";
+        tls_key: Option<String> => "tls-key", "File of its private key";
+        token_issuer: Option<String> => "token-issuer", "Who makes the tokens: their iss";
+        token_keys: Option<String> => "token-keys", "File of the keys that tokens are signed with: JWKS, or public keys in PEM";
+        token_realm: Option<String> => "token-realm", "Where clients get tokens";
+        token_service: Option<String> => "token-service", "Who the tokens are for: their aud";
         upload_age: String = "24h" => "upload-age", "Uploads that nobody goes on with for so long are given up";
     }
 }
@@ -42,6 +55,18 @@ A registry for this machine:
   skep registry serve --root /srv/registry
   skep tag app 127.0.0.1:5000/team/app && skep push 127.0.0.1:5000/team/app
 
+A team's registry, with TLS, users and public reading:
+  htpasswd -B -c /etc/registry.users ana
+  skep registry serve --listen :443 --tls-cert cert.pem --tls-key key.pem \\
+      --htpasswd /etc/registry.users --anonymous-pull
+What users may do is everything, or what rules allow:
+  {\"rules\": [{\"users\": [\"*\"], \"repositories\": [\"public/**\"], \"actions\": [\"pull\"]},
+             {\"users\": [\"ana\"], \"repositories\": [\"**\"],
+              \"actions\": [\"pull\", \"push\", \"delete\"]}]}
+Tokens of another service are taken with --token-realm, --token-service,
+--token-issuer and --token-keys. Files of users, rules and keys are read again
+when they change.
+
 Garbage is collected while the registry runs: what a deleted tag took is free
 after --gc-grace. Which tags stay can be left to rules, of which the first that
 fits a repository counts:
@@ -57,7 +82,11 @@ Try them first: skep registry gc --dry-run --retention FILE",
 async fn run(cli: &Cli, flags: ServeFlags, _: Vec<String>) -> Outcome {
     let level = if flags.debug || cli.globals.debug { "debug,hyper=info" } else { "info" };
     let filter = EnvFilter::try_new(level).map_err(|error| Failure::message(error.to_string()))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     let settings = settings(&flags)?;
     // The registry has threads of its own; this one, made for a client, waits for it.
     let registry = std::thread::spawn(move || serve(settings));
@@ -67,6 +96,13 @@ async fn run(cli: &Cli, flags: ServeFlags, _: Vec<String>) -> Outcome {
 fn settings(flags: &ServeFlags) -> Result<Settings, Failure> {
     let mut settings = Settings::new(PathBuf::from(&flags.root), address(&flags.listen)?);
     settings.access = if flags.read_only { Access::ReadOnly } else { Access::ReadWrite };
+    settings.authority = Arc::new(authority::authority(flags)?);
+    settings.tls = match (&flags.tls_cert, &flags.tls_key) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate: certificate.into(), key: key.into() }),
+        _ => return Err(Failure::usage("--tls-cert and --tls-key need each other")),
+    };
+    settings.metrics_listen = flags.metrics_listen.as_deref().map(address).transpose()?;
     settings.parts = if flags.sparse_indexes { Parts::Blobs } else { Parts::All };
     settings.grace = duration("grace", &flags.grace)?;
     settings.maintenance = Maintenance {
@@ -110,8 +146,12 @@ fn serve(settings: Settings) -> Outcome {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let scheme = if settings.tls.is_some() { "https" } else { "http" };
         let registry = Registry::start(settings).await.map_err(|error| Failure::message(error.to_string()))?;
-        ui::line(&format!("listening on http://{}", registry.address()));
+        ui::line(&format!("listening on {scheme}://{}", registry.address()));
+        if let Some(address) = registry.metrics_address() {
+            ui::line(&format!("metrics on http://{address}/metrics"));
+        }
         let shutdown = async {
             tokio::select! {
                 _ = terminate.recv() => {}
