@@ -230,6 +230,7 @@ fn a_full_disk_ends_nothing() {
         }
     }
     assert_eq!(failures, 3);
+    assert!(store.db().is_sound().unwrap());
     let kept = store.db().read(|tx| tx.get(&NOTES, &"kept".to_owned())).unwrap();
     assert_eq!(kept.as_deref(), Some("1"), "it can be read on a full disk");
 

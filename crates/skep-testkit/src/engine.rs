@@ -215,6 +215,35 @@ impl Engine {
         daemon.wait().expect("wait for the daemon");
     }
 
+    /// Makes the daemon kill itself when it comes to this place of its code (`NAME` or `NAME:COUNT`, see skep-store's
+    /// `crash_point`). Only programs built for debugging have such places.
+    #[track_caller]
+    pub fn crash_at(&self, place: &str) {
+        std::fs::write(self.crash_file(), place).expect("write the place of the crash");
+    }
+
+    /// Ends what [`Engine::crash_at`] began: the daemon is started again if it has crashed. Tells whether it has.
+    #[track_caller]
+    pub fn recover(&mut self) -> bool {
+        std::fs::remove_file(self.crash_file()).expect("there is a place to crash at");
+        let api = self.api();
+        let mut crashed = false;
+        until("the daemon answers or has ended", || {
+            let daemon = self.daemon.as_mut().expect("the daemon was started");
+            crashed = daemon.try_wait().expect("wait for the daemon").is_some();
+            crashed || api.request("GET", "/_ping", None).is_ok_and(|reply| reply.status == 200)
+        });
+        if crashed {
+            self.daemon = None;
+            self.launch();
+        }
+        crashed
+    }
+
+    fn crash_file(&self) -> PathBuf {
+        self.dir.join("crash")
+    }
+
     /// Ends the daemon the normal way. Containers go on.
     #[track_caller]
     pub fn stop(&mut self) {
@@ -250,6 +279,7 @@ impl Engine {
         let mut command = match self.kind {
             EngineKind::Skep => {
                 let mut command = self.program(binaries::program("skep").as_os_str());
+                command.env("SKEP_CRASH_FILE", self.crash_file());
                 command.arg("daemon").args(["--bridge", &self.slot.bridge(), "--bip", &self.slot.bip()]);
                 command
             }
@@ -278,6 +308,10 @@ impl Engine {
         command.arg("--data-root").arg(self.data_root()).arg("--exec-root").arg(self.exec_root());
         command.arg("--pidfile").arg(self.dir.join("pid")).args(["--host", &host]);
         command.args(["--cgroup-parent", &self.slot.cgroup_parent()]);
+        // How full the machine's disk is must not matter; tests of the garbage collection have a disk of their own.
+        if self.kind == EngineKind::Skep && self.builder.disk.is_none() {
+            command.arg("--gc=false");
+        }
         command.args(&self.builder.arguments).envs(self.builder.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second descriptor")).stderr(log);
         command

@@ -7,6 +7,7 @@
 mod basics;
 mod client;
 mod commit;
+mod crash;
 mod exits;
 mod files;
 mod images;

@@ -48,20 +48,53 @@ fn status(kind: ErrorKind) -> StatusCode {
     }
 }
 
+/// What the kernel says in the words that scripts look for: `no space left on device` instead of Rust's `No space left on device (os
+/// error 28)`.
+fn kernel_words(mut text: String) -> String {
+    while let Some(end) = text.find(" (os error ") {
+        let start = text[..end].rfind(": ").map_or(0, |colon| colon + 2);
+        let after = text[end..].find(')').map_or(text.len(), |length| end + length + 1);
+        let words: String =
+            text[start..end].char_indices().map(|(at, c)| if at == 0 { c.to_ascii_lowercase() } else { c }).collect();
+        text.replace_range(start..after, &words);
+    }
+    text
+}
+
 impl From<skep_engine::Error> for ApiError {
     fn from(error: skep_engine::Error) -> Self {
-        Self::new(error.kind(), error.to_string())
+        Self::new(error.kind(), kernel_words(error.to_string()))
     }
 }
 
 impl From<skep_engine::images::ImageError> for ApiError {
     fn from(error: skep_engine::images::ImageError) -> Self {
-        Self::new(error.kind(), error.to_string())
+        Self::new(error.kind(), kernel_words(error.to_string()))
     }
 }
 
 impl From<skep_types::ReferenceError> for ApiError {
     fn from(error: skep_types::ReferenceError) -> Self {
         Self::invalid(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_speaks_as_in_go() {
+        for (text, want) in [
+            ("write big: No space left on device (os error 28)", "write big: no space left on device"),
+            ("Permission denied (os error 13)", "permission denied"),
+            (
+                "a: No such file or directory (os error 2), b: Is a directory (os error 21)",
+                "a: no such file or directory, b: is a directory",
+            ),
+            ("No such image: x", "No such image: x"),
+        ] {
+            assert_eq!(kernel_words(text.to_owned()), want);
+        }
     }
 }

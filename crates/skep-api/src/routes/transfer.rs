@@ -137,7 +137,7 @@ pub(super) async fn progress<M: Send + 'static>(
     let mut transfer = Transfer { work: Some(Box::pin(work)), messages, show, last: VecDeque::new(), failure: None };
     let first = transfer.next().await.transpose()?;
     let rest = stream::unfold(transfer, |mut transfer| async {
-        let line = transfer.next().await?.unwrap_or_else(|error| Progress::failure(error.to_string()));
+        let line = transfer.next().await?.unwrap_or_else(|error| Progress::failure(ApiError::from(error).to_string()));
         Some((line, transfer))
     });
     let lines = stream::iter(first).chain(rest).map(|progress| Ok::<_, Infallible>(line(&progress)));

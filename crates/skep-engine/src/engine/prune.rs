@@ -34,7 +34,13 @@ impl Engine {
             };
             let stay = self.inner.storage.container_layers(|record| !gone.contains(&record.id));
             let stay = stay.map_err(|e| Error::system("reading the database", e))?;
+            let downloads = match super::system::goes_for_downloads(filters) {
+                true => self.inner.storage.store().partials().list(),
+                false => Ok(Vec::new()),
+            };
+            let downloads = downloads.map_err(|e| Error::system("listing unfinished downloads", e))?;
             preview.images = self.inner.images.preview_prune(filters, &users, &stay).await?;
+            preview.images.reclaimed += downloads.iter().filter(|one| !one.in_use).map(|one| one.size).sum::<u64>();
         }
         Ok(preview)
     }

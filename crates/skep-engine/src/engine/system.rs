@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use skep_runtime::cgroup::{Controllers, Kind, Layout};
 
@@ -11,7 +12,7 @@ use crate::model::event::EventType;
 use crate::model::image::{ImageFilters, ImageId, ImageUser, PrunedImages, Removal, RemoveImage};
 use crate::model::status::Status;
 use crate::model::system::{ContainerCounts, LimitSupport, SystemInfo};
-use crate::{Engine, Result};
+use crate::{Engine, Error, Result};
 
 impl Engine {
     /// Facts for `info`.
@@ -94,7 +95,13 @@ impl Engine {
 
     /// Removes images that no container needs.
     pub async fn prune_images(&self, filters: &ImageFilters) -> Result<PrunedImages> {
-        let pruned = self.inner.images.prune(filters, &|id| self.users_of(id)).await?;
+        let mut pruned = self.inner.images.prune(filters, &|id| self.users_of(id)).await?;
+        if goes_for_downloads(filters) {
+            let store = self.inner.storage.store().clone();
+            let remove = move || store.partials().expire(Duration::ZERO);
+            pruned.reclaimed +=
+                blocking(move || remove().map_err(|e| Error::system("deleting unfinished downloads", e))).await?;
+        }
         self.prune_event(EventType::Image, pruned.reclaimed);
         Ok(pruned)
     }
@@ -116,6 +123,12 @@ impl Engine {
         let busy = |status: &Status| status.running().is_some() || matches!(status, Status::Restarting(_));
         self.views().iter().filter(|view| busy(&view.status)).count()
     }
+}
+
+/// Whether a prune of images takes unfinished downloads as well: one of all images does, as no image needs them.
+pub(super) fn goes_for_downloads(filters: &ImageFilters) -> bool {
+    let everything = ImageFilters { dangling: Some(false), ..ImageFilters::default() };
+    *filters == everything
 }
 
 fn read(path: &str) -> String {

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use skep_store::{ChainId, PartialInfo};
 
 use crate::model::gc::{GcImage, GcKept, GcPlan, GcSettings, GcStep, GcTarget};
+
+/// A download that was cut short since then is likely to be tried again.
+const FRESH: TimeDelta = TimeDelta::hours(1);
 
 /// What there is.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +25,9 @@ pub(crate) fn plan(found: Inventory, settings: &GcSettings, now: DateTime<Utc>) 
     if found.trash > 0 {
         plan.steps.push(GcStep { target: GcTarget::Trash, bytes: found.trash, reason: "already removed".to_owned() });
     }
-    let mut partials: Vec<PartialInfo> = found.partials.into_iter().filter(|partial| !partial.in_use).collect();
+    let fresh = |partial: &PartialInfo| DateTime::<Utc>::from(partial.modified) + FRESH > now;
+    let mut partials: Vec<PartialInfo> =
+        found.partials.into_iter().filter(|partial| !partial.in_use && !fresh(partial)).collect();
     partials.sort_by_key(|partial| partial.modified);
     plan.steps.extend(partials.into_iter().map(|partial| GcStep {
         target: GcTarget::Partial(partial.digest),
@@ -127,12 +132,17 @@ mod tests {
         let partial = |letter, age: u64, in_use| PartialInfo {
             digest: digest(letter),
             size: 7,
-            modified: SystemTime::UNIX_EPOCH + Duration::from_secs(1000 - age),
+            modified: SystemTime::from(now()) - Duration::from_secs(age * 3600),
             in_use,
         };
         Inventory {
             trash: 5,
-            partials: vec![partial('1', 10, false), partial('2', 20, false), partial('3', 30, true)],
+            partials: vec![
+                partial('1', 10, false),
+                partial('2', 20, false),
+                partial('3', 30, true),
+                partial('4', 0, false),
+            ],
             images: vec![
                 image('a', "old:1", 100, &[('1', 10), ('2', 20)]),
                 image('b', "", 30, &[('1', 10), ('3', 30)]),

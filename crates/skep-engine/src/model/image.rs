@@ -167,7 +167,7 @@ pub struct HistoryEntry {
 }
 
 /// Which images to list. Names in `before` and `since` must exist.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageFilters {
     /// Only images without a tag, or only those with one.
     pub dangling: Option<bool>,

@@ -25,8 +25,7 @@ impl Db {
     pub fn compact(&self) -> Result<u64, DbError> {
         let before = self.file_size()?;
         guard(&self.shared.path, || {
-            let mut slot = self.shared.redb.write();
-            let redb = slot.as_mut().ok_or_else(|| self.closed())?;
+            let mut redb = self.opened_alone()?;
             // Nobody else can have a transaction open, so it only fails as a write does.
             redb.compact().map(drop).map_err(|error| self.shared.failure(error))
         })?;
@@ -37,8 +36,7 @@ impl Db {
     /// transactions wait meanwhile.
     pub fn is_sound(&self) -> Result<bool, DbError> {
         guard(&self.shared.path, || {
-            let mut slot = self.shared.redb.write();
-            let redb = slot.as_mut().ok_or_else(|| self.closed())?;
+            let mut redb = self.opened_alone()?;
             redb.check_integrity().map_err(|error| self.shared.failure(error))
         })
     }

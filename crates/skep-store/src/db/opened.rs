@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::{MappedRwLockReadGuard, RwLockReadGuard};
+use parking_lot::{MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{CACHE_BYTES, Db, DbError, Shared, classify, guard};
 
@@ -32,6 +32,14 @@ impl Db {
         RwLockReadGuard::try_map(open, Option::as_ref).map_err(|_| self.closed())
     }
 
+    /// The open file for work that nothing else may go on beside.
+    pub(super) fn opened_alone(&self) -> Result<MappedRwLockWriteGuard<'_, redb::Database>, DbError> {
+        if self.shared.failed.load(Ordering::Acquire) {
+            self.open_again()?;
+        }
+        RwLockWriteGuard::try_map(self.shared.redb.write(), Option::as_mut).map_err(|_| self.closed())
+    }
+
     fn open_again(&self) -> Result<(), DbError> {
         let Some(mut slot) = self.shared.redb.try_write_for(PATIENCE) else { return Ok(()) };
         if self.shared.failed.load(Ordering::Acquire) {
@@ -44,7 +52,7 @@ impl Db {
         Ok(())
     }
 
-    pub(super) fn closed(&self) -> DbError {
+    fn closed(&self) -> DbError {
         let source = std::io::Error::other("it could not be opened again after a failed write");
         DbError::Io { path: self.shared.path.clone(), source }
     }
