@@ -38,6 +38,9 @@ pub use layer::{Applied, LayerTarget, apply_layer};
 /// Bytes of a name that an error shows.
 const NAME_SHOWN: usize = 256;
 
+/// Bytes of an archive that are read at a time.
+const BUFFER: usize = 64 * 1024;
+
 /// The attribute by which overlayfs knows that a directory hides what is below it.
 pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
 
@@ -147,7 +150,7 @@ pub fn extract(archive: impl Read, root: &Root, dir: &Path, options: &ExtractOpt
     let base =
         real_path(root, &top).map_err(|source| ApplyError::Io { what: "read the root's name".into(), source })?;
     let mut applier = Applier::new(root, base, Target::Tree(*options), options.limits);
-    let mut reader = Reader::new(archive);
+    let mut reader = Reader::new(io::BufReader::with_capacity(BUFFER, archive));
     while let Some(entry) = reader.next_entry()? {
         reader.take_raw();
         applier.apply(&entry, &mut reader)?;

@@ -22,17 +22,20 @@ const FILE: u8 = 1;
 /// Names and raw runs longer than this are not written, so not believed either.
 const LENGTH_MAX: u32 = 4 << 20;
 const COMPRESSION: i32 = 1;
+const BUFFER: usize = 64 * 1024;
 
 /// Writes the record while a layer is unpacked.
 pub struct SplitWriter {
-    out: zstd::Encoder<'static, BufWriter<File>>,
+    /// Buffered twice: the records are small, and so is what the compressor gives.
+    out: BufWriter<zstd::Encoder<'static, BufWriter<File>>>,
     files: u64,
 }
 
 impl SplitWriter {
     /// Starts a record in an empty file.
     pub fn new(file: File) -> io::Result<Self> {
-        Ok(SplitWriter { out: zstd::Encoder::new(BufWriter::new(file), COMPRESSION)?, files: 0 })
+        let encoder = zstd::Encoder::new(BufWriter::new(file), COMPRESSION)?;
+        Ok(SplitWriter { out: BufWriter::with_capacity(BUFFER, encoder), files: 0 })
     }
 
     /// Bytes as they are in the archive.
@@ -61,7 +64,8 @@ impl SplitWriter {
 
     /// Ends the record.
     pub fn finish(self) -> io::Result<()> {
-        self.out.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let encoder = self.out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
         Ok(())
     }
 

@@ -18,6 +18,7 @@ mod network;
 mod outside;
 mod peers;
 mod policy;
+mod pulls;
 mod push;
 mod repair;
 mod sdk;

@@ -2,12 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::place::{DirComes, Room, set_opaque};
@@ -15,11 +15,9 @@ use super::{Applier, ApplyError, DirState, OpenDir, Target, clean, failed, join,
 use crate::rooted::{gid, uid};
 use crate::tar::{Entry, Kind, Reader, TarError};
 
-const COPY_BUFFER: usize = 64 * 1024;
-
 impl Applier<'_> {
     /// Creates one entry, whose data `reader` is about to give.
-    pub(super) fn apply<R: Read>(&mut self, entry: &Entry, reader: &mut Reader<R>) -> Result<(), ApplyError> {
+    pub(super) fn apply<R: BufRead>(&mut self, entry: &Entry, reader: &mut Reader<R>) -> Result<(), ApplyError> {
         self.entries += 1;
         if self.entries > self.limits.entries {
             return Err(ApplyError::TooManyEntries(self.limits.entries));
@@ -53,7 +51,8 @@ impl Applier<'_> {
             return Ok(());
         }
         let dir = crate::tree::open_dir(self.root, OsStr::new(".")).map_err(|error| failed("open", b".", error))?;
-        self.describe(&dir, entry)?;
+        let stat = rustix::fs::fstat(&dir).map_err(|error| failed("look at", &entry.path, error))?;
+        self.describe(&dir, &stat, entry)?;
         self.note_dir(Vec::new(), DirState { implied: false, mtime: Some(entry.mtime) })
     }
 
@@ -87,12 +86,12 @@ impl Applier<'_> {
     fn dir(&mut self, entry: &Entry, parent: &OpenDir, name: &[u8]) -> Result<(), ApplyError> {
         let (leaf, path) = (OsStr::from_bytes(name), join(&parent.path, &[name]));
         let mut room = Room::Made;
-        let made = rustix::fs::mkdirat(&parent.fd, leaf, Mode::from_raw_mode(0o700));
+        let mode = self.first_mode(entry, 0o700);
+        let made = rustix::fs::mkdirat(&parent.fd, leaf, mode);
         if made == Err(Errno::EXIST) {
             room = self.make_room(parent, name, DirComes::Yes)?;
             if room != Room::Merge {
-                rustix::fs::mkdirat(&parent.fd, leaf, Mode::from_raw_mode(0o700))
-                    .map_err(|error| failed("make directory", &path, error))?;
+                rustix::fs::mkdirat(&parent.fd, leaf, mode).map_err(|error| failed("make directory", &path, error))?;
             }
         } else {
             made.map_err(|error| failed("make directory", &path, error))?;
@@ -101,11 +100,12 @@ impl Applier<'_> {
         if room == Room::WasWhiteout {
             set_opaque(&dir, &path)?;
         }
-        self.describe(&dir, entry)?;
+        let stat = rustix::fs::fstat(&dir).map_err(|error| failed("look at", &entry.path, error))?;
+        self.describe(&dir, &stat, entry)?;
         self.note_dir(path, DirState { implied: false, mtime: Some(entry.mtime) })
     }
 
-    fn file<R: Read>(
+    fn file<R: BufRead>(
         &mut self,
         entry: &Entry,
         parent: &OpenDir,
@@ -113,23 +113,24 @@ impl Applier<'_> {
         reader: &mut Reader<R>,
     ) -> Result<(), ApplyError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let create = || rustix::fs::openat(&parent.fd, OsStr::from_bytes(name), flags, Mode::from_raw_mode(0o600));
+        let mode = self.first_mode(entry, 0o600);
+        let create = || rustix::fs::openat(&parent.fd, OsStr::from_bytes(name), flags, mode);
         let file = self.create(entry, parent, name, create)?;
         let path = join(&parent.path, &[name]);
         let whole = [(0, entry.stored)];
         let pieces = entry.pieces.as_deref().unwrap_or(&whole);
+        let stat = rustix::fs::fstat(&file).map_err(|error| failed("look at", &path, error))?;
         let fd = if entry.size == 0 {
             file
         } else {
             let file = File::from(file);
             if let Target::Layer(layer) = &mut self.target {
-                let inode = rustix::fs::fstat(&file).map_err(|error| failed("look at", &path, error))?.st_ino;
-                layer.record_file(reader.take_raw(), &path, inode, pieces)?;
+                layer.record_file(reader.take_raw(), &path, stat.st_ino, pieces)?;
             }
             copy_data(&file, pieces, entry, reader)?;
             OwnedFd::from(file)
         };
-        self.describe(&fd, entry)?;
+        self.describe(&fd, &stat, entry)?;
         rustix::fs::futimens(&fd, &times(entry.mtime)).map_err(|error| failed("set times of", &path, error))
     }
 
@@ -205,17 +206,35 @@ impl Applier<'_> {
         }
     }
 
-    /// Sets owner, attributes and mode, in this order: a change of owner clears set-user-id bits and capabilities.
-    fn describe(&self, file: &OwnedFd, entry: &Entry) -> Result<(), ApplyError> {
+    /// The mode that a thing is made with. In a layer, which nobody sees yet, it can have its own at once; special bits come later,
+    /// when it has its owner.
+    fn first_mode(&self, entry: &Entry, private: u32) -> Mode {
+        Mode::from_raw_mode(match self.target {
+            Target::Layer(_) => entry.mode & 0o777,
+            Target::Tree(_) => private,
+        })
+    }
+
+    /// Sets owner, attributes and mode where they are not as in `stat`, in this order: a change of owner clears set-user-id bits and
+    /// capabilities, and an access control list changes the mode.
+    fn describe(&self, file: &OwnedFd, stat: &Stat, entry: &Entry) -> Result<(), ApplyError> {
         let fail = |error: Errno| failed("describe", &entry.path, error);
         let (owner, group) = self.owner(entry);
-        rustix::fs::fchown(file, Some(uid(owner)), Some(gid(group))).map_err(fail)?;
+        let mut mode_is_right = stat.st_mode & 0o7777 == entry.mode;
+        if (stat.st_uid, stat.st_gid) != (owner, group) {
+            rustix::fs::fchown(file, Some(uid(owner)), Some(gid(group))).map_err(fail)?;
+            mode_is_right &= entry.mode & 0o7000 == 0;
+        }
         for (key, value) in kept_xattrs(entry) {
             let flags = rustix::fs::XattrFlags::empty();
             let set = rustix::fs::fsetxattr(file.as_fd(), OsStr::from_bytes(key), value, flags);
             tolerate(set.map_err(io::Error::from), entry)?;
+            mode_is_right = false;
         }
-        rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode)).map_err(fail)
+        match mode_is_right {
+            true => Ok(()),
+            false => rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode)).map_err(fail),
+        }
     }
 }
 
@@ -232,31 +251,34 @@ fn tolerate(set: io::Result<()>, entry: &Entry) -> Result<(), ApplyError> {
     }
 }
 
-fn copy_data<R: Read>(
+fn copy_data<R: BufRead>(
     mut file: &File,
     pieces: &[(u64, u64)],
     entry: &Entry,
     reader: &mut Reader<R>,
 ) -> Result<(), ApplyError> {
     let write_failed = |error: io::Error| failed("write", &entry.path, error);
-    let mut buffer = [0u8; COPY_BUFFER];
     if entry.pieces.is_none() {
         loop {
-            match reader.read_data(&mut buffer).map_err(TarError::Io)? {
-                0 => return Ok(()),
-                count => file.write_all(&buffer[..count]).map_err(write_failed)?,
+            let chunk = reader.chunk(u64::MAX).map_err(TarError::Io)?;
+            let count = chunk.len();
+            if count == 0 {
+                return Ok(());
             }
+            file.write_all(chunk).map_err(write_failed)?;
+            reader.consume(count);
         }
     }
     for (offset, length) in pieces {
         let (mut at, end) = (*offset, offset + length);
         while at < end {
-            let want = usize::try_from(end - at).unwrap_or(COPY_BUFFER).min(COPY_BUFFER);
-            let count = reader.read_data(&mut buffer[..want]).map_err(TarError::Io)?;
+            let chunk = reader.chunk(end - at).map_err(TarError::Io)?;
+            let count = chunk.len();
             if count == 0 {
                 return Err(TarError::Io(io::ErrorKind::UnexpectedEof.into()).into());
             }
-            file.write_all_at(&buffer[..count], at).map_err(write_failed)?;
+            file.write_all_at(chunk, at).map_err(write_failed)?;
+            reader.consume(count);
             at += count as u64;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::BufRead;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -105,7 +105,7 @@ impl LayerTarget {
 
 /// Puts a layer's archive (already decompressed) into the empty directory `root`, in overlayfs' own format.
 pub fn apply_layer(
-    archive: impl Read,
+    archive: impl BufRead,
     root: &Root,
     mut target: LayerTarget,
     limits: Limits,

@@ -3,7 +3,7 @@
 //! All that isn't file contents (headers, extension records, padding, what follows the end) is collected and handed over
 //! by [`Reader::take_raw`], so that the archive can be made again byte by byte. Memory is bounded whatever the archive says.
 
-use std::io::{self, Read, Seek};
+use std::io::{self, BufRead, Read, Seek};
 
 use super::{BLOCK, Entry, Kind, XATTR_RECORD};
 
@@ -69,6 +69,28 @@ struct Sparse {
     name: Option<Vec<u8>>,
     real_size: Option<u64>,
     map: Option<Vec<(u64, u64)>>,
+}
+
+impl<R: BufRead> Reader<R> {
+    /// Data of the present entry that is at hand, at most `most` bytes; empty at the entry's end. Say with [`consume`](Self::consume)
+    /// how much of it was used.
+    pub fn chunk(&mut self, most: u64) -> io::Result<&[u8]> {
+        let want = self.left.min(most);
+        if want == 0 {
+            return Ok(&[]);
+        }
+        let chunk = self.input.fill_buf()?;
+        if chunk.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(&chunk[..chunk.len().min(usize::try_from(want).unwrap_or(usize::MAX))])
+    }
+
+    /// So many bytes of the last [`chunk`](Self::chunk) are done with.
+    pub fn consume(&mut self, count: usize) {
+        self.input.consume(count);
+        self.left -= count as u64;
+    }
 }
 
 impl<R: Read> Reader<R> {

@@ -8,12 +8,13 @@
 //! before it end too.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use parking_lot::Mutex;
 use skep_fs::Root;
 use skep_fs::apply::{Applied, ApplyError, LayerTarget, Limits, apply_layer};
 use skep_fs::atomic::random_name;
@@ -30,7 +31,49 @@ use crate::make_dir;
 const PIECE: usize = 128 * 1024;
 const QUEUE: usize = 8;
 
-type Piece = io::Result<Arc<Vec<u8>>>;
+type Piece = io::Result<Arc<Buffer>>;
+
+/// Bytes on their way between threads. Their memory goes back to the pool that it is from: pieces of this size would each be mapped and
+/// zeroed by the system otherwise.
+struct Buffer {
+    bytes: Vec<u8>,
+    length: usize,
+    pool: Arc<Pool>,
+}
+
+#[derive(Default)]
+struct Pool(Mutex<Vec<Vec<u8>>>);
+
+impl Pool {
+    /// A piece with the next bytes of `input`; an empty one at its end.
+    fn fill(self: &Arc<Self>, mut input: impl Read) -> io::Result<Buffer> {
+        let bytes = self.0.lock().pop().unwrap_or_else(|| vec![0; PIECE]);
+        let mut buffer = Buffer { bytes, length: 0, pool: Arc::clone(self) };
+        while buffer.length < PIECE {
+            match input.read(&mut buffer.bytes[buffer.length..]) {
+                Ok(0) => break,
+                Ok(count) => buffer.length += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(buffer)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.pool.0.lock().push(std::mem::take(&mut self.bytes));
+    }
+}
+
+impl std::ops::Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
 
 impl Layers {
     /// Starts a layer; several can be unpacked at a time, in any order.
@@ -113,14 +156,17 @@ fn joined<T>(handle: thread::ScopedJoinHandle<'_, T>) -> T {
 /// same: the digest tells whether it came like that or was made like that.
 fn read_and_hash(mut input: impl Read, out: SyncSender<Piece>, garbled: &AtomicBool) -> io::Result<(Digest, u64)> {
     let (mut context, mut size) = (digest_context(), 0);
+    let pool = Arc::<Pool>::default();
     loop {
-        let mut piece = Vec::with_capacity(PIECE);
-        if let Err(error) = input.by_ref().take(PIECE as u64).read_to_end(&mut piece) {
-            let copy = io::Error::new(error.kind(), error.to_string());
-            // Nobody listening means that the reader's failure came second.
-            let _ = out.send(Err(copy));
-            return Err(error);
-        }
+        let piece = match pool.fill(&mut input) {
+            Ok(piece) => piece,
+            Err(error) => {
+                let copy = io::Error::new(error.kind(), error.to_string());
+                // Nobody listening means that the reader's failure came second.
+                let _ = out.send(Err(copy));
+                return Err(error);
+            }
+        };
         if piece.is_empty() {
             return Ok((finished(context), size));
         }
@@ -141,9 +187,9 @@ fn decompress(input: Receiver<Piece>, outs: [SyncSender<Piece>; 2], limits: Limi
     };
     let mut run = || -> io::Result<()> {
         let mut decoder = Bounded::new(&mut pieces, limits)?;
+        let pool = Arc::<Pool>::default();
         loop {
-            let mut piece = Vec::with_capacity(PIECE);
-            decoder.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
+            let piece = pool.fill(&mut decoder)?;
             if piece.is_empty() || !pass_on(Ok(Arc::new(piece))) {
                 return Ok(());
             }
@@ -171,27 +217,39 @@ fn hash_all(input: &Receiver<Piece>) -> (Digest, u64) {
 /// The receiving end of a queue as a stream.
 struct Pieces {
     input: Receiver<Piece>,
-    current: Arc<Vec<u8>>,
+    current: Option<Arc<Buffer>>,
     at: usize,
 }
 
 impl Pieces {
     fn new(input: Receiver<Piece>) -> Self {
-        Pieces { input, current: Arc::default(), at: 0 }
+        Pieces { input, current: None, at: 0 }
+    }
+}
+
+impl BufRead for Pieces {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.current.as_ref().is_none_or(|piece| piece.len() == self.at) {
+            self.current = None;
+            match self.input.recv() {
+                Ok(piece) => (self.current, self.at) = (Some(piece?), 0),
+                Err(_) => return Ok(&[]),
+            }
+        }
+        Ok(self.current.as_ref().map_or(&[], |piece| &piece[self.at..]))
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.at += count;
     }
 }
 
 impl Read for Pieces {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.current.len() {
-            match self.input.recv() {
-                Ok(piece) => (self.current, self.at) = (piece?, 0),
-                Err(_) => return Ok(0),
-            }
-        }
-        let count = out.len().min(self.current.len() - self.at);
-        out[..count].copy_from_slice(&self.current[self.at..self.at + count]);
-        self.at += count;
+        let piece = self.fill_buf()?;
+        let count = out.len().min(piece.len());
+        out[..count].copy_from_slice(&piece[..count]);
+        self.consume(count);
         Ok(count)
     }
 }
