@@ -22,6 +22,9 @@ pub struct ImageSummary {
     pub parent_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<Descriptor>,
+    /// From v1.47 on, on request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<ManifestSummary>,
     pub repo_digests: Vec<String>,
     pub repo_tags: Vec<String>,
     /// Bytes shared with other images; -1 where it was not counted.
@@ -61,6 +64,64 @@ pub struct DescriptorPlatform {
     pub variant: String,
 }
 
+/// One manifest behind a name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+#[expect(missing_docs, reason = "named as in Docker's API description")]
+pub struct ManifestSummary {
+    /// Digest of the manifest.
+    #[serde(rename = "ID")]
+    pub id: String,
+    pub descriptor: Descriptor,
+    /// Its blobs are here.
+    pub available: bool,
+    pub size: ManifestSize,
+    /// `image`, `attestation` or `unknown`.
+    pub kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_data: Option<ImageData>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attestation_data: Option<AttestationData>,
+}
+
+/// Bytes that a manifest takes here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+#[expect(missing_docs, reason = "named as in Docker's API description")]
+pub struct ManifestSize {
+    pub content: i64,
+    pub total: i64,
+}
+
+/// The image of a manifest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+#[expect(missing_docs, reason = "named as in Docker's API description")]
+pub struct ImageData {
+    pub platform: DescriptorPlatform,
+    pub size: UnpackedSize,
+    /// Ids of containers that use it.
+    #[serde(serialize_with = "if_empty")]
+    pub containers: Vec<String>,
+}
+
+/// Bytes of an image's files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+#[expect(missing_docs, reason = "named as in Docker's API description")]
+pub struct UnpackedSize {
+    pub unpacked: i64,
+}
+
+/// What an attestation is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct AttestationData {
+    /// Digest of the image's manifest.
+    #[serde(rename = "For")]
+    pub about: String,
+}
+
 /// Answer of GET /images/{name}/json.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -92,6 +153,9 @@ pub struct ImageInspect {
     pub metadata: ImageMetadata,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<Descriptor>,
+    /// From v1.48 on, on request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<ManifestSummary>,
     pub config: ImageConfig,
 }
 

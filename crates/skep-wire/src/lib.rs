@@ -44,8 +44,8 @@ pub use host_config::{
     DeviceMapping, DeviceRequest, HostConfig, LogConfig, RestartPolicy, ThrottleDevice, Ulimit, WeightDevice,
 };
 pub use image::{
-    Descriptor, DescriptorPlatform, ImageConfig, ImageDeleted, ImageHistoryItem, ImageInspect, ImageMetadata,
-    ImageSummary, RootFs,
+    AttestationData, Descriptor, DescriptorPlatform, ImageConfig, ImageData, ImageDeleted, ImageHistoryItem,
+    ImageInspect, ImageMetadata, ImageSummary, ManifestSize, ManifestSummary, RootFs, UnpackedSize,
 };
 pub use info::{Commit, FirewallInfo, Info, Plugins, RegistryIndex, RegistryServiceConfig, RuntimeInfo, SwarmInfo};
 pub use mount::{BindOptions, DriverConfig, ImageOptions, Mount, MountPoint, TmpfsOptions, VolumeOptions};

@@ -112,3 +112,57 @@ fn tags_and_inspection() {
     engine.run(["history", "-q", "--no-trunc", "busybox"]).success().stdout_has(&Image::busybox().id());
     engine.run(["rmi", "other/name:v2"]).success().stdout_is("Untagged: other/name:v2\n");
 }
+
+#[test]
+fn platforms_share_a_name() {
+    let (engine, registry) = (Engine::start(), Registry::start());
+    let image = |architecture: &str| {
+        let file: (&str, u32, &[u8]) = ("arch", 0o644, architecture.as_bytes());
+        ImageBuilder::new(&format!("multi:{architecture}")).architecture(architecture).layer(&[file]).build()
+    };
+    let mut manifests = Vec::new();
+    for architecture in ["amd64", "s390x"] {
+        let image = image(architecture);
+        let name = format!("multi:{architecture}");
+        let digest = registry.push(&name, &image);
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let reply =
+            registry.api().send("GET", &format!("/v2/multi/manifests/{digest}"), &[("Accept", media_type)], b"");
+        manifests.push(serde_json::json!({
+            "mediaType": media_type, "digest": digest, "size": reply.unwrap().body.len(),
+            "platform": {"os": "linux", "architecture": architecture},
+        }));
+    }
+    let index_type = "application/vnd.oci.image.index.v1+json";
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": index_type, "manifests": manifests}).to_string();
+    registry.put_manifest("multi", "all", index_type, index.as_bytes());
+    let name = registry.name("multi:all");
+    engine.run(["pull", "--platform", "linux/s390x", &name]).success();
+    engine.run(["pull", &name]).success();
+    // One line, whose id is the host's image; scripts that saw one of the ids can go on.
+    engine.run(["images", "-q", "--no-trunc"]).success().stdout_is(&format!("{}\n", image("amd64").id()));
+    let tree = engine.run(["images", "--tree"]).success();
+    tree.stdout_has("├─ linux/amd64").stdout_has("└─ linux/s390x");
+    let architecture = |arguments: &[&str]| {
+        let format = ["image", "inspect", "-f", "{{.Architecture}}"];
+        engine.run([&format[..], arguments].concat()).success().word()
+    };
+    assert_eq!(architecture(&[&name]), "amd64");
+    assert_eq!(architecture(&["--platform", "linux/s390x", &name]), "s390x");
+    assert_eq!(architecture(&[&image("s390x").id()]), "s390x");
+    engine.run(["create", "--name", "one", "--platform", "linux/s390x", &name]).success();
+    assert_eq!(engine.inspect("one")["Image"], image("s390x").id());
+    engine.run(["history", "--platform", "linux/mips", &name]).code_is(1).stderr_has("(linux/mips)");
+
+    let file = engine.scratch().join("multi.tar").display().to_string();
+    engine.run(["save", "-o", &file, &name]).success();
+    let removed = engine.run(["rmi", "--platform", "linux/amd64", &name]).success();
+    removed.stdout_has(&format!("Deleted: {}\n", image("amd64").id()));
+    assert_eq!(architecture(&[&name]), "s390x");
+    engine.run(["load", "-i", &file]).success().stdout_is(&format!("Loaded image: {name}\n"));
+    assert_eq!(architecture(&[&name]), "amd64");
+    engine.run(["rmi", &name]).code_is(1).stderr_has("is using its referenced image");
+    engine.run(["rm", "one"]).success();
+    engine.run(["rmi", &name]).success();
+    engine.run(["images", "-aq"]).success().stdout_is("");
+}

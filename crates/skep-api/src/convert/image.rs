@@ -2,10 +2,13 @@
 
 use chrono::SecondsFormat;
 use serde_json::Value;
-use skep_engine::model::image::{HistoryEntry, ImageConfig, ImageDetails, ImageSummary, Removal};
-use skep_types::ErrorKind;
+use skep_engine::model::image::{
+    HistoryEntry, ImageConfig, ImageDetails, ImageId, ImageSummary, ManifestKind, ManifestSummary, Removal,
+};
+use skep_types::{ErrorKind, Platform};
 use skep_wire::{
-    Empty, GraphDriver, HealthConfig, ImageDeleted, ImageHistoryItem, ImageInspect, ImageMetadata, RootFs, Timestamp,
+    AttestationData, Descriptor, DescriptorPlatform, Empty, GraphDriver, HealthConfig, ImageData, ImageDeleted,
+    ImageHistoryItem, ImageInspect, ImageMetadata, ManifestSize, RootFs, Timestamp, UnpackedSize,
 };
 
 use crate::http::ApiError;
@@ -28,7 +31,60 @@ pub(crate) fn summary(image: ImageSummary, containers: Option<usize>, version: A
         shared_size: image.shared_size.map_or(-1, bytes),
         size: bytes(image.size),
         virtual_size: if version < ApiVersion::minor(44) { bytes(image.size) } else { 0 },
-        ..skep_wire::ImageSummary::default()
+        descriptor: image.descriptor.filter(|_| version >= ApiVersion::minor(48)).map(descriptor),
+        manifests: Vec::new(),
+    }
+}
+
+fn descriptor(given: skep_registry::Descriptor) -> Descriptor {
+    Descriptor {
+        media_type: given.media_type,
+        digest: given.digest.to_string(),
+        size: bytes(given.size),
+        annotations: given.annotations,
+        platform: given.platform.map(platform),
+        ..Descriptor::default()
+    }
+}
+
+fn platform(platform: Platform) -> DescriptorPlatform {
+    DescriptorPlatform {
+        architecture: platform.architecture,
+        os: platform.os,
+        variant: platform.variant,
+        ..DescriptorPlatform::default()
+    }
+}
+
+/// A manifest behind a name. `users` tells the containers of an image.
+pub(crate) fn manifest(
+    summary: ManifestSummary,
+    users: &dyn Fn(&ImageId) -> Vec<String>,
+) -> skep_wire::ManifestSummary {
+    let (content, total) = (bytes(summary.content), bytes(summary.content + summary.unpacked));
+    let image = summary.image();
+    let (kind, image_data, attestation_data) = match summary.kind {
+        ManifestKind::Image { platform: known, id } => {
+            let data = ImageData {
+                platform: known.map(platform).unwrap_or_default(),
+                size: UnpackedSize { unpacked: bytes(summary.unpacked) },
+                containers: id.as_ref().map(users).unwrap_or_default(),
+            };
+            ("image", Some(data), None)
+        }
+        ManifestKind::Attestation { about } => {
+            let about = about.map(|digest| digest.to_string()).unwrap_or_default();
+            ("attestation", None, Some(AttestationData { about }))
+        }
+    };
+    skep_wire::ManifestSummary {
+        id: summary.descriptor.digest.to_string(),
+        descriptor: descriptor(summary.descriptor),
+        available: image.is_some(),
+        size: ManifestSize { content, total },
+        kind: kind.to_owned(),
+        image_data,
+        attestation_data,
     }
 }
 
@@ -45,8 +101,12 @@ const FORMER_CONFIG: [(&str, bool); 9] = [
     ("Tty", false),
 ];
 
-pub(crate) fn details(image: ImageDetails, version: ApiVersion) -> Result<Value, ApiError> {
-    let mut value = serde_json::to_value(inspect(image, version))
+pub(crate) fn details(
+    image: ImageDetails,
+    manifests: Vec<skep_wire::ManifestSummary>,
+    version: ApiVersion,
+) -> Result<Value, ApiError> {
+    let mut value = serde_json::to_value(ImageInspect { manifests, ..inspect(image, version) })
         .map_err(|error| ApiError::new(ErrorKind::System, format!("encoding the answer: {error}")))?;
     if version < ApiVersion::minor(50)
         && let Some(config) = value.get_mut("Config").and_then(Value::as_object_mut)
@@ -77,7 +137,8 @@ fn inspect(image: ImageDetails, version: ApiVersion) -> ImageInspect {
         graph_driver: GraphDriver { data: image.graph_driver_data, name: image.graph_driver.to_owned() },
         root_fs: RootFs { kind: "layers".to_owned(), layers: image.diff_ids.iter().map(ToString::to_string).collect() },
         metadata: ImageMetadata { last_tag_time: Timestamp::or_never(image.last_tag_time) },
-        descriptor: None,
+        descriptor: image.descriptor.filter(|_| version >= ApiVersion::minor(48)).map(descriptor),
+        manifests: Vec::new(),
     }
 }
 

@@ -1,12 +1,18 @@
 //! Images as objects: list, inspect, history, tag, remove, prune.
 
+use std::collections::BTreeMap;
+
 use http::{Method, StatusCode};
-use skep_engine::model::image::{ImageFilters, ListImages, RemoveImage};
+use skep_engine::Engine;
+use skep_engine::images::ImageError;
+use skep_engine::model::image::{ImageFilters, ImageId, ListImages, RemoveImage};
+use skep_engine::model::request::ListContainers;
 use skep_types::{Platform, Reference};
-use skep_wire::ImagesPruned;
+use skep_wire::{DescriptorPlatform, ImageSummary, ImagesPruned};
 
 use crate::convert;
 use crate::http::router::{Route, route};
+use crate::http::version::ApiVersion;
 use crate::http::{Answer, ApiError, Request};
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -29,11 +35,32 @@ async fn list(request: Request) -> Result<Answer, ApiError> {
         all: query.flag("all"),
         filters: filters(query.filters()?)?,
         shared_size: query.flag("shared-size"),
+        manifests: query.flag("manifests") && request.version >= ApiVersion::minor(47),
     };
     let engine = request.engine.clone();
     let images = blocking(move || engine.images().list(&options)).await?;
-    let rows: Vec<_> = images.into_iter().map(|image| convert::image::summary(image, None, request.version)).collect();
+    let users = users(&request.engine)?;
+    let of = |id: &ImageId| users.get(id).cloned().unwrap_or_default();
+    let mut rows = Vec::new();
+    for mut image in images {
+        // Older clients expect that nobody counted.
+        let counted = request.version >= ApiVersion::minor(51);
+        let containers = counted.then(|| image.family.iter().map(|id| of(id).len()).sum());
+        let manifests = std::mem::take(&mut image.manifests);
+        let manifests = manifests.into_iter().map(|one| convert::image::manifest(one, &of)).collect();
+        rows.push(ImageSummary { manifests, ..convert::image::summary(image, containers, request.version) });
+    }
     Answer::json(&rows)
+}
+
+/// The ids of the containers of each image.
+fn users(engine: &Engine) -> Result<BTreeMap<ImageId, Vec<String>>, ApiError> {
+    let all = ListContainers { all: true, ..ListContainers::default() };
+    let mut users: BTreeMap<ImageId, Vec<String>> = BTreeMap::new();
+    for view in engine.list_containers(&all)? {
+        users.entry(view.image_id).or_default().push(view.id.to_string());
+    }
+    Ok(users)
 }
 
 /// The engine's image index is read from disk.
@@ -99,12 +126,21 @@ fn until(values: &[String]) -> Result<Option<chrono::DateTime<chrono::Utc>>, Api
 }
 
 async fn inspect(request: Request) -> Result<Answer, ApiError> {
-    if request.query.flag("manifests") {
-        return Err(ApiError::unsupported("the parameter manifests"));
-    }
     let (engine, name, platform) = (request.engine.clone(), request.name().to_owned(), platform(&request)?);
-    let details = blocking(move || engine.images().inspect(&name, platform.as_ref())).await?;
-    convert::image::details(details, request.version).and_then(|details| Answer::json(&details))
+    let wants_manifests = request.query.flag("manifests") && request.version >= ApiVersion::minor(48);
+    if wants_manifests && platform.is_some() {
+        return Err(ApiError::invalid("conflicting options: manifests and platform options cannot both be set"));
+    }
+    let (details, manifests) = blocking(move || {
+        let details = engine.images().inspect(&name, platform.as_ref())?;
+        let manifests = if wants_manifests { engine.images().manifests(&name)? } else { Vec::new() };
+        Ok::<_, ImageError>((details, manifests))
+    })
+    .await?;
+    let users = if manifests.is_empty() { BTreeMap::new() } else { users(&request.engine)? };
+    let of = |id: &ImageId| users.get(id).cloned().unwrap_or_default();
+    let manifests = manifests.into_iter().map(|one| convert::image::manifest(one, &of)).collect();
+    convert::image::details(details, manifests, request.version).and_then(|details| Answer::json(&details))
 }
 
 async fn history(request: Request) -> Result<Answer, ApiError> {
@@ -139,7 +175,13 @@ pub(crate) fn platform(request: &Request) -> Result<Option<Platform>, ApiError> 
 /// The text form, or from v1.48 on the JSON of an OCI platform.
 fn parse_platform(text: &str) -> Result<Platform, ApiError> {
     if text.starts_with('{') {
-        return skep_wire::from_str(text).map_err(|error| ApiError::invalid(format!("invalid platform: {error}")));
+        let platform: Platform = skep_wire::from_str::<DescriptorPlatform>(text)
+            .map(|wire| Platform { os: wire.os, architecture: wire.architecture, variant: wire.variant })
+            .map_err(|error| ApiError::invalid(format!("failed to parse platform: {error}")))?;
+        if platform.os.is_empty() != platform.architecture.is_empty() {
+            return Err(ApiError::invalid("both OS and Architecture must be provided"));
+        }
+        return Ok(platform);
     }
     text.parse().map_err(|error: skep_types::PlatformError| ApiError::invalid(error.to_string()))
 }

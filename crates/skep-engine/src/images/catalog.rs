@@ -187,13 +187,17 @@ impl Catalog {
         let id = self.resolve(name)?;
         let Some(wished) = wished else { return Ok(id) };
         let target = self.target_named(name)?;
-        let rated = target.images.iter().filter_map(|member| {
-            Some((platform::rate(wished, &self.platform_of(member)?)?, std::cmp::Reverse(member.id != id), member.id))
+        self.best_of(&target, wished).ok_or_else(|| ImageError::other_platform(name, wished))
+    }
+
+    /// The image of a target that serves `wished` best.
+    pub(super) fn best_of(&self, target: &Target, wished: &Platform) -> Option<ImageId> {
+        let rated = target.images.iter().rev().filter_map(|member| {
+            let offered = self.platform_of(member)?;
+            Some((platform::rate(wished, &offered)?, member.id))
         });
-        match rated.max() {
-            Some((_, _, id)) => Ok(id),
-            None => Err(ImageError::other_platform(name, wished)),
-        }
+        // Of equals the last here, which is the first of the target.
+        rated.max_by_key(|(rate, _)| *rate).map(|(_, id)| id)
     }
 
     /// What a name stands for as a whole. For an id: what the names lead to that mean this image, the one with the most platforms;

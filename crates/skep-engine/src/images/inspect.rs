@@ -27,6 +27,7 @@ pub(super) fn details(catalog: &Catalog, id: ImageId, record: &ImageRecord, file
         graph_driver_data: Default::default(),
         diff_ids: record.diff_ids.clone(),
         last_tag_time: record.last_tagged,
+        descriptor: None,
     }
 }
 

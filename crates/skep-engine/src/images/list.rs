@@ -1,12 +1,14 @@
 //! Which images to show, in which order.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use skep_store::ChainId;
 use skep_types::Reference;
 
 use super::catalog::{Catalog, ImageRecord};
+use super::target::Target;
 use super::{ImageError, Result, pattern};
 use crate::model::image::{ImageFilters, ImageId, ImageSummary, ListImages};
 
@@ -30,10 +32,13 @@ pub(super) fn list(catalog: &Catalog, options: &ListImages) -> Result<Vec<ImageS
             repo_tags,
             repo_digests,
             created: record.created.map_or(0, |time| time.timestamp()),
-            size: record.size(),
+            size: size_of_family(catalog, id, record),
             shared_size: shared,
             labels: record.labels.clone(),
             platform: record.platform.clone(),
+            descriptor: meant(catalog, id).find_map(|target| target.descriptor.clone()),
+            family: meant(catalog, id).flat_map(|target| &target.images).map(|member| member.id).chain([*id]).collect(),
+            manifests: Vec::new(),
         });
     }
     // Images made within one second have an order, too: what was made from another comes before it.
@@ -42,11 +47,27 @@ pub(super) fn list(catalog: &Catalog, options: &ListImages) -> Result<Vec<ImageS
     Ok(found)
 }
 
+/// What the names lead to that mean this image.
+fn meant<'a>(catalog: &'a Catalog, id: &'a ImageId) -> impl Iterator<Item = &'a Target> {
+    catalog.targets_of(id).map(|(_, target)| Arc::as_ref(target)).filter(|target| target.first() == Some(*id))
+}
+
+/// Bytes of the image and of those for other platforms under its names; what they share counts once.
+fn size_of_family(catalog: &Catalog, id: &ImageId, record: &ImageRecord) -> u64 {
+    let others = meant(catalog, id).flat_map(|target| &target.images).filter_map(|member| catalog.image(&member.id));
+    let layers = |record: &ImageRecord| -> Vec<(ChainId, u64)> {
+        record.chain_ids.iter().copied().zip(record.layer_sizes.iter().copied()).collect()
+    };
+    let all: BTreeMap<ChainId, u64> = others.flat_map(|other| layers(other)).chain(layers(record)).collect();
+    all.values().sum()
+}
+
 /// Tags and digests to show; nothing when the image is not to be shown.
 fn shown_names(catalog: &Catalog, id: &ImageId, options: &ListImages) -> Result<Option<(Vec<String>, Vec<String>)>> {
     let filters = &options.filters;
     let (mut tags, mut digests) = (Vec::new(), Vec::new());
-    for reference in catalog.references_of(id) {
+    let means = |target: &Target| target.first() == Some(*id);
+    for reference in catalog.targets_of(id).filter(|(_, target)| means(target)).map(|(reference, _)| reference) {
         if reference_matches(&filters.references, reference)? {
             let list = if reference.digest().is_some() { &mut digests } else { &mut tags };
             list.push(reference.familiar());
@@ -142,7 +163,6 @@ pub(super) fn prunable(catalog: &Catalog, filters: &ImageFilters) -> Vec<ImageId
 mod tests {
     use super::super::catalog::tests::{id, record};
     use super::super::draft::Draft;
-    use super::super::target::Target;
     use super::*;
 
     fn catalog() -> Catalog {

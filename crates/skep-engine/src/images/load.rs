@@ -14,12 +14,13 @@ use skep_types::{Platform, Reference};
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 
-use super::archive::{self, ArchivedImage, Slice};
+use super::archive::{self, ArchivedEntry, ArchivedImage, Slice};
 use super::bridge::{FeedReader, feed};
 use super::build::NewImage;
 use super::change::{Claim, run_blocking};
+use super::draft::Draft;
 use super::target::Target;
-use super::{ImageError, Inner, Result, platform};
+use super::{Inner, Result};
 use crate::model::image::{ImageId, LoadProgress, Loaded};
 
 /// Bytes between two reports.
@@ -41,27 +42,39 @@ pub(super) async fn load(
     };
     let (copied, unpacked) = tokio::join!(feed.copy(source), unpacking);
     copied?;
-    let images = unpacked?;
+    let (images, entries) = unpacked?;
 
     let mut writer = inner.write().await;
+    for image in images {
+        image.add_to(&mut writer);
+    }
     let mut loaded = Vec::new();
     let mut renamed = Vec::new();
-    for (image, tags) in images {
-        let id = image.add_to(&mut writer);
-        for tag in &tags {
-            if let Some(old) = writer.draft.put_reference(tag, Target::of_image(id), chrono::Utc::now()) {
-                renamed.push((tag.familiar(), old));
-            }
-            loaded.push(Loaded { id, tag: Some(tag.familiar()) });
+    for ArchivedEntry { tag, target } in entries {
+        let Some(id) = target.images.first().map(|member| member.id) else { continue };
+        if let Some(tag) = &tag
+            && let Some(old) = name(&mut writer.draft, tag, target)
+        {
+            renamed.push((tag.familiar(), old));
         }
-        if tags.is_empty() {
-            loaded.push(Loaded { id, tag: None });
-        }
+        let id = tag.as_ref().and_then(|tag| writer.draft.catalog.reference(tag)).unwrap_or(id);
+        loaded.push(Loaded { id, tag: tag.map(|tag| tag.familiar()) });
     }
     writer.commit().await?;
     Claim::made(claim);
     tell_all(&progress, renamed, &loaded).await;
     Ok(loaded)
+}
+
+/// Gives a name to what was loaded. A name that stands for a document from a registry keeps it when the archive has nothing but
+/// images of that document.
+fn name(draft: &mut Draft, tag: &Reference, target: Target) -> Option<ImageId> {
+    let old = draft.catalog.target(tag);
+    let has_all = |old: &Target| old.descriptor.is_some() && target.images.iter().all(|member| old.has(&member.id));
+    if old.is_some_and(|old| has_all(old)) {
+        return None;
+    }
+    draft.put_reference(tag, target, chrono::Utc::now())
 }
 
 async fn tell_all(progress: &Progress, renamed: Vec<(String, ImageId)>, loaded: &[Loaded]) {
@@ -79,26 +92,16 @@ fn unpack(
     reader: FeedReader,
     wished: Option<&Platform>,
     progress: &Progress,
-) -> Result<Vec<(NewImage, Vec<Reference>)>> {
+) -> Result<(Vec<NewImage>, Vec<ArchivedEntry>)> {
     let spool = nameless_file(inner.store.root())?;
     let archived = archive::read(archive::spool(reader, spool, inner.guards.limits)?, wished, &|source| {
         inner.guards.admit_archive(source)
     })?;
-    archived.into_iter().map(|image| unpack_image(inner, claim, image, wished, progress)).collect()
+    let images = archived.images.into_iter().map(|image| unpack_image(inner, claim, image, progress));
+    Ok((images.collect::<Result<_>>()?, archived.entries))
 }
 
-fn unpack_image(
-    inner: &Arc<Inner>,
-    claim: &Claim,
-    image: ArchivedImage,
-    wished: Option<&Platform>,
-    progress: &Progress,
-) -> Result<(NewImage, Vec<Reference>)> {
-    let offered = image.parsed.platform();
-    if let Some(wished) = wished.filter(|wished| !platform::suits(wished, &offered)) {
-        let name = image.tags.first().map_or_else(|| "archive".to_owned(), Reference::familiar);
-        return Err(ImageError::OtherPlatform { name, platform: wished.clone() });
-    }
+fn unpack_image(inner: &Arc<Inner>, claim: &Claim, image: ArchivedImage, progress: &Progress) -> Result<NewImage> {
     let diff_ids = image.parsed.rootfs.diff_ids.clone();
     let chains = ChainId::chain(&diff_ids);
     claim.add(&chains);
@@ -116,8 +119,8 @@ fn unpack_image(
         layer_sizes.push(info.size);
         below = Some(*chain);
     }
-    let manifests = image.manifest.into_iter().collect();
-    Ok((NewImage { config: image.config, parsed: image.parsed, layer_sizes, manifests }, image.tags))
+    let manifests = image.documents.into_iter().collect();
+    Ok(NewImage { config: image.config, parsed: image.parsed, layer_sizes, manifests })
 }
 
 /// A file that is gone when it is closed, however that happens.

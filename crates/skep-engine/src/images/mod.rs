@@ -37,6 +37,7 @@ mod inspect;
 mod inventory;
 mod list;
 mod load;
+mod manifests;
 mod mend;
 pub(crate) mod pattern;
 mod platform;
@@ -51,6 +52,7 @@ mod target;
 mod uses;
 mod words;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -74,7 +76,8 @@ use crate::model::container::ContainerConfig;
 use crate::model::event::{Event, EventType};
 use crate::model::image::{
     CommitImage, HistoryEntry, Image, ImageDetails, ImageFilters, ImageId, ImageSummary, ImageUser, ImportImage,
-    ListImages, LoadProgress, Loaded, PrunedImages, PullProgress, PushImage, PushProgress, Removal, RemoveImage,
+    ListImages, LoadProgress, Loaded, ManifestSummary, PrunedImages, PullProgress, PushImage, PushProgress, Removal,
+    RemoveImage,
 };
 use catalog::Catalog;
 use config::ConfigFile;
@@ -247,7 +250,22 @@ impl Images {
 
     /// The images that the filters leave, newest first.
     pub fn list(&self, options: &ListImages) -> Result<Vec<ImageSummary>> {
-        list::list(&self.inner.catalog(), options)
+        let catalog = self.inner.catalog();
+        let mut found = list::list(&catalog, options)?;
+        for summary in found.iter_mut().filter(|_| options.manifests) {
+            let targets = catalog.targets_of(&summary.id).filter(|(_, target)| target.first() == Some(summary.id));
+            let mut seen = BTreeSet::new();
+            for (_, target) in targets.filter(|(_, target)| seen.insert(target.digest())) {
+                summary.manifests.extend(self.inner.manifests(&catalog, target));
+            }
+        }
+        Ok(found)
+    }
+
+    /// What there is behind a name, on all platforms.
+    pub fn manifests(&self, name: &str) -> Result<Vec<ManifestSummary>> {
+        let catalog = self.inner.catalog();
+        Ok(self.inner.manifests(&catalog, &catalog.target_named(name)?))
     }
 
     /// How many images there are.
@@ -294,6 +312,9 @@ impl Images {
         let id = catalog.resolve_for(name, platform)?;
         let (record, file) = self.inner.open_image(&catalog, id)?;
         let mut details = inspect::details(&catalog, id, &record, file);
+        let target = catalog.target_named(name)?;
+        let manifest = target.images.iter().find(|member| member.id == id).and_then(|member| member.manifest.clone());
+        details.descriptor = if platform.is_some() { manifest } else { target.descriptor };
         if let Some(top) = record.chain_ids.last() {
             let dirs = self.inner.store.layers().lower_dirs(top)?;
             details.graph_driver_data = inspect::graph_driver_data(&dirs);

@@ -168,6 +168,13 @@ impl<'a> Removing<'a> {
             let of = |member| self.draft.catalog.platform_of(member);
             let found = target.images.iter().find(|m| of(m).is_some_and(|offered| platform::is_same(wished, &offered)));
             let found = found.ok_or_else(|| ImageError::other_platform(name, wished))?.id;
+            let tags = self.draft.catalog.references_of(&found).filter(|reference| reference.digest().is_none());
+            if tags.count() > 1 && !self.force {
+                // With Docker's dash.
+                let text =
+                    "Content will be removed from all images referencing this variant. Use —-force to force delete.";
+                return Err(ImageError::Conflict(text.to_owned()));
+            }
             self.remove_member(&found)?;
         }
         Ok(())
@@ -397,10 +404,10 @@ mod tests {
         draft.catalog
     }
 
-    fn rmi_platform(catalog: &Catalog, name: &str, platform: &str) -> Vec<String> {
+    fn rmi_platform(catalog: &Catalog, name: &str, platform: &str, force: bool) -> Vec<String> {
         let mut draft = Draft::of(catalog);
         let platforms = vec![platform.parse().expect("a platform")];
-        let options = RemoveImage { platforms, ..RemoveImage::default() };
+        let options = RemoveImage { platforms, force, ..RemoveImage::default() };
         match remove(&mut draft, name, &options, &Needs { users: &|_| Vec::new(), held: &|_| false }) {
             Ok(removed) => removed.list.iter().map(line).collect(),
             Err(e) => vec![e.to_string()],
@@ -424,9 +431,12 @@ mod tests {
     #[test]
     fn one_platform_alone() {
         let all = several();
-        assert_eq!(rmi_platform(&all, "x:1", "linux/s390x"), strings(&["- y:1", "x b10000000000"]));
-        assert_eq!(rmi_platform(&all, "x:1", &Platform::host().to_string()), strings(&["x a10000000000"]));
+        assert!(
+            rmi_platform(&all, "x:1", "linux/s390x", false)[0].starts_with("Content will be removed from all images")
+        );
+        assert_eq!(rmi_platform(&all, "x:1", "linux/s390x", true), strings(&["- y:1", "x b10000000000"]));
+        assert_eq!(rmi_platform(&all, "x:1", &Platform::host().to_string(), false), strings(&["x a10000000000"]));
         let missing = "image with reference x:1 was found but does not provide the specified platform (linux/mips)";
-        assert_eq!(rmi_platform(&all, "x:1", "linux/mips"), strings(&[missing]));
+        assert_eq!(rmi_platform(&all, "x:1", "linux/mips", false), strings(&[missing]));
     }
 }

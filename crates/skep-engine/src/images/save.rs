@@ -8,11 +8,12 @@ use bytes::Bytes;
 use skep_types::{Platform, Reference};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::archive::write::{self, OutgoingImage, OutgoingLayer};
+use super::archive::write::{self, OutgoingImage, OutgoingLayer, OutgoingTarget};
 use super::bridge::StreamWriter;
-use super::catalog::{Catalog, is_id_prefix};
+use super::catalog::Catalog;
 use super::change::{Claim, run_blocking};
-use super::{ImageError, Inner, Result, platform};
+use super::target::Target;
+use super::{ImageError, Inner, Result};
 use crate::model::image::ImageId;
 
 /// The images of these names, as a stream. They are claimed, so what happens to them meanwhile doesn't matter.
@@ -21,17 +22,17 @@ pub(super) async fn save(
     names: &[String],
     wished: Option<&Platform>,
 ) -> Result<(Vec<ImageId>, ReceiverStream<Result<Bytes>>)> {
-    let catalog = Arc::clone(&inner.catalog.read());
+    let catalog = inner.catalog();
     let wanted = select(&catalog, names, wished)?;
-    let ids: Vec<ImageId> = wanted.iter().map(|(id, _)| *id).collect();
-    let (claim, images) = {
+    let ids: Vec<ImageId> = wanted.iter().filter_map(|one| one.images.first().copied()).collect();
+    let (claim, targets) = {
         let inner = Arc::clone(inner);
         run_blocking(move || {
-            let chains: Vec<_> = ids_of(&catalog, &wanted);
+            let records = wanted.iter().flat_map(|one| &one.images).filter_map(|id| catalog.image(id));
+            let chains: Vec<_> = records.flat_map(|record| record.chain_ids.iter().copied()).collect();
             let claim = Claim::on(&inner, &chains);
-            let images: Vec<OutgoingImage> =
-                wanted.into_iter().map(|(id, tags)| outgoing(&inner, &catalog, id, tags)).collect::<Result<_>>()?;
-            Ok((claim, images))
+            let targets = wanted.into_iter().map(|one| outgoing(&inner, &catalog, one));
+            Ok((claim, targets.collect::<Result<Vec<_>>>()?))
         })
         .await?
     };
@@ -41,64 +42,67 @@ pub(super) async fn save(
         let _claim = claim;
         let mut writer = writer;
         let open = |layer: &OutgoingLayer| Ok(Box::new(layers.tar_stream(&layer.chain_id)?) as Box<dyn Read>);
-        let result = write::write(&images, open, &mut writer);
+        let result = write::write(&targets, open, &mut writer);
         writer.end(result);
     });
     Ok((ids, ReceiverStream::new(receiver)))
 }
 
-fn ids_of(catalog: &Catalog, wanted: &[(ImageId, BTreeSet<Reference>)]) -> Vec<skep_store::ChainId> {
-    let records = wanted.iter().filter_map(|(id, _)| catalog.image(id));
-    records.flat_map(|record| record.chain_ids.iter().copied()).collect()
+/// What goes under the same tags.
+struct Wanted {
+    images: Vec<ImageId>,
+    tags: BTreeSet<Reference>,
 }
 
 /// Each image once, in the order of the names, with the tags to write: those that were named; all of a repository that was
-/// named without a tag; none for an id.
-fn select(
-    catalog: &Catalog,
-    names: &[String],
-    wished: Option<&Platform>,
-) -> Result<Vec<(ImageId, BTreeSet<Reference>)>> {
-    let mut wanted: Vec<(ImageId, BTreeSet<Reference>)> = Vec::new();
-    let mut add = |id: ImageId, tag: Option<Reference>| match wanted.iter_mut().find(|(known, _)| *known == id) {
-        Some((_, tags)) => tags.extend(tag),
-        None => wanted.push((id, tag.into_iter().collect())),
+/// named without a tag; none for an id. Of several platforms all, or the best for `wished`.
+fn select(catalog: &Catalog, names: &[String], wished: Option<&Platform>) -> Result<Vec<Wanted>> {
+    let mut wanted: Vec<Wanted> = Vec::new();
+    let mut add = |name: &str, target: &Target, tag: Option<Reference>| -> Result<()> {
+        let images = match wished {
+            Some(wished) => {
+                vec![catalog.best_of(target, wished).ok_or_else(|| ImageError::other_platform(name, wished))?]
+            }
+            None => target.images.iter().map(|member| member.id).collect(),
+        };
+        match wanted.iter_mut().find(|known| known.images == images) {
+            Some(known) => known.tags.extend(tag),
+            None => wanted.push(Wanted { images, tags: tag.into_iter().collect() }),
+        }
+        Ok(())
     };
     for name in names {
-        let reference = name.parse::<Reference>().ok().filter(|r| r.tag().is_none() && r.digest().is_none());
-        let tags = reference.map(|r| catalog.tags_of_repository(&r)).unwrap_or_default();
+        let reference = name.parse::<Reference>().ok();
+        let bare = reference.as_ref().filter(|r| r.tag().is_none() && r.digest().is_none());
+        let tags = bare.map(|r| catalog.tags_of_repository(r)).unwrap_or_default();
         if !tags.is_empty() {
-            tags.into_iter()
-                .for_each(|(tag, target)| target.first().into_iter().for_each(|id| add(id, Some(tag.clone()))));
+            tags.into_iter().try_for_each(|(tag, target)| add(&tag.familiar(), &target, Some(tag.clone())))?;
             continue;
         }
-        let id = catalog.resolve(name).map_err(|error| match error {
+        let target = catalog.target_named(name).map_err(|error| match error {
             ImageError::NotFound(_) => ImageError::NotFound(name.clone()),
             other => other,
         })?;
-        let tag = name.parse::<Reference>().ok().filter(|_| !is_id_prefix(&id, name));
-        add(id, tag.filter(|tag| tag.digest().is_none()));
-    }
-    for (id, _) in &wanted {
-        let record = catalog.image(id).ok_or_else(|| ImageError::NotFound(id.to_string()))?;
-        if let Some(wished) = wished.filter(|wished| !platform::suits(wished, &record.platform)) {
-            return Err(ImageError::OtherPlatform { name: id.short(), platform: wished.clone() });
-        }
+        // A name comes before an id.
+        let tag = reference.filter(|tag| tag.digest().is_none() && catalog.target(tag).is_some());
+        add(name, &target, tag.map(|tag| tag.or_latest()))?;
     }
     Ok(wanted)
 }
 
-fn outgoing(inner: &Inner, catalog: &Catalog, id: ImageId, tags: BTreeSet<Reference>) -> Result<OutgoingImage> {
-    let record = catalog.image(&id).ok_or_else(|| ImageError::NotFound(id.to_string()))?;
-    let layers = record.diff_ids.iter().zip(&record.chain_ids).map(|(diff_id, chain_id)| {
-        let info = inner.store.layers().get(chain_id)?.ok_or(skep_store::StoreError::NoLayer(*chain_id))?;
-        Ok(OutgoingLayer { diff_id: *diff_id, chain_id: *chain_id, size: info.tar_size })
-    });
-    Ok(OutgoingImage {
-        id,
-        config: inner.store.blobs().read(&id)?,
-        platform: record.platform.clone(),
-        layers: layers.collect::<Result<_>>()?,
-        tags,
-    })
+fn outgoing(inner: &Inner, catalog: &Catalog, wanted: Wanted) -> Result<OutgoingTarget> {
+    let image = |id: &ImageId| -> Result<OutgoingImage> {
+        let record = catalog.image(id).ok_or_else(|| ImageError::NotFound(id.to_string()))?;
+        let layers = record.diff_ids.iter().zip(&record.chain_ids).map(|(diff_id, chain_id)| {
+            let info = inner.store.layers().get(chain_id)?.ok_or(skep_store::StoreError::NoLayer(*chain_id))?;
+            Ok(OutgoingLayer { diff_id: *diff_id, chain_id: *chain_id, size: info.tar_size })
+        });
+        Ok(OutgoingImage {
+            id: *id,
+            config: inner.store.blobs().read(id)?,
+            platform: record.platform.clone(),
+            layers: layers.collect::<Result<_>>()?,
+        })
+    };
+    Ok(OutgoingTarget { images: wanted.images.iter().map(image).collect::<Result<_>>()?, tags: wanted.tags })
 }

@@ -124,6 +124,48 @@ pub struct ImageDetails {
     pub diff_ids: Vec<Digest>,
     /// When a tag was last put on it here.
     pub last_tag_time: Option<DateTime<Utc>>,
+    /// The index or manifest that the name stands for; the image's manifest when a platform was asked for.
+    pub descriptor: Option<Descriptor>,
+}
+
+/// A manifest behind a name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ManifestSummary {
+    /// What points to it.
+    pub descriptor: Descriptor,
+    /// What it is of.
+    pub kind: ManifestKind,
+    /// Bytes of its blobs that are here. Layers are kept unpacked only.
+    pub content: u64,
+    /// Bytes of its layers.
+    pub unpacked: u64,
+}
+
+/// What a manifest is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ManifestKind {
+    /// Of an image.
+    Image {
+        /// What it was made for.
+        platform: Option<Platform>,
+        /// The image, if it is here.
+        id: Option<ImageId>,
+    },
+    /// Of a statement about an image.
+    Attestation {
+        /// Digest of that image's manifest.
+        about: Option<Digest>,
+    },
+}
+
+impl ManifestSummary {
+    /// The image, if it is here.
+    pub fn image(&self) -> Option<ImageId> {
+        match &self.kind {
+            ManifestKind::Image { id, .. } => *id,
+            ManifestKind::Attestation { .. } => None,
+        }
+    }
 }
 
 /// A line of `images`.
@@ -147,6 +189,12 @@ pub struct ImageSummary {
     pub labels: Option<BTreeMap<String, String>>,
     /// What it was made for.
     pub platform: Platform,
+    /// The index or manifest that its names stand for.
+    pub descriptor: Option<Descriptor>,
+    /// It and the images for other platforms that its names lead to.
+    pub family: BTreeSet<ImageId>,
+    /// All manifests behind its names; only on request.
+    pub manifests: Vec<ManifestSummary>,
 }
 
 /// One step of an image's history, newest first.
@@ -194,6 +242,8 @@ pub struct ListImages {
     pub filters: ImageFilters,
     /// Count the bytes that images share.
     pub shared_size: bool,
+    /// Show the manifests.
+    pub manifests: bool,
 }
 
 /// What removing an image did, in order.

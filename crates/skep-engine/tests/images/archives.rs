@@ -1,11 +1,14 @@
 //! Archives: those of other tools, and our own.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
-use skep_engine::model::image::{LoadProgress, Loaded};
-use skep_registry::digest_of;
+use serde_json::json;
+use skep_engine::model::image::{ListImages, LoadProgress, Loaded, ManifestKind, RemoveImage};
+use skep_registry::{digest_of, media_type};
+use skep_types::{ErrorKind, Platform};
 
-use crate::make::{Made, archive, run, skopeo};
+use crate::make::{File, Made, archive, busybox_layers, layer, run, skopeo};
 use crate::world::{World, text};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,7 +76,7 @@ async fn what_is_saved_can_be_read_by_others_and_loaded_again() {
     assert_eq!(loaded, [want(&one, "one:1"), want(&one, "one:2"), want(&two, "reg:5000/team/two:x")]);
     assert_eq!(other.save(&["one", "reg:5000/team/two:x"]).await, saved, "the same bytes from another store");
     // The first layer is in both.
-    other.assert_no_more_than(2, 3).await;
+    other.assert_no_more_than(4, 3).await;
 
     let by_id = world.save(&[&one.id().short()]).await;
     let third = World::new();
@@ -126,4 +129,121 @@ async fn one_bad_image_spoils_the_archive() {
     let error = text(world.load(&archive(&files)).await.0);
     assert!(error.contains("diff id"), "{error}");
     world.assert_empty().await;
+}
+
+/// An OCI layout of one image for each platform, behind one index; `present` of them are in the archive.
+fn several(platforms: &[(&str, &str)], present: usize, name: &str) -> (Vec<u8>, Vec<Made>) {
+    let mut blobs: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut put = |media_type: &str, bytes: &[u8], keep: bool| {
+        let digest = digest_of(bytes);
+        if keep {
+            blobs.insert(format!("blobs/sha256/{}", digest.hex()), bytes.to_vec());
+        }
+        json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
+    };
+    let mut made = Vec::new();
+    let mut entries = Vec::new();
+    for (index, (architecture, variant)) in platforms.iter().enumerate() {
+        let own = layer(&[File::Plain("arch", architecture.as_bytes())]);
+        let image = Made::new(architecture, vec![busybox_layers("several")[0].clone(), own]);
+        let keep = index < present;
+        let layers: Vec<_> = image.layers.iter().map(|layer| put(media_type::OCI_LAYER, layer, keep)).collect();
+        let config = put(media_type::OCI_CONFIG, &image.config, keep);
+        let manifest = json!({"schemaVersion": 2, "config": config, "layers": layers}).to_string();
+        let mut entry = put(media_type::OCI_MANIFEST, manifest.as_bytes(), keep);
+        entry["platform"] = json!({"os": "linux", "architecture": architecture, "variant": variant});
+        entries.push(entry);
+        made.push(image);
+    }
+    // What BuildKit puts beside the images is no image.
+    let mut about = put(media_type::OCI_MANIFEST, br#"{"schemaVersion":2,"statement":true}"#, true);
+    about["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+    about["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest"});
+    entries.push(about);
+    let index = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": entries}).to_string();
+    let mut top = put(media_type::OCI_INDEX, index.as_bytes(), true);
+    top["annotations"] = json!({"io.containerd.image.name": name});
+    let top = json!({"schemaVersion": 2, "manifests": [top]}).to_string();
+    let mut files: Vec<(&str, &[u8])> =
+        vec![("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#), ("index.json", top.as_bytes())];
+    files.extend(blobs.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
+    (archive(&files), made)
+}
+
+fn platform(text: &str) -> Platform {
+    text.parse().expect("a platform")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn platforms_stay_together_through_archives() {
+    let (bytes, made) =
+        several(&[("s390x", ""), ("amd64", ""), ("arm64", "v8"), ("riscv64", "")], 3, "docker.io/library/m:1");
+    let world = World::new();
+    let loaded = world.load(&bytes).await.0.expect("load");
+    assert_eq!(loaded, [Loaded { id: made[1].id(), tag: Some("m:1".to_owned()) }], "the host's platform has the name");
+    let by =
+        |world: &World, text: &str| world.images.resolve_for_run("m:1", Some(&platform(text))).map(|image| image.id);
+    let listed = world.images.list(&ListImages { manifests: true, ..ListImages::default() }).expect("a list");
+    assert_eq!(listed.len(), 1, "one line");
+    let here: Vec<bool> = listed[0].manifests.iter().map(|manifest| manifest.image().is_some()).collect();
+    assert_eq!(here, [true, true, true, false, false]);
+    assert!(matches!(listed[0].manifests[4].kind, ManifestKind::Attestation { .. }));
+
+    // Through our own archive, and through it again.
+    let saved = world.save(&["m:1"]).await;
+    let other = World::new();
+    other.load(&saved).await.0.expect("load");
+    for world in [&world, &other] {
+        for (architecture, image) in [("s390x", &made[0]), ("amd64", &made[1]), ("arm64/v8", &made[2])] {
+            let id = by(world, &format!("linux/{architecture}")).expect(architecture);
+            assert_eq!(id, image.id());
+            assert_eq!(world.file(&id, "arch"), Some(architecture.split('/').next().unwrap_or_default().into()));
+        }
+        assert!(by(world, "linux/riscv64").is_err());
+    }
+    assert_eq!(other.save(&["m:1"]).await, saved, "the same bytes from another store");
+
+    // One of them alone.
+    let names = vec!["m:1".to_owned()];
+    let arm = world.save_for(&names, Some(&platform("linux/arm64"))).await;
+    let third = World::new();
+    assert_eq!(third.load(&arm).await.0.expect("load"), [Loaded { id: made[2].id(), tag: Some("m:1".to_owned()) }]);
+    let error = text(world.images.save(&names, Some(&platform("linux/mips"))).await);
+    assert_eq!(error, "image with reference m:1 was found but does not provide the specified platform (linux/mips)");
+    let fourth = World::new();
+    let (one, _) = fourth.load_for(&bytes, Some(&platform("linux/s390x"))).await;
+    assert_eq!(one.expect("load"), [Loaded { id: made[0].id(), tag: Some("m:1".to_owned()) }]);
+    let (none, _) = fourth.load_for(&bytes, Some(&platform("linux/riscv64"))).await;
+    assert_eq!(none.map_err(|e| e.kind()), Err(ErrorKind::NotFound));
+    for world in [world, other, third, fourth] {
+        world.images.remove("m:1", RemoveImage::default(), &|_| Vec::new()).await.expect("remove");
+        world.assert_empty().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_without_any_of_its_images_is_refused() {
+    let (bytes, _) = several(&[("amd64", "")], 0, "docker.io/library/m:1");
+    let world = World::new();
+    let error = text(world.load(&bytes).await.0);
+    assert!(error.ends_with("it leads to no image in the archive"), "{error}");
+    world.assert_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_come_from_both_forms_of_an_archive() {
+    let (bytes, made) = several(&[("amd64", ""), ("arm64", "v8")], 2, "docker.io/library/m:1");
+    let path = |bytes: &[u8]| format!("blobs/sha256/{}", digest_of(bytes).hex());
+    let layers: Vec<String> = made[0].layers.iter().map(|layer| path(layer)).collect();
+    let legacy =
+        json!([{"Config": path(&made[0].config), "RepoTags": ["m:1", "more:2"], "Layers": layers}]).to_string();
+    let more = archive(&[("manifest.json", legacy.as_bytes())]);
+    // An archive ends with two empty blocks.
+    let both = [&bytes[..bytes.len() - 1024], &more].concat();
+    let world = World::new();
+    world.load(&both).await.0.expect("load");
+    assert_eq!(world.tags(), ["m:1", "more:2"]);
+    let arm = platform("linux/arm64");
+    assert_eq!(world.images.resolve_for_run("m:1", Some(&arm)).expect("an image").id, made[1].id());
+    assert!(world.images.resolve_for_run("more:2", Some(&arm)).is_err());
 }

@@ -64,6 +64,14 @@ impl World {
     }
 
     pub(crate) async fn load(&self, archive: &[u8]) -> (Result<Vec<Loaded>>, Vec<LoadProgress>) {
+        self.load_for(archive, None).await
+    }
+
+    pub(crate) async fn load_for(
+        &self,
+        archive: &[u8],
+        platform: Option<&Platform>,
+    ) -> (Result<Vec<Loaded>>, Vec<LoadProgress>) {
         let (sender, mut receiver) = mpsc::channel(1024);
         let collect = async {
             let mut all = Vec::new();
@@ -72,12 +80,16 @@ impl World {
             }
             all
         };
-        tokio::join!(self.images.load(std::io::Cursor::new(archive.to_vec()), None, sender), collect)
+        tokio::join!(self.images.load(std::io::Cursor::new(archive.to_vec()), platform, sender), collect)
     }
 
     pub(crate) async fn save(&self, names: &[&str]) -> Vec<u8> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut stream = self.images.save(&names, None).await.expect("save");
+        self.save_for(&names, None).await
+    }
+
+    pub(crate) async fn save_for(&self, names: &[String], platform: Option<&Platform>) -> Vec<u8> {
+        let mut stream = self.images.save(names, platform).await.expect("save");
         let mut all = Vec::new();
         while let Some(chunk) = stream.next().await {
             all.extend_from_slice(&chunk.expect("a chunk"));

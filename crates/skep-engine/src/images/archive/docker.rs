@@ -1,12 +1,13 @@
 //! Docker's archive: `manifest.json` names configurations, layers and tags.
 
 use serde::Deserialize;
-use skep_types::Reference;
+use skep_types::{Platform, Reference};
 
 use super::super::config::MAX_CONFIG_SIZE;
-use super::super::{ImageError, Result};
+use super::super::target::Target;
+use super::super::{ImageError, Result, platform};
 use super::tarball::{Slice, Tarball};
-use super::{ArchivedImage, MAX_IMAGES};
+use super::{Archived, ArchivedEntry, ArchivedImage};
 
 const MAX_MANIFEST: u64 = 16 << 20;
 
@@ -20,22 +21,40 @@ struct Item {
     layers: Option<Vec<String>>,
 }
 
-pub(super) fn read(tarball: &Tarball) -> Result<Vec<ArchivedImage>> {
+pub(super) fn read(tarball: &Tarball, wished: Option<&Platform>) -> Result<Archived> {
     let bytes = tarball.read("manifest.json", MAX_MANIFEST)?;
     let items: Vec<Item> = serde_json::from_slice(&bytes)
         .map_err(|e| ImageError::Invalid(format!("invalid archive: manifest.json: {e}")))?;
-    if items.len() > MAX_IMAGES {
-        return Err(ImageError::Invalid(format!("invalid archive: more than {MAX_IMAGES} images")));
+    let mut archived = Archived::default();
+    let mut refused = None;
+    for item in items {
+        let tags = item.repo_tags.clone().unwrap_or_default();
+        let tags: Vec<Reference> = tags.iter().map(|tag| parse_tag(tag)).collect::<Result<_>>()?;
+        let image = image(tarball, item)?;
+        if let Some(wished) = wished.filter(|wished| !platform::suits(wished, &image.parsed.platform())) {
+            let name = tags.first().map_or_else(|| image.id.to_string(), Reference::familiar);
+            refused = refused.or(Some(ImageError::OtherPlatform { name, platform: wished.clone() }));
+            continue;
+        }
+        let target = Target::of_image(image.id);
+        let named = tags.into_iter().map(Some);
+        let mut entries: Vec<_> = named.map(|tag| ArchivedEntry { tag, target: target.clone() }).collect();
+        if entries.is_empty() {
+            entries.push(ArchivedEntry { tag: None, target });
+        }
+        archived.entries.extend(entries);
+        archived.add(image)?;
     }
-    items.into_iter().map(|item| image(tarball, item)).collect()
+    match refused.filter(|_| archived.images.is_empty()) {
+        Some(error) => Err(error),
+        None => Ok(archived),
+    }
 }
 
 fn image(tarball: &Tarball, item: Item) -> Result<ArchivedImage> {
     let config = tarball.read(&item.config, MAX_CONFIG_SIZE)?;
     let layers: Vec<Slice> = item.layers.unwrap_or_default().iter().map(|l| tarball.open(l)).collect::<Result<_>>()?;
-    let tags = item.repo_tags.unwrap_or_default();
-    let tags: Vec<Reference> = tags.iter().map(|tag| parse_tag(tag)).collect::<Result<_>>()?;
-    ArchivedImage::new(config, layers, tags)
+    ArchivedImage::new(config, layers)
 }
 
 /// A name with a tag; a digest is nothing that an archive may claim.

@@ -7,13 +7,16 @@
 //! | [`oci`] | `oci-layout` and `index.json` |
 //! | [`write`] | both at once, as Docker writes them |
 //!
-//! Reading gives [`ArchivedImage`]s: configurations whose digests were checked, and where the layers' bytes are.
+//! Reading gives [`Archived`]: images, that is, configurations whose digests were checked and where the layers' bytes are, and the names
+//! that lead to them. An archive of Docker 25 and later has both forms at once: the layout knows all platforms, `manifest.json` may
+//! know more names.
 
 mod docker;
 mod oci;
 mod tarball;
 pub(super) mod write;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
@@ -24,30 +27,79 @@ use skep_types::{Digest, Platform, Reference};
 
 use self::tarball::Tarball;
 use super::config::ConfigFile;
-use super::{ImageError, Result};
+use super::target::Target;
+use super::{ImageError, Result, digest_of};
+use crate::model::image::ImageId;
 
 pub(super) use self::tarball::Slice;
 
 /// The most images that an archive may hold.
 const MAX_IMAGES: usize = 10_000;
 
+/// What an archive holds.
+#[derive(Debug, Default)]
+pub(super) struct Archived {
+    /// Its images, each once.
+    pub(super) images: Vec<ArchivedImage>,
+    /// What is to be named, in order; an image without a name has an entry, too.
+    pub(super) entries: Vec<ArchivedEntry>,
+}
+
 /// One image of an archive.
 #[derive(Debug)]
 pub(super) struct ArchivedImage {
-    /// The configuration, as it is in the archive. Its digest is the image's id.
+    /// Digest of the configuration.
+    pub(super) id: ImageId,
+    /// The configuration, as it is in the archive.
     pub(super) config: Vec<u8>,
     /// The configuration, read.
     pub(super) parsed: ConfigFile,
     /// The layers' archives, base first, compressed or not; as many as the configuration has.
     pub(super) layers: Vec<Slice>,
-    /// The tags it is to get.
-    pub(super) tags: Vec<Reference>,
-    /// Its manifest, where the archive has one.
-    pub(super) manifest: Option<(Digest, Vec<u8>)>,
+    /// Manifests and indexes that lead to it.
+    pub(super) documents: BTreeMap<Digest, Vec<u8>>,
+}
+
+/// What a name stands for, or would if it had one.
+#[derive(Debug)]
+pub(super) struct ArchivedEntry {
+    /// The tag to put on it.
+    pub(super) tag: Option<Reference>,
+    /// The document and the images.
+    pub(super) target: Target,
+}
+
+impl Archived {
+    /// Adds an image, or what is new of one that is here already: its documents.
+    fn add(&mut self, image: ArchivedImage) -> Result<()> {
+        let full = self.images.len() >= MAX_IMAGES;
+        match self.images.iter_mut().find(|known| known.id == image.id) {
+            Some(known) => known.documents.extend(image.documents),
+            None if full => {
+                return Err(ImageError::Invalid(format!("invalid archive: more than {MAX_IMAGES} images")));
+            }
+            None => self.images.push(image),
+        }
+        Ok(())
+    }
+
+    /// Adds what `manifest.json` knows beside the layout: names for the layout's images, and images that are not in the layout.
+    fn extend(&mut self, other: Archived) -> Result<()> {
+        for entry in other.entries {
+            let known = |id: ImageId| self.entries.iter().any(|entry| entry.target.has(&id));
+            let has_tag = |tag: &Reference| self.entries.iter().any(|entry| entry.tag.as_ref() == Some(tag));
+            match &entry.tag {
+                Some(tag) if has_tag(tag) => {}
+                None if entry.target.first().is_some_and(known) => {}
+                _ => self.entries.push(entry),
+            }
+        }
+        other.images.into_iter().try_for_each(|image| self.add(image))
+    }
 }
 
 impl ArchivedImage {
-    fn new(config: Vec<u8>, layers: Vec<Slice>, tags: Vec<Reference>) -> Result<Self> {
+    fn new(config: Vec<u8>, layers: Vec<Slice>) -> Result<Self> {
         let parsed = ConfigFile::parse(&config)?;
         let (wanted, found) = (parsed.rootfs.diff_ids.len(), layers.len());
         if wanted != found {
@@ -55,7 +107,7 @@ impl ArchivedImage {
                 "invalid archive: layers do not match: the configuration has {wanted}, the manifest {found}"
             )));
         }
-        Ok(ArchivedImage { config, parsed, layers, tags, manifest: None })
+        Ok(ArchivedImage { id: digest_of(&config), config, parsed, layers, documents: BTreeMap::new() })
     }
 }
 
@@ -66,21 +118,29 @@ pub(super) fn spool(source: impl Read, mut file: File, limits: Limits) -> Result
     Ok(file)
 }
 
-/// The images in an archive, which is not compressed. Of images for several platforms the one that suits `platform`, or the host.
+/// The images in an archive, which is not compressed; of those for several platforms only the one for `platform`, if there is one.
 /// `admit` is asked, before anything of an image is read, whether an archive of this kind may come in.
 pub(super) fn read(
     file: File,
     platform: Option<&Platform>,
     admit: &dyn Fn(Source<'_>) -> Result<()>,
-) -> Result<Vec<ArchivedImage>> {
+) -> Result<Archived> {
     let tarball = Tarball::index(file)?;
-    if tarball.find("manifest.json").is_some() {
-        admit(Source::DockerArchive)?;
-        docker::read(&tarball)
-    } else if tarball.find("index.json").is_some() {
-        admit(Source::OciArchive)?;
-        oci::read(&tarball, platform)
-    } else {
-        Err(ImageError::Invalid("invalid archive: does not contain a manifest.json or an index.json".to_owned()))
+    let (is_docker, is_layout) = (tarball.find("manifest.json").is_some(), tarball.find("index.json").is_some());
+    match (is_docker, is_layout) {
+        (true, _) => admit(Source::DockerArchive)?,
+        (false, true) => admit(Source::OciArchive)?,
+        (false, false) => {
+            let text = "invalid archive: does not contain a manifest.json or an index.json";
+            return Err(ImageError::Invalid(text.to_owned()));
+        }
     }
+    let mut archived = Archived::default();
+    if is_layout && (tarball.find("oci-layout").is_some() || !is_docker) {
+        archived = oci::read(&tarball, platform)?;
+    }
+    if is_docker {
+        archived.extend(docker::read(&tarball, platform)?)?;
+    }
+    Ok(archived)
 }

@@ -1,14 +1,18 @@
 //! An OCI image layout in a tar file (OCI image spec, `image-layout.md`).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Deserialize;
-use skep_registry::{Descriptor, ImageManifest, MAX_MANIFEST_SIZE, Manifest};
+use skep_registry::{Descriptor, ImageManifest, MAX_MANIFEST_SIZE, Manifest, ManifestError};
 use skep_types::{Digest, Platform, Reference};
 
 use super::super::config::MAX_CONFIG_SIZE;
+use super::super::target::{Member, Target};
 use super::super::{ImageError, Result, platform};
 use super::docker::parse_tag;
 use super::tarball::{Slice, Tarball};
-use super::{ArchivedImage, MAX_IMAGES};
+use super::{Archived, ArchivedEntry, ArchivedImage, MAX_IMAGES};
+use crate::model::image::ImageId;
 
 /// How deep indexes may be nested.
 const MAX_DEPTH: usize = 4;
@@ -23,7 +27,7 @@ struct Layout {
     version: String,
 }
 
-pub(super) fn read(tarball: &Tarball, wished: Option<&Platform>) -> Result<Vec<ArchivedImage>> {
+pub(super) fn read(tarball: &Tarball, wished: Option<&Platform>) -> Result<Archived> {
     let layout = tarball.read("oci-layout", 4096)?;
     let layout: Layout = serde_json::from_slice(&layout).map_err(|e| broken("oci-layout", &e))?;
     if !layout.version.starts_with("1.") {
@@ -37,57 +41,110 @@ pub(super) fn read(tarball: &Tarball, wished: Option<&Platform>) -> Result<Vec<A
     if index.manifests.len() > MAX_IMAGES {
         return Err(ImageError::Invalid(format!("invalid archive: more than {MAX_IMAGES} images")));
     }
-    let mut images: Vec<ArchivedImage> = Vec::new();
+    let mut archived = Archived::default();
     for descriptor in &index.manifests {
-        let Some((digest, raw, manifest)) = find_image(tarball, descriptor, wished, 0)? else { continue };
-        let tags: Vec<Reference> = tag_of(descriptor).into_iter().collect();
+        let mut found = Found::default();
+        collect(tarball, descriptor, &mut found, 0)?;
+        let tag = tag_of(descriptor);
+        let target = target(descriptor, found, wished, tag.as_ref(), &mut archived)?;
         // One entry per tag is how several tags of an image are written.
-        match images.iter_mut().find(|image| image.manifest.as_ref().is_some_and(|(known, _)| *known == digest)) {
-            Some(image) => image.tags.extend(tags),
-            None => images.push(image(tarball, digest, raw, &manifest, tags)?),
-        }
+        archived.entries.push(ArchivedEntry { tag, target });
     }
-    Ok(images)
+    forget_nameless(&mut archived.entries);
+    Ok(archived)
 }
 
-fn image(
-    tarball: &Tarball,
-    digest: Digest,
-    raw: Vec<u8>,
-    manifest: &ImageManifest,
-    tags: Vec<Reference>,
-) -> Result<ArchivedImage> {
-    let config = blob(tarball, &manifest.config, MAX_CONFIG_SIZE)?;
-    let layers: Vec<Slice> = manifest.layers.iter().map(|layer| open(tarball, layer)).collect::<Result<_>>()?;
-    Ok(ArchivedImage { manifest: Some((digest, raw)), ..ArchivedImage::new(config, layers, tags)? })
+/// What has a name needs no entry without one, and no two without one.
+fn forget_nameless(entries: &mut Vec<ArchivedEntry>) {
+    let mut seen: BTreeSet<ImageId> =
+        entries.iter().filter(|entry| entry.tag.is_some()).filter_map(|entry| entry.target.first()).collect();
+    entries.retain(|entry| entry.tag.is_some() || entry.target.first().is_some_and(|id| seen.insert(id)));
 }
 
-/// The manifest that a descriptor leads to, through indexes. What is not an image (an attestation) is passed over.
-fn find_image(
-    tarball: &Tarball,
-    descriptor: &Descriptor,
-    wished: Option<&Platform>,
-    depth: usize,
-) -> Result<Option<(Digest, Vec<u8>, ImageManifest)>> {
+/// What a descriptor of the layout leads to.
+#[derive(Default)]
+struct Found {
+    /// Indexes, the outermost first.
+    indexes: BTreeMap<Digest, Vec<u8>>,
+    /// Images that are in the archive, each with its manifest's descriptor.
+    images: Vec<(Descriptor, ArchivedImage)>,
+}
+
+/// Follows a descriptor through indexes. What an index names and the archive doesn't have is a platform that was not saved; what
+/// is not an image (an attestation) is passed over.
+fn collect(tarball: &Tarball, descriptor: &Descriptor, found: &mut Found, depth: usize) -> Result<()> {
     if depth > MAX_DEPTH {
         return Err(ImageError::Invalid("invalid archive: indexes are nested too deep".to_owned()));
     }
-    let raw = blob(tarball, descriptor, MAX_MANIFEST_SIZE)?;
-    match Manifest::parse(&raw, &descriptor.media_type).map_err(|e| broken(&descriptor.digest.to_string(), &e))? {
-        Manifest::Image(manifest) => Ok(Some((descriptor.digest, raw, manifest))),
-        Manifest::Index(index) => {
-            let host = Platform::host();
-            let best = platform::choose(&index, wished.unwrap_or(&host));
-            let only = match index.manifests.as_slice() {
-                [only] if wished.is_none() => Some(only),
-                _ => None,
-            };
-            match best.or(only) {
-                Some(descriptor) => find_image(tarball, descriptor, wished, depth + 1),
-                None => Err(ImageError::NoSuchPlatform(wished.unwrap_or(&host).clone())),
-            }
-        }
+    let nested = depth > 0;
+    let is_here = |descriptor: &Descriptor| tarball.find(&path_of(descriptor)).is_some();
+    let unknown = descriptor.platform.as_ref().is_some_and(|platform| platform.os == "unknown");
+    if nested && (unknown || !is_here(descriptor)) {
+        return Ok(());
     }
+    let raw = blob(tarball, descriptor, MAX_MANIFEST_SIZE)?;
+    match Manifest::parse(&raw, &descriptor.media_type) {
+        Ok(Manifest::Image(manifest)) if nested && !is_here(&manifest.config) => Ok(()),
+        Ok(Manifest::Image(manifest)) => {
+            if found.images.len() >= MAX_IMAGES {
+                return Err(ImageError::Invalid(format!("invalid archive: more than {MAX_IMAGES} images")));
+            }
+            let mut image = image(tarball, &manifest)?;
+            image.documents.insert(descriptor.digest, raw);
+            found.images.push((Descriptor { annotations: BTreeMap::new(), ..descriptor.clone() }, image));
+            Ok(())
+        }
+        Ok(Manifest::Index(index)) => {
+            // The same index twice would be the same images twice.
+            if found.indexes.insert(descriptor.digest, raw).is_none() {
+                index.manifests.iter().try_for_each(|inner| collect(tarball, inner, found, depth + 1))?;
+            }
+            Ok(())
+        }
+        Err(ManifestError::NotAnImage(_) | ManifestError::LayerType(_)) if nested => Ok(()),
+        Err(e) => Err(broken(&descriptor.digest.to_string(), &e)),
+    }
+}
+
+fn image(tarball: &Tarball, manifest: &ImageManifest) -> Result<ArchivedImage> {
+    let config = blob(tarball, &manifest.config, MAX_CONFIG_SIZE)?;
+    let layers: Vec<Slice> = manifest.layers.iter().map(|layer| open(tarball, layer)).collect::<Result<_>>()?;
+    ArchivedImage::new(config, layers)
+}
+
+/// Brings the images that were found into `archived`: all, or the best for `wished`.
+fn target(
+    descriptor: &Descriptor,
+    found: Found,
+    wished: Option<&Platform>,
+    tag: Option<&Reference>,
+    archived: &mut Archived,
+) -> Result<Target> {
+    let Found { indexes, mut images } = found;
+    if let Some(wished) = wished {
+        let rate = |(manifest, image): &(Descriptor, ArchivedImage)| {
+            let own = image.parsed.platform();
+            platform::rate(wished, manifest.platform.as_ref().unwrap_or(&own))
+        };
+        let best = images.into_iter().filter(|image| rate(image).is_some()).max_by_key(|image| rate(image));
+        let name = tag.map_or_else(|| descriptor.digest.to_string(), Reference::familiar);
+        images = vec![best.ok_or_else(|| ImageError::OtherPlatform { name, platform: wished.clone() })?];
+    }
+    if images.is_empty() {
+        return Err(broken(&descriptor.digest.to_string(), &"it leads to no image in the archive"));
+    }
+    let mut target = Target {
+        descriptor: Some(Descriptor { annotations: BTreeMap::new(), ..descriptor.clone() }),
+        images: Vec::new(),
+    };
+    for (manifest, mut image) in images {
+        if !target.has(&image.id) {
+            target.images.push(Member { id: image.id, manifest: Some(manifest) });
+        }
+        image.documents.extend(indexes.clone());
+        archived.add(image)?;
+    }
+    Ok(target)
 }
 
 /// The name in a descriptor's annotations. A tag alone names nothing.

@@ -26,6 +26,13 @@ pub(in crate::images) struct OutgoingImage {
     pub(in crate::images) platform: Platform,
     /// Its layers, base first.
     pub(in crate::images) layers: Vec<OutgoingLayer>,
+}
+
+/// Images of several platforms, or one, that go under the same tags.
+#[derive(Debug, Clone)]
+pub(in crate::images) struct OutgoingTarget {
+    /// Never empty. The first is what readers get that know no platforms.
+    pub(in crate::images) images: Vec<OutgoingImage>,
     /// Tags to write.
     pub(in crate::images) tags: BTreeSet<Reference>,
 }
@@ -43,19 +50,31 @@ pub(in crate::images) struct OutgoingLayer {
 
 /// Writes the archive. `layer` opens a layer's archive.
 pub(in crate::images) fn write(
-    images: &[OutgoingImage],
+    targets: &[OutgoingTarget],
     layer: impl Fn(&OutgoingLayer) -> Result<Box<dyn Read>>,
     out: impl Write,
 ) -> Result<()> {
     let mut tar = tar::Builder::new(out);
     let mut blobs: BTreeMap<Digest, Blob> = BTreeMap::new();
     let mut index = Vec::new();
-    for image in images {
-        let (manifest, descriptor) = manifest(image)?;
-        blobs.insert(image.id, Blob::Bytes(image.config.clone()));
-        blobs.insert(descriptor.digest, Blob::Bytes(manifest));
-        blobs.extend(image.layers.iter().map(|layer| (layer.diff_id, Blob::Layer(*layer))));
-        index.extend(entries(image, &descriptor));
+    for target in targets {
+        let mut described = Vec::new();
+        for image in &target.images {
+            let (manifest, descriptor) = manifest(image)?;
+            blobs.insert(image.id, Blob::Bytes(image.config.clone()));
+            blobs.insert(descriptor.digest, Blob::Bytes(manifest));
+            blobs.extend(image.layers.iter().map(|layer| (layer.diff_id, Blob::Layer(*layer))));
+            described.push(descriptor);
+        }
+        let descriptor = match <[Descriptor; 1]>::try_from(described) {
+            Ok([single]) => single,
+            Err(several) => {
+                let (bytes, descriptor) = platform_index(several)?;
+                blobs.insert(descriptor.digest, Blob::Bytes(bytes));
+                descriptor
+            }
+        };
+        index.extend(entries(&target.tags, &descriptor));
     }
     directory(&mut tar, "blobs/")?;
     directory(&mut tar, "blobs/sha256/")?;
@@ -68,9 +87,9 @@ pub(in crate::images) fn write(
     }
     let index = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": index});
     file(&mut tar, "index.json", &json_bytes(&index)?)?;
-    file(&mut tar, "manifest.json", &json_bytes(&images.iter().map(legacy).collect::<Vec<_>>())?)?;
+    file(&mut tar, "manifest.json", &json_bytes(&targets.iter().filter_map(legacy).collect::<Vec<_>>())?)?;
     file(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-    let repositories = repositories(images);
+    let repositories = repositories(targets);
     if !repositories.is_empty() {
         file(&mut tar, "repositories", &json_bytes(&repositories)?)?;
     }
@@ -112,9 +131,18 @@ fn manifest(image: &OutgoingImage) -> Result<(Vec<u8>, Descriptor)> {
     Ok((bytes, Descriptor { platform, ..descriptor(media_type::OCI_MANIFEST, digest, size) }))
 }
 
-/// The image's lines of the index: one per tag.
-fn entries(image: &OutgoingImage, descriptor: &Descriptor) -> Vec<Descriptor> {
-    if image.tags.is_empty() {
+/// An index of images, in the order of their platforms, and what points to it.
+fn platform_index(mut manifests: Vec<Descriptor>) -> Result<(Vec<u8>, Descriptor)> {
+    manifests.sort_by_key(|manifest| (manifest.platform.as_ref().map(Platform::to_string), manifest.digest));
+    let index = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": manifests});
+    let bytes = json_bytes(&index)?;
+    let descriptor = descriptor(media_type::OCI_INDEX, digest_of(&bytes), bytes.len() as u64);
+    Ok((bytes, descriptor))
+}
+
+/// The lines of the layout's index: one per tag.
+fn entries(tags: &BTreeSet<Reference>, descriptor: &Descriptor) -> Vec<Descriptor> {
+    if tags.is_empty() {
         return vec![descriptor.clone()];
     }
     let named = |tag: &Reference| {
@@ -124,32 +152,33 @@ fn entries(image: &OutgoingImage, descriptor: &Descriptor) -> Vec<Descriptor> {
         ];
         Descriptor { annotations: annotations.into(), ..descriptor.clone() }
     };
-    image.tags.iter().map(named).collect()
+    tags.iter().map(named).collect()
 }
 
-/// The image's entry of `manifest.json`.
-fn legacy(image: &OutgoingImage) -> serde_json::Value {
+/// The entry of `manifest.json`, which knows no platforms.
+fn legacy(target: &OutgoingTarget) -> Option<serde_json::Value> {
+    let image = target.images.first()?;
     let path = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
-    let tags: Vec<String> = image.tags.iter().map(Reference::familiar).collect();
+    let tags: Vec<String> = target.tags.iter().map(Reference::familiar).collect();
     let sources: BTreeMap<String, Descriptor> = image
         .layers
         .iter()
         .map(|layer| (layer.diff_id.to_string(), descriptor(media_type::OCI_LAYER, layer.diff_id, layer.size)))
         .collect();
-    json!({
+    Some(json!({
         "Config": path(&image.id),
         "RepoTags": if tags.is_empty() { None } else { Some(tags) },
         "Layers": image.layers.iter().map(|layer| path(&layer.diff_id)).collect::<Vec<_>>(),
         "LayerSources": sources,
-    })
+    }))
 }
 
 /// Repository to tag to topmost layer: what the oldest readers want.
-fn repositories(images: &[OutgoingImage]) -> BTreeMap<String, BTreeMap<String, String>> {
+fn repositories(targets: &[OutgoingTarget]) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut all: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-    for image in images {
-        let Some(top) = image.layers.last() else { continue };
-        for tag in &image.tags {
+    for target in targets {
+        let Some(top) = target.images.first().and_then(|image| image.layers.last()) else { continue };
+        for tag in &target.tags {
             let tags = all.entry(tag.familiar_name()).or_default();
             tags.insert(tag.tag().unwrap_or_default().to_owned(), top.diff_id.hex());
         }

@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, Local, SecondsFormat};
 use serde_json::{Value, json};
+use skep_client::Method;
 use skep_wire::ImageHistoryItem;
 
+use super::load::platform_query;
 use crate::cli::command::runner;
 use crate::cli::flags::{FlagSet, flags};
 use crate::cli::{Args, Cli, Command, Completion, Outcome, reference};
@@ -15,6 +17,8 @@ flags! {
         format: String => "format", "Format output using a custom template: 'table', 'table TEMPLATE', 'json', or 'TEMPLATE'";
         human: bool = true => "human" 'H', "Print sizes and dates in human readable format";
         no_trunc: bool => "no-trunc", "Don't truncate output";
+        platform: String => "platform",
+            "Show history for the given platform. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")";
         quiet: bool => "quiet" 'q', "Only show image IDs";
     }
 }
@@ -42,7 +46,15 @@ const CREATED_BY_WIDTH: usize = 45;
 
 async fn run(cli: &Cli, flags: HistoryFlags, words: Vec<String>) -> Outcome {
     let name = words.first().map(String::as_str).unwrap_or_default();
-    let items: Vec<ImageHistoryItem> = cli.client().await?.get(reference::image(name, "/history")?).await?;
+    let items: Vec<ImageHistoryItem> = cli
+        .client()
+        .await?
+        .request(Method::GET, reference::image(name, "/history")?)
+        .query_opt("platform", platform_query(&flags.platform)?)
+        .send()
+        .await?
+        .json()
+        .await?;
     crate::ui::print(&render(&items, &flags)?);
     Ok(())
 }

@@ -5,10 +5,11 @@ use skep_client::Method;
 use skep_types::Reference;
 use skep_wire::ImageSummary;
 
+use super::tree::{self, Look};
 use crate::cli::command::runner;
 use crate::cli::flags::{FlagSet, flags};
 use crate::cli::value::Filter;
-use crate::cli::{Args, Cli, Command, Completion, Outcome};
+use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome};
 use crate::ui::human;
 use crate::ui::listing::{self, Columns};
 
@@ -20,6 +21,7 @@ flags! {
         format: String => "format", "Format output using a custom template: 'table', 'table TEMPLATE', 'json', or 'TEMPLATE'";
         no_trunc: bool => "no-trunc", "Don't truncate output";
         quiet: bool => "quiet" 'q', "Only show image IDs";
+        tree: bool => "tree", "List multi-platform images as a tree (EXPERIMENTAL)";
     }
 }
 
@@ -63,7 +65,9 @@ async fn run(cli: &Cli, mut flags: ListFlags, words: Vec<String>) -> Outcome {
     if let Some(name) = words.first() {
         flags.filter.0.push(("reference".to_owned(), name.clone()));
     }
-    if flags.format.is_empty() && !flags.quiet {
+    if flags.tree {
+        check_tree(&flags)?;
+    } else if flags.format.is_empty() && !flags.quiet {
         flags.format = cli.config().images_format.clone().unwrap_or_default();
     }
     let images: Vec<ImageSummary> = cli
@@ -72,13 +76,31 @@ async fn run(cli: &Cli, mut flags: ListFlags, words: Vec<String>) -> Outcome {
         .request(Method::GET, "/images/json")
         .query_flag("all", flags.all)
         .query_flag("shared-size", wants_shared_size(&flags.format))
+        .query_flag("manifests", flags.tree)
         .query_opt("filters", flags.filter.to_query())
         .send()
         .await?
         .json()
         .await?;
-    crate::ui::print(&render(&images, &flags)?);
+    match flags.tree {
+        true => crate::ui::print(&tree::render(&images, flags.all, Look::of_stdout())),
+        false => crate::ui::print(&render(&images, &flags)?),
+    }
     Ok(())
+}
+
+/// What a tree does not show.
+fn check_tree(flags: &ListFlags) -> Outcome {
+    let refused = [
+        ("quiet", flags.quiet),
+        ("no-trunc", flags.no_trunc),
+        ("show-digest", flags.digests),
+        ("format", !flags.format.is_empty()),
+    ];
+    match refused.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(Failure::message(format!("--{name} is not yet supported with --tree"))),
+        None => Ok(()),
+    }
 }
 
 /// Shared sizes cost the engine a walk over all layers: asked for only where they are shown.

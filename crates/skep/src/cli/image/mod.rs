@@ -11,3 +11,4 @@ pub(crate) mod push;
 pub(crate) mod rmi;
 pub(crate) mod save;
 pub(crate) mod tag;
+pub(crate) mod tree;

@@ -3,6 +3,7 @@
 use skep_client::Method;
 use skep_wire::ImageDeleted;
 
+use super::load::platform_query;
 use crate::cli::command::runner;
 use crate::cli::flags::{FlagSet, flags};
 use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome, reference};
@@ -12,6 +13,8 @@ flags! {
     pub(crate) struct RemoveFlags {
         force: bool => "force" 'f', "Force removal of the image";
         no_prune: bool => "no-prune", "Do not delete untagged parents";
+        platforms: Vec<String> => "platform",
+            "Remove only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")";
     }
 }
 
@@ -26,21 +29,22 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 async fn run(cli: &Cli, flags: RemoveFlags, names: Vec<String>) -> Outcome {
+    // One flag may name several, as a list with commas.
+    let platforms = flags.platforms.iter().flat_map(|text| text.split(',')).map(platform_query);
+    let platforms: Vec<String> = platforms.filter_map(Result::transpose).collect::<Result<_, _>>()?;
     let client = cli.client().await?;
     let mut failed = Vec::new();
     let mut only_absent = true;
     for name in &names {
         let removed = async {
-            client
+            let mut request = client
                 .request(Method::DELETE, reference::image(name, "")?)
                 .query_flag("force", flags.force)
-                .query_flag("noprune", flags.no_prune)
-                .send()
-                .await
-                .map_err(RemoveError::Api)?
-                .json::<Vec<ImageDeleted>>()
-                .await
-                .map_err(RemoveError::Api)
+                .query_flag("noprune", flags.no_prune);
+            for platform in &platforms {
+                request = request.query("platforms", platform);
+            }
+            request.send().await.map_err(RemoveError::Api)?.json::<Vec<ImageDeleted>>().await.map_err(RemoveError::Api)
         };
         match removed.await {
             Ok(removed) => ui::print(&lines(&removed)),

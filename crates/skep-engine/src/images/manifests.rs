@@ -1,0 +1,68 @@
+//! What there is behind a name: one entry for each manifest of an index, whether its image is here or not.
+
+use skep_registry::{Descriptor, Manifest, media_type};
+use skep_types::Digest;
+
+use super::Inner;
+use super::catalog::Catalog;
+use super::target::{Member, Target};
+use crate::model::image::{ManifestKind, ManifestSummary};
+
+/// BuildKit's mark on a manifest that says something of another one.
+const KIND: &str = "vnd.docker.reference.type";
+const ABOUT: &str = "vnd.docker.reference.digest";
+
+impl Inner {
+    /// The manifests of a target. None for an image that never had one.
+    pub(super) fn manifests(&self, catalog: &Catalog, target: &Target) -> Vec<ManifestSummary> {
+        let Some(top) = &target.descriptor else { return Vec::new() };
+        let listed = match top.media_type.as_str() {
+            media_type::OCI_INDEX | media_type::DOCKER_LIST => self.listed(top),
+            _ => vec![top.clone()],
+        };
+        let mut summaries: Vec<ManifestSummary> =
+            listed.into_iter().map(|descriptor| self.manifest(catalog, target, descriptor)).collect();
+        // What came through an index in the index.
+        for member in &target.images {
+            let shown = summaries.iter().any(|summary| summary.image() == Some(member.id));
+            if let Some(descriptor) = member.manifest.clone().filter(|_| !shown) {
+                summaries.push(self.manifest(catalog, target, descriptor));
+            }
+        }
+        summaries
+    }
+
+    /// What an index lists. An index that can't be read lists nothing: what is here of it is shown all the same.
+    fn listed(&self, top: &Descriptor) -> Vec<Descriptor> {
+        let parsed =
+            self.store.blobs().read(&top.digest).ok().and_then(|raw| Manifest::parse(&raw, &top.media_type).ok());
+        match parsed {
+            Some(Manifest::Index(index)) => index.manifests.into_iter().filter(is_leaf).collect(),
+            Some(Manifest::Image(_)) | None => Vec::new(),
+        }
+    }
+
+    fn manifest(&self, catalog: &Catalog, target: &Target, descriptor: Descriptor) -> ManifestSummary {
+        let is = |member: &&Member| member.manifest.as_ref().is_some_and(|own| own.digest == descriptor.digest);
+        if let Some(member) = target.images.iter().find(is)
+            && let Some(record) = catalog.any_image(&member.id)
+        {
+            let config = self.store.blobs().size(&member.id).ok().flatten().unwrap_or(0);
+            let kind = ManifestKind::Image { platform: Some(member.platform(record)), id: Some(member.id) };
+            let (content, unpacked) = (descriptor.size + config, record.size());
+            return ManifestSummary { descriptor, kind, content, unpacked };
+        }
+        let annotation = |key: &str| descriptor.annotations.get(key).map(String::as_str);
+        let kind = match annotation(KIND) {
+            Some("attestation-manifest") => {
+                ManifestKind::Attestation { about: annotation(ABOUT).and_then(|text| text.parse::<Digest>().ok()) }
+            }
+            _ => ManifestKind::Image { platform: descriptor.platform.clone(), id: None },
+        };
+        ManifestSummary { descriptor, kind, content: 0, unpacked: 0 }
+    }
+}
+
+fn is_leaf(descriptor: &Descriptor) -> bool {
+    !matches!(descriptor.media_type.as_str(), media_type::OCI_INDEX | media_type::DOCKER_LIST)
+}
