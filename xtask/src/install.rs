@@ -19,7 +19,6 @@ pub(crate) struct Arguments {
 
 const SERVICE: &str = "[Unit]
 Description=skep container engine
-Documentation=man:skep(1)
 After=network-online.target nss-lookup.target skep.socket
 Wants=network-online.target
 Requires=skep.socket
