@@ -28,6 +28,8 @@ const DEMO: &[&str] = &["busybox-static", "curl", "iproute2", "nftables"];
 const TEST: &[&str] = &[
     "docker-registry",
     "e2fsprogs",
+    "openssh-client",
+    "openssh-server",
     "podman",
     "procps",
     "python3-venv",

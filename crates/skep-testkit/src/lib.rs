@@ -35,6 +35,7 @@ mod registry;
 mod relay;
 mod signature;
 mod slot;
+mod sshd;
 mod terminal;
 mod wait;
 
@@ -47,5 +48,6 @@ pub use registry::Registry;
 pub use relay::{BlobRequest, Flow, Relay};
 pub use signature::Signer;
 pub use slot::Slot;
+pub use sshd::Sshd;
 pub use terminal::Terminal;
 pub use wait::{DEADLINE, until, until_some};

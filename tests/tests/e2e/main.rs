@@ -8,6 +8,7 @@ mod basics;
 mod client;
 mod commit;
 mod crash;
+mod copy;
 mod exits;
 mod files;
 mod images;

@@ -1,6 +1,7 @@
 //! Wire types to the engine's types and back. What Docker's texts and JSON forms have to do with lives here, not in the
 //! engine.
 
+pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod create_host;
 pub(crate) mod endpoint;

@@ -3,6 +3,7 @@
 mod attach;
 mod commit;
 mod containers;
+mod copy;
 mod events;
 mod exec;
 mod files;
@@ -38,6 +39,7 @@ pub(crate) fn all() -> Vec<Route> {
         images::routes(),
         transfer::routes(),
         push::routes(),
+        copy::routes(),
         registry::routes(),
         volumes::routes(),
         networks::routes(),

@@ -28,6 +28,10 @@ pub(crate) async fn watch(inner: Arc<Inner>) {
             () = changed.notified() => {}
             () = tokio::time::sleep(interval) => {}
         }
+        let images = engine.inner.images.clone();
+        if let Err(error) = blocking(move || Ok(images.forget_arrivals()?)).await {
+            tracing::warn!(%error, "letting go of layers whose image has not come");
+        }
         if engine.inner.config.gc.enabled
             && let Err(error) = engine.collect_if_low().await
         {

@@ -26,6 +26,7 @@ mod changes;
 mod check;
 mod commit;
 mod config;
+mod copy;
 mod download;
 mod draft;
 mod error;
@@ -119,6 +120,8 @@ struct Inner {
     uses: uses::Uses,
     /// Rung when the catalog or the disk usage has changed.
     changed: Arc<Notify>,
+    /// Layers that came from another engine and have no image yet.
+    arrivals: copy::Arrivals,
 }
 
 impl Images {
@@ -145,6 +148,7 @@ impl Images {
             container_layers,
             uses,
             changed: Arc::default(),
+            arrivals: copy::Arrivals::default(),
         };
         inner.sweep()?;
         Ok(Images { inner: Arc::new(inner) })

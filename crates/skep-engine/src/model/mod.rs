@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod container;
+pub mod copy;
 pub mod event;
 pub mod exec;
 pub mod gc;

@@ -15,6 +15,7 @@ pub(crate) mod flags;
 pub(crate) mod globals;
 pub(crate) mod image;
 pub(crate) mod inspect;
+pub(crate) mod manifest;
 pub(crate) mod moment;
 pub(crate) mod network;
 pub(crate) mod reference;

@@ -9,8 +9,8 @@ use super::command::runner;
 use super::flags::{FlagSet, NoFlags, Order, describe};
 use super::globals::GlobalFlags;
 use super::{
-    Args, Cli, Command, Completion, Failure, completion, container, daemon, image, inspect, network, registry, system,
-    volume,
+    Args, Cli, Command, Completion, Failure, completion, container, daemon, image, inspect, manifest, network,
+    registry, system, volume,
 };
 use crate::ui;
 
@@ -64,6 +64,9 @@ static COMMANDS: &[&Command] = &[
     &network::ls::COMMAND,
     &registry::login::COMMAND,
     &registry::logout::COMMAND,
+    &registry::search::COMMAND,
+    &manifest::inspect::COMMAND,
+    &image::copy::COMMAND,
     &registry::gc::COMMAND,
     &registry::serve::COMMAND,
     &system::check::COMMAND,
@@ -88,9 +91,10 @@ pub(crate) struct Group {
     about: &'static str,
 }
 
-static GROUPS: [Group; 6] = [
+static GROUPS: [Group; 7] = [
     Group { name: "container", about: "Manage containers" },
     Group { name: "image", about: "Manage images" },
+    Group { name: "manifest", about: "Manage image manifests and manifest lists" },
     Group { name: "network", about: "Manage networks" },
     Group { name: "registry", about: "Run a registry" },
     Group { name: "system", about: "Manage the engine" },

@@ -2,6 +2,11 @@
 
 /// Indents `json` by four spaces per level, prefixed with `prefix` on every line but the first.
 pub(crate) fn indent(json: &[u8], prefix: &str) -> Vec<u8> {
+    indent_with(json, prefix, "    ")
+}
+
+/// As [`indent`], with `unit` per level.
+pub(crate) fn indent_with(json: &[u8], prefix: &str, unit: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len() * 2);
     let mut depth = 0usize;
     let mut in_string = false;
@@ -10,7 +15,7 @@ pub(crate) fn indent(json: &[u8], prefix: &str) -> Vec<u8> {
     let newline = |out: &mut Vec<u8>, depth: usize| {
         out.push(b'\n');
         out.extend_from_slice(prefix.as_bytes());
-        out.extend(std::iter::repeat_n(b' ', depth * 4));
+        out.extend_from_slice(unit.repeat(depth).as_bytes());
     };
     for &byte in json {
         if in_string {

@@ -11,6 +11,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 use rustix::termios::{isatty, tcgetwinsize};
 use skep_client::Response;
@@ -52,6 +53,33 @@ pub(crate) async fn show_with_aux(response: Response, target: Target) -> Result<
         }
     }
     Ok(data)
+}
+
+/// Messages that are made here, drawn like the engine's.
+pub(crate) struct Screen {
+    target: Target,
+    drawing: Drawing,
+    told: Instant,
+}
+
+/// Least time between two drawings of the same progress.
+const TICK: Duration = Duration::from_millis(100);
+
+impl Screen {
+    pub(crate) fn new(target: Target) -> Self {
+        Screen { target, drawing: Drawing::default(), told: Instant::now() }
+    }
+
+    /// Draws a message; of those that only count bytes, some are left out.
+    pub(crate) fn show(&mut self, message: &Progress) {
+        let counts = message.progress_detail.as_ref().is_some_and(|detail| detail.current > 0);
+        if counts && self.told.elapsed() < TICK {
+            return;
+        }
+        self.told = Instant::now();
+        let text = self.drawing.draw(message, self.target.width());
+        self.target.write(&text);
+    }
 }
 
 fn failure_in(message: &Progress) -> Option<&str> {

@@ -1,5 +1,6 @@
 //! Commands about images.
 
+pub(crate) mod copy;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod load;

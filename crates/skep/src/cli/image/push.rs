@@ -3,6 +3,7 @@
 use skep_client::Method;
 use skep_types::Reference;
 
+use super::load::platform_query;
 use super::pull::{REGISTRY_AUTH, must_verify};
 use crate::cli::command::runner;
 use crate::cli::flags::{FlagSet, flags};
@@ -51,7 +52,7 @@ async fn run(cli: &Cli, flags: PushFlags, words: Vec<String>) -> Outcome {
     let request = client
         .request(Method::POST, image(&wanted.familiar_name(), "/push")?)
         .query_opt("tag", wanted.tag())
-        .query_opt("platform", flags.platform.as_deref().map(platform_json).transpose()?)
+        .query_opt("platform", platform_query(flags.platform.as_deref().unwrap_or_default())?)
         .query_opt("compression", flags.compression.as_deref())
         .header(REGISTRY_AUTH, credentials::registry_auth(cli, wanted.registry()));
     let target = if flags.quiet { progress::Target::Nowhere } else { progress::Target::Stdout };
@@ -61,12 +62,6 @@ async fn run(cli: &Cli, flags: PushFlags, words: Vec<String>) -> Outcome {
         false => notes.iter().filter_map(only_one).for_each(|text| ui::line(&text)),
     }
     Ok(())
-}
-
-/// The platform as the API wants it here: an OCI platform in JSON.
-fn platform_json(text: &str) -> Result<String, Failure> {
-    let platform: skep_types::Platform = text.parse().map_err(|e: skep_types::PlatformError| e.to_string())?;
-    Ok(serde_json::to_string(&platform)?)
 }
 
 /// The note that a name stood for more images than were pushed.
