@@ -162,7 +162,7 @@ mod tests {
                 r#"{"status":"The push refers to repository [docker.io/library/x]"}"#.to_owned(),
                 r#"{"status":"Mounted from library/x","progressDetail":{},"id":"c0ffee"}"#.to_owned(),
                 format!(r#"{{"status":"1: digest: {digest} size: 5"}}"#),
-                format!(r#"{{"progressDetail":{{}},"aux":{{"Tag":"1","Digest":"{digest}","Size":5}}}}"#),
+                format!(r#"{{"progressDetail":{{}},"aux":{{"Digest":"{digest}","Size":5,"Tag":"1"}}}}"#),
             ]
         );
     }

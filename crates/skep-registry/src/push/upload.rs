@@ -246,17 +246,15 @@ impl Upload<'_> {
 
     async fn send_chunks(&mut self) -> Result<()> {
         loop {
-            if self.pending.is_empty() {
-                let mut chunk = BytesMut::new();
-                while chunk.len() < CHUNK {
-                    match self.passing.next().await {
-                        Ok(Some(bytes)) => chunk.extend_from_slice(&bytes),
-                        Ok(None) => break,
-                        Err(error) => return Err(self.broken(&error.to_string())),
-                    }
+            let mut chunk = BytesMut::from(std::mem::take(&mut self.pending));
+            while chunk.len() < CHUNK {
+                match self.passing.next().await {
+                    Ok(Some(bytes)) => chunk.extend_from_slice(&bytes),
+                    Ok(None) => break,
+                    Err(error) => return Err(self.broken(&error.to_string())),
                 }
-                self.pending = chunk.freeze();
             }
+            self.pending = chunk.freeze();
             let Some(url) = self.location.clone().filter(|_| !self.pending.is_empty()) else { return Ok(()) };
             let last = self.stored + self.pending.len() as u64 - 1;
             let call = Call { body: self.pending.clone(), ..Call::new(Method::PATCH, &url) }

@@ -6,6 +6,7 @@ mod auth;
 mod blobs;
 mod hosts;
 mod manifests;
+mod push;
 mod server;
 mod signatures;
 

@@ -16,6 +16,9 @@ pub(crate) struct Request {
     pub(crate) headers: Vec<(String, String)>,
     /// How often this path was asked for before.
     pub(crate) repeat: usize,
+    /// Requests with this method before.
+    pub(crate) before: usize,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
@@ -133,11 +136,14 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, handler: &Handle
     let mut lines = text.lines();
     let mut words = lines.next().expect("a request line").split(' ').map(str::to_owned);
     let (method, path) = (words.next().expect("a method"), words.next().expect("a path"));
-    let headers = lines.filter_map(|l| l.split_once(": ")).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+    let headers: Vec<(String, String)> =
+        lines.filter_map(|l| l.split_once(": ")).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+    let Some(body) = read_body(&mut stream, &headers).await else { return };
     let request = {
         let mut seen = seen.lock().expect("lock");
         let repeat = seen.iter().filter(|r: &&Request| r.path == path).count();
-        let request = Request { method, path, headers, repeat };
+        let before = seen.iter().filter(|r: &&Request| r.method == method).count();
+        let request = Request { method, path, headers, repeat, before, body };
         seen.push(request.clone());
         request
     };
@@ -148,4 +154,28 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, handler: &Handle
         std::future::pending::<()>().await;
     }
     let _ = stream.shutdown().await;
+}
+
+/// The body of a request, of known length or in chunks; nothing if it breaks off.
+async fn read_body(stream: &mut (impl AsyncRead + Unpin), headers: &[(String, String)]) -> Option<Vec<u8>> {
+    let header = |name: &str| headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str());
+    let mut body = Vec::new();
+    if header("transfer-encoding").is_none() {
+        body.resize(header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0), 0);
+        stream.read_exact(&mut body).await.ok()?;
+        return Some(body);
+    }
+    loop {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            line.push(stream.read_u8().await.ok()?);
+        }
+        let size = usize::from_str_radix(std::str::from_utf8(&line).ok()?.trim(), 16).ok()?;
+        let mut chunk = vec![0; size + 2];
+        stream.read_exact(&mut chunk).await.ok()?;
+        body.extend_from_slice(&chunk[..size]);
+        if size == 0 {
+            return Some(body);
+        }
+    }
 }

@@ -38,7 +38,9 @@ async fn run(cli: &Cli, flags: CopyFlags, words: Vec<String>) -> Outcome {
     let endpoint = match Endpoint::parse(target, 0) {
         Ok(endpoint @ (Endpoint::Ssh { .. } | Endpoint::Unix(_))) => endpoint,
         _ => {
-            return Err(Failure::message(format!("cannot copy to {target}: must be ssh://[user@]host[:port][/socket]")));
+            return Err(Failure::message(format!(
+                "cannot copy to {target}: must be ssh://[user@]host[:port][/socket]"
+            )));
         }
     };
     let here = cli.client().await?;
