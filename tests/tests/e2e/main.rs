@@ -7,8 +7,8 @@
 mod basics;
 mod client;
 mod commit;
-mod crash;
 mod copy;
+mod crash;
 mod exits;
 mod files;
 mod images;
