@@ -19,6 +19,8 @@ mod random;
 mod storage;
 mod volumes;
 
+pub use skep_fs::apply::Limits;
+
 pub use config::{BridgeSettings, EngineConfig};
 pub use engine::Engine;
 pub use error::{Error, StartFailure};

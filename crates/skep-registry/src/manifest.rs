@@ -145,6 +145,14 @@ struct Document {
     layers: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
     fs_layers: Option<serde::de::IgnoredAny>,
+    #[serde(flatten)]
+    others: BTreeMap<String, serde::de::IgnoredAny>,
+}
+
+/// Whether a key means `known` to a reader that doesn't tell letters apart, as Go's. What another program reads in a document has to be
+/// what is read here.
+fn looks_like(key: &str, known: &str) -> bool {
+    key.to_lowercase().to_uppercase() == known.to_uppercase()
 }
 
 impl Manifest {
@@ -157,6 +165,10 @@ impl Manifest {
         let document: Document = serde_json::from_slice(bytes)?;
         if document.schema_version == Some(1) || document.fs_layers.is_some() {
             return Err(ManifestError::Schema1);
+        }
+        let known = ["schemaVersion", "mediaType", "config", "layers", "manifests", "fsLayers"];
+        if document.others.keys().any(|key| known.iter().any(|known| looks_like(key, known))) {
+            return Err(ManifestError::Ambiguous);
         }
         match effective_type(&document, served)? {
             media_type::DOCKER_MANIFEST | media_type::OCI_MANIFEST => match document {

@@ -132,3 +132,23 @@ async fn layouts_that_lie() {
     let missing = refused(&build(&good, vec![(path(manifest.as_bytes()), manifest.into_bytes())])).await;
     assert!(missing.contains("is missing"), "{missing}");
 }
+
+/// One archive after the other into the same data root: what is refused leaves nothing, what is let in can be removed, and the files of
+/// the host beside it are as before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_corpus() {
+    let world = World::new();
+    let host = tempfile::tempdir().expect("a directory");
+    let canary = skep_evil::canary::Canary::new(&host.path().join("host"));
+    for skep_evil::archives::Archive { name, bytes, fate } in skep_evil::archives::all(canary.dir()) {
+        let result = world.load(&bytes).await.0;
+        fate.check(&name, &result);
+        canary.check(&name);
+        for image in result.unwrap_or_default() {
+            world.images.inspect(&image.id.to_string(), None).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let force = skep_engine::model::image::RemoveImage { force: true, ..Default::default() };
+            world.images.remove(&image.id.to_string(), force, &|_| Vec::new()).await.expect(&name);
+        }
+        world.assert_empty().await;
+    }
+}

@@ -140,12 +140,13 @@ impl Applier<'_> {
         let Some((first, above)) = target.split_last() else { return Err(outside()) };
         let from_path = join(&self.base, above);
         let from = self.try_open(&from_path).map_err(|error| failed("link to", &entry.link, error))?;
-        if from.path == parent.path && first == &name {
-            return Ok(());
-        }
+        let same = from.path == parent.path && first == &name;
         let first = OsStr::from_bytes(first);
         // Looked at first, so that nothing is moved out of the way for a link that can't be made.
         crate::rooted::stat_name(&from.fd, first).map_err(|error| failed("link to", &entry.link, error))?;
+        if same {
+            return Ok(());
+        }
         let create = || rustix::fs::linkat(&from.fd, first, &parent.fd, OsStr::from_bytes(name), AtFlags::empty());
         self.create(entry, parent, name, create)
     }

@@ -57,6 +57,7 @@ flags! {
         tls_cert: Option<String> => "tlscert", "File of the daemon's certificate";
         tls_key: Option<String> => "tlskey", "File of the daemon's key";
         tls_verify: bool => "tlsverify", "Serve tcp with TLS and check who the client is";
+        unpack_limits: Vec<String> => "unpack-limit", "What a layer may cost: entries=10000000, size=1TiB, ratio=200";
         validate: bool => "validate", "Check the configuration and end";
     }
 }

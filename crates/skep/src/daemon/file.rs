@@ -50,6 +50,7 @@ pub(crate) struct File {
     pub(crate) tlscert: Option<String>,
     pub(crate) tlskey: Option<String>,
     pub(crate) tlsverify: Option<bool>,
+    pub(crate) unpack_limits: Option<BTreeMap<String, String>>,
 }
 
 /// Garbage collection; skep's own key.

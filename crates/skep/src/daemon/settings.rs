@@ -8,7 +8,7 @@ use std::time::Duration;
 use skep_api::TlsFiles;
 use skep_engine::images::PolicyFile;
 use skep_engine::model::host::Ulimit;
-use skep_engine::{BridgeSettings, EngineConfig};
+use skep_engine::{BridgeSettings, EngineConfig, Limits};
 
 use super::file::{File, FileGc};
 use super::registries::Registries;
@@ -129,6 +129,9 @@ impl Settings {
             tagged: flags.gc_tagged,
         };
         engine.gc = super::gc::settings(gc_flags, file.gc.unwrap_or_default(), c)?;
+        let limits = list(flags.unpack_limits).map(|words| pairs("unpack-limit", &words)).transpose()?;
+        engine.unpack_limits =
+            unpack_limits(&either("unpack-limits", limits, file.unpack_limits, c).unwrap_or_default())?;
         engine.signature_policy = match either("signature-policy", flags.signature_policy, file.signature_policy, c) {
             Some(path) if !path.starts_with('/') => {
                 return Err(Failure::message(format!("invalid signature-policy: {path}: want an absolute path")));
@@ -256,6 +259,26 @@ fn ulimit(text: &str) -> Result<Ulimit, Failure> {
     })
 }
 
+/// What unpacking a layer may cost.
+fn unpack_limits(wanted: &BTreeMap<String, String>) -> Result<Limits, Failure> {
+    let mut limits = Limits::default();
+    for (name, text) in wanted {
+        let invalid = || Failure::message(format!("invalid unpack-limit: {name}={text}"));
+        let value = match name.as_str() {
+            "size" => skep_types::parse_bytes(text).ok().and_then(|bytes| u64::try_from(bytes).ok()),
+            _ => text.parse().ok(),
+        };
+        let value = value.filter(|value| *value > 0).ok_or_else(invalid)?;
+        match name.as_str() {
+            "entries" => limits.entries = value,
+            "size" => limits.bytes = value,
+            "ratio" => limits.ratio = value,
+            _ => return Err(Failure::message(format!("unknown unpack-limit: {name}: want entries, size or ratio"))),
+        }
+    }
+    Ok(limits)
+}
+
 fn address(host: &str, tls: bool) -> Result<Address, Failure> {
     let invalid = |why: &str| Failure::message(format!("failed to load listeners: invalid -H {host}: {why}"));
     if let Some(path) = host.strip_prefix("unix://") {
@@ -312,6 +335,21 @@ mod tests {
         assert_eq!(address("tcp://", true).expect("good"), Address::Tcp("127.0.0.1:2376".parse().expect("good")));
         for bad in ["x", "unix://x", "http://x", "tcp://no such host"] {
             assert!(address(bad, false).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn limits_of_layers_are_read() {
+        let with = |word: &str| {
+            let flags = DaemonFlags { unpack_limits: vec![word.to_owned()], ..flags() };
+            Settings::merge(flags, File::default(), "/x").map(|settings| settings.engine.unpack_limits)
+        };
+        let default = Limits::default();
+        assert_eq!(with("size=2g").expect("good"), Limits { bytes: 2 << 30, ..default });
+        assert_eq!(with("entries=5").expect("good"), Limits { entries: 5, ..default });
+        assert_eq!(with("ratio=9").expect("good"), Limits { ratio: 9, ..default });
+        for bad in ["size", "size=0", "size=-1", "entries=x", "other=1"] {
+            assert!(with(bad).is_err(), "{bad}");
         }
     }
 
