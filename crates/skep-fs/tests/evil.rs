@@ -18,7 +18,7 @@ fn apply(bytes: &[u8], dir: &Path) -> Result<(), ApplyError> {
     let split = SplitWriter::new(std::fs::File::create(dir.join("split")).unwrap()).unwrap();
     let stream = Bounded::new(bytes, Limits::default()).map_err(TarError::Io)?;
     let target = LayerTarget::new(split, dir.join("kept"));
-    apply_layer(stream, &Root::open(&fs).unwrap(), target, Limits::default()).map(drop)
+    apply_layer(std::io::BufReader::new(stream), &Root::open(&fs).unwrap(), target, Limits::default()).map(drop)
 }
 
 fn copy(bytes: &[u8], tree: &Root) -> Result<(), ApplyError> {
