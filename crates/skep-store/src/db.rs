@@ -15,7 +15,7 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableError};
@@ -212,6 +212,8 @@ struct Shared {
     failed: AtomicBool,
     /// Something was written since the last look at whether compaction is worth it.
     changed: AtomicBool,
+    /// Bytes from the file's beginning that surely have blocks.
+    reserved: AtomicU64,
 }
 
 impl Db {
@@ -228,7 +230,9 @@ impl Db {
             redb: RwLock::new(Some(opened)),
             failed: AtomicBool::new(false),
             changed: AtomicBool::new(true),
+            reserved: AtomicU64::new(0),
         };
+        shared.reserve();
         Ok(Db { shared: Arc::new(shared), made })
     }
 
@@ -257,6 +261,7 @@ impl Db {
             open.transaction.commit().map_err(|error| self.shared.failure(error))?;
             crash_point("db-committed");
             self.shared.changed.store(true, Ordering::Relaxed);
+            self.shared.reserve();
             Ok(result)
         })
     }

@@ -210,9 +210,11 @@ fn a_full_disk_ends_nothing() {
     let small = Small::new("8m");
     let store = Store::open(&small.0.path().join("data")).unwrap();
     store.db().write(|tx| tx.put(&NOTES, &"kept".to_owned(), &"1".to_owned())).unwrap();
+    store.db().write(|tx| tx.put(&NOTES, &"gone".to_owned(), &"x".repeat(20_000))).unwrap();
     let filler = small.0.path().join("filler");
     let stopped = std::io::copy(&mut std::io::repeat(1), &mut std::fs::File::create(&filler).unwrap()).unwrap_err();
     assert_eq!(stopped.kind(), std::io::ErrorKind::StorageFull);
+    store.db().write(|tx| tx.remove(&NOTES, &"gone".to_owned())).unwrap();
 
     let error = store.blobs().put(&[1; 100_000], None).unwrap_err();
     assert!(error.to_string().ends_with("No space left on device (os error 28)"), "{error}");

@@ -267,7 +267,9 @@ fn a_full_disk_stops_what_needs_it_and_nothing_else() {
     engine.run(["run", "-d", "--init", "--name", "on", "busybox", "sleep", "1000"]).success();
     engine.run(["run", "--name", "wrote", "busybox", "dd", "if=/dev/zero", "of=/big", "bs=1M", "count=6"]).success();
 
-    let before = files(&engine.data_root());
+    let wrote = engine.inspect("wrote")["Id"].as_str().unwrap().to_owned();
+    let mut before = files(&engine.data_root());
+    before.retain(|name, _| !name.contains(&wrote)); // it will be removed
     let filler = Filler::leaving(&engine, 3_000_000);
     engine.run(["pull", &name]).code_is(1).stderr_has(FULL);
     engine.command(["load"]).stdin(big.archive()).run().code_is(1).stderr_has(FULL);
@@ -280,13 +282,16 @@ fn a_full_disk_stops_what_needs_it_and_nothing_else() {
     drop(filler);
 
     let filler = Filler::leaving(&engine, 0);
-    engine.run(["create", "--name", "three", "busybox"]).code_is(1).stderr_has(FULL);
+    let made = engine.run(["create", "--name", "three", "busybox"]); // may still fit into the database
+    assert!(made.code == 0 || made.stderr.contains(FULL), "{made}");
     let _ = engine.run(["tag", "busybox", "more:1"]); // may still fit into the database
     engine.run(["exec", "on", "echo", "alive"]).success().stdout_is("alive\n");
+    engine.run(["rm", "wrote"]).success(); // what gives room back has to work without room
     drop(filler);
 
     engine.run(["image", "prune", "-af"]).success(); // the unfinished download
     let _ = engine.run(["rmi", "more:1"]);
+    let _ = engine.run(["rm", "three"]);
     until("what failed has left nothing", || {
         let now = files(&engine.data_root());
         now.keys().eq(before.keys())

@@ -10,7 +10,6 @@ use skep_store::{ChainId, Verdict};
 use skep_types::Digest;
 
 use super::catalog::Catalog;
-use super::change::Claim;
 use super::{Images, Inner, Result, records};
 use crate::model::check::{Checked, Finding, Object};
 
@@ -82,8 +81,8 @@ impl Inner {
         let layers = self.store.layers();
         for (chain, users) in needed {
             checked.layers += 1;
-            // Its end collects: what came to be unneeded meanwhile goes then.
-            let _claim = Claim::on(self, &[chain]);
+            let lease = layers.lease();
+            lease.hold(&chain);
             let damage = match layers.get(&chain)? {
                 None => "it is in no record of the database".to_owned(),
                 Some(_) => match layers.verify(&chain)? {
@@ -95,6 +94,8 @@ impl Inner {
                 findings.push(Finding::new(Object::Layer(chain), damage, users));
             }
         }
+        // What came to be unneeded while it was held goes now.
+        self.collect_layers()?;
         Ok(findings)
     }
 

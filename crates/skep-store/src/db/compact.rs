@@ -29,6 +29,9 @@ impl Db {
             // Nobody else can have a transaction open, so it only fails as a write does.
             redb.compact().map(drop).map_err(|error| self.shared.failure(error))
         })?;
+        // It was cut, and blocks beyond the end are gone.
+        self.shared.reserved.store(0, Ordering::Relaxed);
+        self.shared.reserve();
         Ok(before.saturating_sub(self.file_size()?))
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::{MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLockReadGuard, RwLockWriteGuard};
+use rustix::fs::FallocateFlags;
 
 use super::{CACHE_BYTES, Db, DbError, Shared, classify, guard};
 
@@ -59,6 +60,22 @@ impl Db {
 }
 
 impl Shared {
+    /// Gives the file the blocks that it may need up to its present end. redb grows it with holes, and on a full disk a change in one
+    /// of them would fail, such as the removal of what fills the disk.
+    pub(super) fn reserve(&self) {
+        let size = std::fs::metadata(&self.path).map_or(0, |found| found.len());
+        if size <= self.reserved.load(Ordering::Relaxed) {
+            return;
+        }
+        // The locks on it are those of redb's descriptor: closing another one does not end them.
+        let opened = std::fs::File::options().write(true).open(&self.path);
+        match opened.and_then(|file| Ok(rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, size)?)) {
+            Ok(()) => self.reserved.store(size, Ordering::Relaxed),
+            // Not every file system can, and all else works without. A full one is asked again.
+            Err(error) => tracing::debug!(path = %self.path.display(), %error, "no room was reserved for the database"),
+        }
+    }
+
     /// The error for what redb reports. After a failed write or read of the file it has to be opened again.
     pub(super) fn failure(&self, error: impl Into<redb::Error>) -> DbError {
         let error = error.into();
