@@ -63,6 +63,16 @@ pub enum RegistryError {
         /// The service's words.
         detail: ApiError,
     },
+    /// A web server does not give a file.
+    #[error("failed to GET {url} with status {status}: {said}")]
+    Download {
+        /// What was asked for.
+        url: String,
+        /// Number and words.
+        status: String,
+        /// The server's words, cut if long.
+        said: String,
+    },
     /// A search that can't be made.
     #[error("{0}")]
     Query(String),
@@ -186,6 +196,7 @@ impl RegistryError {
             | RegistryError::TooLarge { .. }
             | RegistryError::TooManySignatures(_)
             | RegistryError::Source(_)
+            | RegistryError::Download { .. }
             | RegistryError::Setup(_) => ErrorKind::System,
         }
     }

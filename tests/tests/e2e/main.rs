@@ -4,6 +4,7 @@
 //! `basics` and a few others also run in the virtual machine with cgroup v2 (`cargo xtask vm-test`).
 #![allow(clippy::unwrap_used, reason = "tests may fail by panicking")]
 
+mod archives;
 mod basics;
 mod client;
 mod commit;

@@ -36,7 +36,7 @@ pub(crate) fn summary(image: ImageSummary, containers: Option<usize>, version: A
     }
 }
 
-fn descriptor(given: skep_registry::Descriptor) -> Descriptor {
+pub(crate) fn descriptor(given: skep_registry::Descriptor) -> Descriptor {
     Descriptor {
         media_type: given.media_type,
         digest: given.digest.to_string(),

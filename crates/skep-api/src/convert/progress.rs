@@ -1,6 +1,8 @@
 //! Progress of pulls and loads, in Docker's words and drawings.
 
-use skep_engine::model::image::{LayerState, LoadProgress, Loaded, PullProgress, PushProgress, PushState};
+use skep_engine::model::image::{
+    ImportProgress, LayerState, LoadProgress, Loaded, PullProgress, PushProgress, PushState,
+};
 use skep_types::format_decimal;
 use skep_wire::{Progress, ProgressDetail, PushResult};
 
@@ -82,6 +84,13 @@ pub(crate) fn load(message: LoadProgress) -> Progress {
             stream(format!("The image {tag} already exists, renaming the old one with ID {old} to empty string\n"))
         }
         LoadProgress::Loaded(image) => loaded(&image),
+    }
+}
+
+pub(crate) fn import(message: ImportProgress) -> Progress {
+    match message {
+        ImportProgress::Downloading(url) => Progress::status("", format!("Downloading from {url}")),
+        ImportProgress::Reading { current, total } => measured("", "Importing", current, total),
     }
 }
 

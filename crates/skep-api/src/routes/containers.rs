@@ -6,10 +6,11 @@ use chrono::Utc;
 use http::{Method, StatusCode};
 use skep_engine::model::request::{ListContainers, RemoveContainer};
 use skep_types::ContainerName;
-use skep_wire::{ContainerCreateRequest, ContainerCreateResponse, ContainerTop, ContainersPruned};
+use skep_wire::{ContainerCreateRequest, ContainerCreateResponse, ContainerSummary, ContainerTop, ContainersPruned};
 
 use crate::convert;
 use crate::http::router::{Route, route};
+use crate::http::version::ApiVersion;
 use crate::http::{Answer, ApiError, Request};
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -28,14 +29,24 @@ async fn list(request: Request) -> Result<Answer, ApiError> {
     let limit = request.query.number("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|&limit| limit > 0);
     let options = ListContainers { all: request.query.flag("all"), limit, filters: request.query.filters()? };
     let (sizes, now) = (request.query.flag("size"), Utc::now());
-    let mut names = HashMap::new();
+    let (mut names, mut manifests) = (HashMap::new(), HashMap::new());
     let mut rows = Vec::new();
     for view in request.engine.list_containers(&options)? {
         let size = if sizes { Some(request.engine.container_size(view.id).await?) } else { None };
         let current = *names
             .entry(view.config.image.clone())
             .or_insert_with_key(|name| request.engine.images().resolve(name).ok().map(|image| image.id));
-        rows.push(convert::summary::container(&view, current, size, now));
+        let manifest = match request.version >= ApiVersion::minor(48) {
+            true => {
+                let known = manifests.entry(view.image_id);
+                known.or_insert_with_key(|id| request.engine.images().manifest_of(id)).clone()
+            }
+            false => None,
+        };
+        rows.push(ContainerSummary {
+            image_manifest_descriptor: manifest.map(convert::image::descriptor),
+            ..convert::summary::container(&view, current, size, now)
+        });
     }
     Answer::json(&rows)
 }

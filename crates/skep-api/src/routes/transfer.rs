@@ -41,7 +41,10 @@ async fn create(request: Request) -> Result<Answer, ApiError> {
     match request.query.text("fromSrc") {
         "-" => import(request).await,
         "" => Err(ApiError::invalid("one of fromImage and fromSrc is needed")),
-        _ => Err(ApiError::unsupported("fromSrc with a URL")),
+        url => {
+            let url = url.to_owned();
+            import_from(request, url).await
+        }
     }
 }
 
@@ -61,21 +64,36 @@ async fn pull(request: Request) -> Result<Answer, ApiError> {
 }
 
 async fn import(request: Request) -> Result<Answer, ApiError> {
+    let options = import_options(&request)?;
+    let archive = StreamReader::new(body_stream(request.body));
+    let id = request.engine.images().import(archive, options).await?;
+    let line = line(&Progress::status("", id.to_string()));
+    Ok(Answer::stream("application/json", stream::once(async { Ok::<_, Infallible>(line) })))
+}
+
+async fn import_from(request: Request, url: String) -> Result<Answer, ApiError> {
+    let options = import_options(&request)?;
+    let engine = request.engine.clone();
+    let (sender, receiver) = mpsc::channel(PENDING);
+    let work = async move {
+        let id = engine.images().import_from(&url, options, sender).await?;
+        Ok(vec![Progress::status("", id.to_string())])
+    };
+    progress(work, receiver, convert::progress::import).await
+}
+
+fn import_options(request: &Request) -> Result<ImportImage, ApiError> {
     let query = &request.query;
     let tagged = match query.text("repo") {
         "" => None,
         repository => Some(reference(repository, query.text("tag"))?.or_latest()),
     };
-    let options = ImportImage {
+    Ok(ImportImage {
         reference: tagged,
         changes: query.all("changes"),
         message: query.text("message").to_owned(),
-        platform: platform(&request)?,
-    };
-    let archive = StreamReader::new(body_stream(request.body));
-    let id = request.engine.images().import(archive, options).await?;
-    let line = line(&Progress::status("", id.to_string()));
-    Ok(Answer::stream("application/json", stream::once(async { Ok::<_, Infallible>(line) })))
+        platform: platform(request)?,
+    })
 }
 
 async fn load(request: Request) -> Result<Answer, ApiError> {

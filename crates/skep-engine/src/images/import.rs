@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use skep_policy::Source;
 use skep_store::UnpackOptions;
 use skep_types::Platform;
 use tokio::io::AsyncRead;
+use tokio::sync::mpsc;
+use tokio_util::io::StreamReader;
 
 use super::bridge::feed;
 use super::build::NewImage;
@@ -13,19 +16,62 @@ use super::change::{Claim, run_blocking};
 use super::config::{ConfigFile, ContainerDefaults, HistoryStep, RootFs};
 use super::target::Target;
 use super::{ImageError, Inner, Result, changes};
-use crate::model::image::{ImageId, ImportImage};
+use crate::model::image::{ImageId, ImportImage, ImportProgress};
+
+/// Bytes between two reports.
+const TICK: u64 = 512 * 1024;
 
 pub(super) async fn import(
     inner: &Arc<Inner>,
     source: impl AsyncRead + Send + Unpin,
     options: ImportImage,
 ) -> Result<ImageId> {
+    let defaults = check(&options)?;
+    read(inner, source, options, defaults).await
+}
+
+/// As [`import`], from a web server.
+pub(super) async fn fetch(
+    inner: &Arc<Inner>,
+    url: &str,
+    options: ImportImage,
+    progress: mpsc::Sender<ImportProgress>,
+) -> Result<ImageId> {
+    let defaults = check(&options)?;
+    let download = skep_registry::download(&inner.registry, url).await?;
+    // Nobody listening is no reason to stop.
+    let _ = progress.send(ImportProgress::Downloading(url.to_owned())).await;
+    let (mut current, mut told, total) = (0, 0, download.size.unwrap_or(0));
+    let pieces = download.into_stream().map(move |piece| {
+        let piece = piece.map_err(std::io::Error::other)?;
+        current += piece.len() as u64;
+        if current - told >= TICK || current == total {
+            told = current;
+            // A slow listener misses some.
+            let _ = progress.try_send(ImportProgress::Reading { current, total });
+        }
+        Ok::<_, std::io::Error>(piece)
+    });
+    let message = if options.message.is_empty() { format!("Imported from {url}") } else { options.message.clone() };
+    read(inner, StreamReader::new(Box::pin(pieces)), ImportImage { message, ..options }, defaults).await
+}
+
+/// The settings of the image, or what is wrong with the request.
+fn check(options: &ImportImage) -> Result<ContainerDefaults> {
     if options.reference.as_ref().is_some_and(|reference| reference.digest().is_some()) {
         return Err(ImageError::Invalid("cannot import digest reference".to_owned()));
     }
     let mut defaults = ContainerDefaults::default();
     changes::apply(&mut defaults, &options.changes)?;
+    Ok(defaults)
+}
 
+async fn read(
+    inner: &Arc<Inner>,
+    source: impl AsyncRead + Send + Unpin,
+    options: ImportImage,
+    defaults: ContainerDefaults,
+) -> Result<ImageId> {
     let claim = Arc::new(Claim::on(inner, &[]));
     let (feed, reader) = feed();
     let unpacking = {

@@ -60,7 +60,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::Stream;
 use parking_lot::{Mutex, RwLock};
-use skep_registry::{Credentials, RegistryConfig, digest_of};
+use skep_registry::{Credentials, Descriptor, RegistryConfig, digest_of};
 use skep_store::{ChainId, DbError, Store};
 use skep_types::{Digest, Platform, Reference};
 use tokio::io::AsyncRead;
@@ -77,8 +77,8 @@ use crate::model::container::ContainerConfig;
 use crate::model::event::{Event, EventType};
 use crate::model::image::{
     CommitImage, HistoryEntry, Image, ImageDetails, ImageFilters, ImageId, ImageSummary, ImageUser, ImportImage,
-    ListImages, LoadProgress, Loaded, ManifestSummary, PrunedImages, PullProgress, PushImage, PushProgress, Removal,
-    RemoveImage,
+    ImportProgress, ListImages, LoadProgress, Loaded, ManifestSummary, PrunedImages, PullProgress, PushImage,
+    PushProgress, Removal, RemoveImage,
 };
 use catalog::Catalog;
 use config::ConfigFile;
@@ -212,6 +212,28 @@ impl Images {
             self.inner.tell("save", &id, id.to_string(), id.to_string());
         }
         Ok(stream)
+    }
+
+    /// As [`import`](Self::import), of an archive that a web server has.
+    pub async fn import_from(
+        &self,
+        url: &str,
+        options: ImportImage,
+        progress: mpsc::Sender<ImportProgress>,
+    ) -> Result<ImageId> {
+        let id = import::fetch(&self.inner, url, options, progress).await?;
+        self.inner.tell("import", &id, id.to_string(), id.to_string());
+        Ok(id)
+    }
+
+    /// What points to the manifest of an image, if it came with one, and its platform.
+    pub fn manifest_of(&self, id: &ImageId) -> Option<Descriptor> {
+        let catalog = self.inner.catalog();
+        let record = catalog.any_image(id)?;
+        let (_, target) = catalog.targets_of(id).find(|(_, target)| target.descriptor.is_some())?;
+        let member = target.images.iter().find(|member| member.id == *id)?;
+        let platform = Some(member.platform(record));
+        Some(Descriptor { platform, ..member.manifest.clone()? })
     }
 
     /// Makes an image of one layer from an archive of files.

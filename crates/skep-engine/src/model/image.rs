@@ -485,6 +485,20 @@ pub struct ImportImage {
     pub platform: Option<Platform>,
 }
 
+/// One message of an import from a web server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImportProgress {
+    /// The server answers.
+    Downloading(String),
+    /// The archive is read.
+    Reading {
+        /// Bytes so far.
+        current: u64,
+        /// Bytes in all; 0 when the server doesn't say.
+        total: u64,
+    },
+}
+
 /// Options of `commit`.
 #[derive(Debug, Clone, Default)]
 pub struct CommitImage {

@@ -1,6 +1,9 @@
 //! Images from archives of files.
 
-use skep_engine::model::image::ImportImage;
+use std::io::{Read, Write};
+
+use skep_engine::model::image::{ImportImage, ImportProgress, RemoveImage};
+use tokio::sync::mpsc;
 
 use crate::make::{File, layer};
 use crate::world::{World, text};
@@ -40,5 +43,46 @@ async fn mistakes_change_nothing() {
     let pinned = format!("x@{}", skep_registry::digest_of(b"x"));
     let pinned = ImportImage { reference: pinned.parse().ok(), ..ImportImage::default() };
     assert_eq!(text(world.images.import(files.as_slice(), pinned).await), "cannot import digest reference");
+    world.assert_empty().await;
+}
+
+/// A web server that gives one answer.
+fn serve(answer: Vec<u8>) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut request = [0; 4096];
+        let _ = stream.read(&mut request).expect("a request");
+        stream.write_all(&answer).expect("an answer");
+    });
+    format!("http://{address}/files.tar")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_a_web_server() {
+    let world = World::new();
+    let archive = layer(&[File::Plain("here", b"there")]);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", archive.len());
+    let url = serve([head.as_bytes(), &archive].concat());
+    let (sender, mut receiver) = mpsc::channel(64);
+    let id = world.images.import_from(&url, ImportImage::default(), sender).await.expect("import");
+    assert_eq!(world.file(&id, "here"), Some(b"there".to_vec()));
+    assert_eq!(receiver.recv().await, Some(ImportProgress::Downloading(url.clone())));
+    let total = archive.len() as u64;
+    assert_eq!(receiver.recv().await, Some(ImportProgress::Reading { current: total, total }));
+    let comment = world.images.history(&id.to_string(), None).expect("history")[0].comment.clone();
+    assert_eq!(comment, format!("Imported from {url}"));
+    let nobody = |_: &skep_engine::model::image::ImageId| Vec::new();
+    world.images.remove(&id.to_string(), RemoveImage::default(), &nobody).await.expect("remove");
+
+    let url = serve(b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot here\n".to_vec());
+    let (sender, _) = mpsc::channel(64);
+    let error = text(world.images.import_from(&url, ImportImage::default(), sender).await);
+    assert_eq!(error, format!("failed to GET {url} with status 404 Not Found: not here"));
+    // An archive that is cut is no image.
+    let half = [head.as_bytes(), &archive[..600]].concat();
+    let (sender, _) = mpsc::channel(64);
+    assert!(world.images.import_from(&serve(half), ImportImage::default(), sender).await.is_err());
     world.assert_empty().await;
 }

@@ -83,7 +83,8 @@ async fn run(cli: &Cli, flags: ListFlags, _: Vec<String>) -> Outcome {
         .await?
         .json()
         .await?;
-    let rows: Vec<Value> = containers.iter().map(|container| row(container, !flags.no_trunc)).collect();
+    let rows: Vec<Value> =
+        containers.iter().map(|container| row(container, !flags.no_trunc, flags.format == "json")).collect();
     let default_table = if flags.size { TABLE_WITH_SIZE } else { TABLE };
     let columns = Columns { type_name: "*formatter.ContainerContext", titles: TITLES, default_table };
     let format = match format.trim() {
@@ -98,7 +99,7 @@ async fn run(cli: &Cli, flags: ListFlags, _: Vec<String>) -> Outcome {
 }
 
 /// The fields of one line.
-fn row(container: &ContainerSummary, truncate: bool) -> Value {
+fn row(container: &ContainerSummary, truncate: bool, as_json: bool) -> Value {
     let id = if truncate { human::short_id(&container.id) } else { &container.id };
     let command = match truncate {
         true => human::ellipsis(&container.command, COMMAND_WIDTH),
@@ -128,7 +129,23 @@ fn row(container: &ContainerSummary, truncate: bool) -> Value {
         "Mounts": mounts.join(","),
         "LocalVolumes": container.mounts.iter().filter(|mount| mount.driver == "local").count().to_string(),
         "Networks": networks.join(","),
+        "Platform": platform(container, as_json),
     })
+}
+
+/// The platform of the image as JSON, or as a template shows it: Go's word for nothing where the engine doesn't say.
+fn platform(container: &ContainerSummary, as_json: bool) -> Value {
+    let known = container.image_manifest_descriptor.as_ref().and_then(|descriptor| descriptor.platform.as_ref());
+    match known {
+        Some(platform) if as_json => json!(platform),
+        Some(platform) => {
+            let parts = [&platform.os, &platform.architecture, &platform.variant].map(String::as_str);
+            let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            Value::from(parts.join("/"))
+        }
+        None if as_json => Value::Null,
+        None => Value::from("<nil>"),
+    }
 }
 
 /// All names; shortened, only the container's own, without those that links gave it.
@@ -212,22 +229,22 @@ mod tests {
 
     #[test]
     fn a_row_is_shortened_unless_told_otherwise() {
-        let short = row(&container(), true);
+        let short = row(&container(), true, false);
         assert_eq!(short["ID"], "0123456789ab");
         assert_eq!(short["Names"], "web");
         assert_eq!(short["Image"], "busybox:1");
         assert_eq!(short["Command"], "\"sh -c 'echo \\\"hello\\\"…\"");
-        let long = row(&container(), false);
+        let long = row(&container(), false, false);
         assert_eq!(long["Names"], "other/alias,web");
         assert_eq!(long["Command"], "\"sh -c 'echo \\\"hello\\\" world'\"");
         let by_id = ContainerSummary { image: "sha256:fedcba9876543210".into(), ..container() };
-        assert_eq!(row(&by_id, true)["Image"], "fedcba987654");
+        assert_eq!(row(&by_id, true, false)["Image"], "fedcba987654");
     }
 
     #[test]
     fn sizes_and_quotes() {
         let sized = ContainerSummary { size_rw: 1500, size_root_fs: 4_423_456, ..container() };
-        assert_eq!(row(&sized, true)["Size"], "1.5kB (virtual 4.42MB)");
+        assert_eq!(row(&sized, true, false)["Size"], "1.5kB (virtual 4.42MB)");
         assert_eq!(quote("a\tb\u{1}\u{7f}ö"), "\"a\\tb\\x01\\x7fö\"");
     }
 }

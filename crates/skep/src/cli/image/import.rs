@@ -8,7 +8,7 @@ use skep_types::Reference;
 use super::load::Archive;
 use crate::cli::command::runner;
 use crate::cli::flags::{FlagSet, flags};
-use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome};
+use crate::cli::{Args, Cli, Command, Completion, Outcome};
 use crate::ui::progress;
 
 flags! {
@@ -21,7 +21,7 @@ flags! {
 
 pub(crate) const COMMAND: Command = Command {
     paths: &["import", "image import"],
-    usage: "[OPTIONS] file|- [REPOSITORY[:TAG]]",
+    usage: "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
     about: "Import the contents from a tarball to create a filesystem image",
     args: Args::Between(1, 2),
     completion: Completion::Nothing,
@@ -32,30 +32,31 @@ pub(crate) const COMMAND: Command = Command {
 async fn run(cli: &Cli, flags: ImportFlags, words: Vec<String>) -> Outcome {
     let source = words.first().map(String::as_str).unwrap_or_default();
     let name = words.get(1).map(String::as_str).unwrap_or_default();
-    if source.starts_with("http://") || source.starts_with("https://") {
-        return Err(Failure::message(format!(
-            "importing from a URL is not supported: download {source} and import the file, or pipe it to '{} import -'",
-            cli.program
-        )));
-    }
+    let is_url = source.starts_with("http://") || source.starts_with("https://");
     if !name.is_empty() {
         name.parse::<Reference>().map_err(|error| error.to_string())?;
     }
     let archive = match source {
-        "-" => Archive::stdin(),
-        path => Archive::file(Path::new(path)).await?,
+        _ if is_url => None,
+        "-" => Some(Archive::stdin()),
+        path => Some(Archive::file(Path::new(path)).await?),
     };
     let mut request = cli
         .client()
         .await?
         .request(Method::POST, "/images/create")
-        .query("fromSrc", "-")
+        .query("fromSrc", if is_url { source } else { "-" })
         .query_opt("repo", Some(name))
         .query_opt("message", Some(&flags.message))
         .query_opt("platform", Some(flags.platform.to_lowercase()));
     for change in &flags.changes {
         request = request.query("changes", change);
     }
-    let response = request.stream("application/x-tar", archive.into_stream()).send().await?;
+    let request = match archive {
+        Some(archive) => request.stream("application/x-tar", archive.into_stream()),
+        // The engine fetches it.
+        None => request,
+    };
+    let response = request.send().await?;
     progress::show(response, progress::Target::Stdout).await
 }
