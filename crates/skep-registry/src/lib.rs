@@ -25,6 +25,7 @@ mod repository;
 mod search;
 mod signatures;
 mod sources;
+mod tags;
 mod transport;
 
 pub use blob::{Blob, BlobPart, digest_of};

@@ -14,6 +14,7 @@ use skep_types::Digest;
 use crate::blob::digest_of;
 use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, ManifestError, media_type};
 use crate::repository::Repository;
+use crate::sources::Wanted;
 use crate::transport::read_body;
 use crate::{RegistryError, Result};
 
@@ -101,18 +102,26 @@ impl Repository {
         Ok(())
     }
 
-    /// A small JSON document of the repository; nothing if it isn't there.
+    /// A small JSON document of the repository; nothing if no host has it: mirrors often lack what isn't an image.
     async fn document(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        let url = self.inner.url(path)?;
         let mut headers = HeaderMap::new();
         for accepted in [media_type::OCI_MANIFEST, media_type::OCI_INDEX, media_type::DOCKER_MANIFEST] {
             headers.append(ACCEPT, HeaderValue::from_static(accepted));
         }
-        match self.inner.get_patiently(&url, &headers).await {
-            Ok(response) => read_body(response, MAX_MANIFEST_SIZE, "manifest").await.map(Some),
-            Err(error) if is_absence(&error) => Ok(None),
-            Err(error) => Err(error.about(&self.inner.reference)),
+        let (mut last, mut from) = (Ok(None), 0);
+        while let Some(number) = self.sources.next(from, Wanted::Content) {
+            from = number + 1;
+            let answer = match self.sources.connection(number).await {
+                Ok(inner) => inner.get_patiently(&inner.url(path)?, &headers).await,
+                Err(error) => Err(error),
+            };
+            last = match answer {
+                Ok(response) => return read_body(response, MAX_MANIFEST_SIZE, "manifest").await.map(Some),
+                Err(error) if is_absence(&error) => Ok(None),
+                Err(error) => Err(self.sources.failed(number, error).about(&self.inner.reference)),
+            };
         }
+        last
     }
 }
 

@@ -187,3 +187,18 @@ fn any_registry_may_have_mirrors() {
     engine.run(["run", "--rm", "reg.invalid:5000/mine:1", "true"]).success();
     engine.run(["pull", "other.invalid/mine:1"]).code_is(1).stderr_has("no such host");
 }
+
+#[test]
+fn all_tags_of_a_repository() {
+    let (engine, registry) = (Engine::start(), Registry::start());
+    registry.push("many:1", Image::busybox());
+    registry.push("many:two", &ImageBuilder::new("many:two").layer(&[("two", 0o644, b"2")]).build());
+    let name = registry.name("many");
+    let outcome = engine.run(["pull", "-a", &name]).success();
+    let outcome = outcome.stdout_has("1: Pulling from many").stdout_has("two: Pulling from many");
+    outcome.stdout_has(&format!("Status: Downloaded newer image for {name}\n"));
+    let tags = engine.run(["images", "--format", "{{.Tag}}", &name]).success();
+    tags.stdout_has("1\n").stdout_has("two\n");
+    engine.run(["pull", "-a", &name]).success().stdout_has(&format!("Status: Image is up to date for {name}\n"));
+    engine.run(["pull", "-a", &format!("{name}:1")]).code_is(1).stderr_has("tag can't be used with --all-tags/-a");
+}

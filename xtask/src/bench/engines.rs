@@ -193,6 +193,11 @@ impl Engine {
         Ok(())
     }
 
+    /// The daemon's process, if it has one.
+    pub(super) fn daemon_id(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Child::id)
+    }
+
     /// The life of a container in four requests.
     pub(super) fn life_over_api(&self) -> Result<Duration> {
         let socket = self.socket.as_deref().context("this engine has no socket")?;

@@ -1,7 +1,9 @@
 //! `cargo xtask bench`: skep beside Docker, Podman and runc, in one run, alternating, so that all meet the same machine.
 //! Reports what it measured; nothing here fails because of a figure.
 
+mod content;
 mod engines;
+mod images;
 mod report;
 mod runtime;
 
@@ -91,6 +93,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             }
         }
     }
+    if images::wanted(&arguments.only) {
+        images::measure(arguments, &engines, &mut report)?;
+    }
     if "idle memory, 50 containers".contains(&arguments.only) {
         for engine in &engines.all {
             many(engine, &mut report)?;
@@ -115,7 +120,7 @@ pub(crate) fn build() -> Result<()> {
         command.args(arguments).current_dir(crate::paths::top());
         ensure!(command.status()?.success(), "the release build failed");
     }
-    Ok(())
+    images::build(cargo.as_ref())
 }
 
 /// Starts many containers from several clients; measures the rate, and what the engine's own processes use for each.

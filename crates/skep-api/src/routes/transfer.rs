@@ -50,9 +50,6 @@ async fn create(request: Request) -> Result<Answer, ApiError> {
 
 async fn pull(request: Request) -> Result<Answer, ApiError> {
     let image = reference(request.query.text("fromImage"), request.query.text("tag"))?;
-    if image.tag().is_none() && image.digest().is_none() {
-        return Err(ApiError::unsupported("pulling all tags of a repository; name one: pulling without a tag"));
-    }
     let platform = platform(&request)?;
     let credentials = credentials(&request);
     let engine = request.engine.clone();

@@ -154,20 +154,28 @@ impl Images {
         Ok(Images { inner: Arc::new(inner) })
     }
 
-    /// Fetches an image from its registry. The receiver of `progress` may go away. Dropping the future cancels the pull, which
-    /// takes back what it made.
+    /// Fetches an image from its registry, or all tags of a repository if `reference` names none. The receiver of `progress` may go
+    /// away. Dropping the future cancels the pull, which takes back what it made.
     pub async fn pull(
         &self,
         reference: &Reference,
         platform: Option<&Platform>,
         credentials: Option<&Credentials>,
         progress: mpsc::Sender<PullProgress>,
-    ) -> Result<ImageId> {
-        let id = pull::pull(&self.inner, reference, platform, credentials, progress).await?;
-        self.inner.uses.touch(id);
-        let name = target::stored_form(reference);
-        self.inner.tell("pull", &id, name.familiar(), name.familiar_name());
-        Ok(id)
+    ) -> Result<Vec<ImageId>> {
+        let (mut ids, mut news) = (Vec::new(), false);
+        for one in pull::references(&self.inner, reference, credentials).await? {
+            let pulled = pull::pull(&self.inner, &one, platform, credentials, &progress).await?;
+            self.inner.uses.touch(pulled.id);
+            let name = target::stored_form(&one);
+            self.inner.tell("pull", &pulled.id, name.familiar(), name.familiar_name());
+            ids.push(pulled.id);
+            news |= pulled.news;
+        }
+        let status = if news { PullProgress::Downloaded } else { PullProgress::UpToDate };
+        let name = if reference.digest().is_some() { target::stored_form(reference) } else { reference.clone() };
+        pull::tell(&progress, status(name.familiar())).await;
+        Ok(ids)
     }
 
     /// Pushes the tag of `reference`, or all tags of its repository if it has none. The receiver of `progress` may go away. Dropping

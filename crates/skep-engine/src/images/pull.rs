@@ -61,13 +61,35 @@ enum Fetched {
     Staged(Box<Downloaded>, Lead),
 }
 
+/// An image that was pulled.
+pub(super) struct Pulled {
+    pub(super) id: ImageId,
+    /// It was not here before, or not under this name.
+    pub(super) news: bool,
+}
+
+/// The references to pull: the one that is given, or all tags of the repository if it names none.
+pub(super) async fn references(
+    inner: &Inner,
+    reference: &Reference,
+    credentials: Option<&Credentials>,
+) -> Result<Vec<Reference>> {
+    if reference.tag().is_some() || reference.digest().is_some() {
+        return Ok(vec![reference.clone()]);
+    }
+    let repository = Repository::connect(&inner.registry, reference, credentials).await?;
+    let tags = repository.tags().await?;
+    tags.iter().map(|tag| Ok(reference.with_tag(tag)?)).collect()
+}
+
+/// Pulls one image.
 pub(super) async fn pull(
     inner: &Arc<Inner>,
     reference: &Reference,
     wished: Option<&Platform>,
     credentials: Option<&Credentials>,
-    progress: Progress,
-) -> Result<ImageId> {
+    progress: &Progress,
+) -> Result<Pulled> {
     let reference = super::target::stored_form(reference);
     let repository = Repository::connect(&inner.registry, &reference, credentials).await?;
     let served = repository.manifest(&reference.selector()).await?;
@@ -75,21 +97,21 @@ pub(super) async fn pull(
         Selector::Tag(tag) => tag,
         Selector::Digest(digest) => digest.to_string(),
     };
-    tell(&progress, PullProgress::Started { tag, repository: reference.path().to_owned() }).await;
+    tell(progress, PullProgress::Started { tag, repository: reference.path().to_owned() }).await;
     let digest = served.digest;
     let top = describe(&served, None);
     let Chosen { manifest, descriptor, documents } = choose(&repository, served, wished).await?;
     let digests = documents.iter().map(|(digest, _)| *digest).collect();
     inner.guards.admit_pull(&repository, &reference, digests).await?;
     let (config, parsed) = configuration(inner, &repository, &manifest).await?;
-    check_platform(&reference, &parsed, wished, &progress).await?;
+    check_platform(&reference, &parsed, wished, progress).await?;
     let layers = parsed.rootfs.diff_ids.clone();
     let blobs: Vec<_> = layers.iter().copied().zip(manifest.layers.iter().cloned()).collect();
     let claim = Arc::new(Claim::on(inner, &ChainId::chain(&layers)));
     let known = inner.catalog.read().any_image(&manifest.config.digest).is_some();
-    let plans = plan(&manifest, &layers, known, &progress)?;
+    let plans = plan(&manifest, &layers, known, progress)?;
     let (layer_sizes, fetched) = fetch_layers(inner, &claim, &repository, plans).await?;
-    tell(&progress, PullProgress::Digest(digest)).await;
+    tell(progress, PullProgress::Digest(digest)).await;
 
     let mut writer = inner.write().await;
     let known = writer.draft.catalog.target(&reference).cloned();
@@ -101,16 +123,8 @@ pub(super) async fn pull(
     writer.commit().await?;
     Claim::made(claim);
     super::sources::remember_pulled(inner, &reference, blobs).await;
-    let name = reference.familiar();
-    tell(
-        &progress,
-        match fetched || known.is_none_or(|target| !target.has(&id)) {
-            true => PullProgress::Downloaded(name),
-            false => PullProgress::UpToDate(name),
-        },
-    )
-    .await;
-    Ok(id)
+    let news = fetched || known.is_none_or(|target| !target.has(&id));
+    Ok(Pulled { id, news })
 }
 
 /// What points to a document that was served, with the platform that an index gave it.
@@ -348,7 +362,7 @@ impl Listener for Audience<'_> {
     }
 }
 
-async fn tell(progress: &Progress, message: PullProgress) {
+pub(super) async fn tell(progress: &Progress, message: PullProgress) {
     // Nobody listening is no reason to stop.
     let _ = progress.send(message).await;
 }

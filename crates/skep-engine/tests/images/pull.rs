@@ -229,9 +229,9 @@ async fn what_is_not_there_has_dockers_words() {
     let error = world.pull(&name).await.0.expect_err("no such tag");
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(error.to_string(), format!("manifest for {name} not found: manifest unknown: manifest unknown"));
-    let name = registry.name("no/such/repository");
+    let name = registry.name("no/such/repository:latest");
     let error = text(world.pull(&name).await.0);
-    assert!(error.starts_with(&format!("manifest for {name}:latest not found")), "{error}");
+    assert!(error.starts_with(&format!("manifest for {name} not found")), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

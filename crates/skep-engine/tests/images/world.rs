@@ -60,7 +60,8 @@ impl World {
             }
             all
         };
-        tokio::join!(self.images.pull(&reference, platform.as_ref(), None, sender), collect)
+        let (ids, messages) = tokio::join!(self.images.pull(&reference, platform.as_ref(), None, sender), collect);
+        (ids.map(|ids| ids[0]), messages)
     }
 
     pub(crate) async fn load(&self, archive: &[u8]) -> (Result<Vec<Loaded>>, Vec<LoadProgress>) {

@@ -94,3 +94,22 @@ async fn redirects_are_followed_without_credentials_and_not_for_ever() {
     let error = text(connect(&server).await.manifest(&tag()).await);
     assert!(error.ends_with("stopped after 10 redirects"), "{error}");
 }
+
+#[tokio::test]
+async fn tags_come_in_pages() {
+    let server = registry(|request| match request.path.as_str() {
+        "/v2/some/app/tags/list" => Reply::new(
+            "200 OK",
+            &[("Link", "</v2/some/app/tags/list?last=b>; rel=\"next\"")],
+            r#"{"name":"some/app","tags":["a","b"]}"#,
+        ),
+        // Names itself: without an end for whoever follows blindly.
+        "/v2/some/app/tags/list?last=b" => {
+            Reply::new("200 OK", &[("Link", "</v2/some/app/tags/list?last=c>; rel=\"next\"")], r#"{"tags":["c"]}"#)
+        }
+        _ => Reply::new("200 OK", &[("Link", "</v2/some/app/tags/list?last=c>; rel=\"next\"")], r#"{"tags":null}"#),
+    })
+    .await;
+    assert_eq!(connect(&server).await.tags().await.expect("tags"), ["a", "b", "c"]);
+    assert_eq!(server.count("/v2/some/app/tags"), 3);
+}
