@@ -45,6 +45,8 @@ pub(crate) struct Auth {
     offline: bool,
     /// The registry itself is reached by TLS: then passwords go nowhere without.
     encrypted: bool,
+    /// The only hosts of token services that get credentials; any, without.
+    token_hosts: Option<Vec<String>>,
     state: Mutex<State>,
 }
 
@@ -80,7 +82,12 @@ struct TokenAnswer {
 impl Auth {
     pub(crate) fn new(client: Client, credentials: Credentials, scope: Option<String>, base: &Url) -> Self {
         let encrypted = base.scheme() == "https";
-        Auth { client, credentials, scope, offline: false, encrypted, state: Mutex::default() }
+        Auth { client, credentials, scope, offline: false, encrypted, token_hosts: None, state: Mutex::default() }
+    }
+
+    /// The same, sending credentials to no other hosts.
+    pub(crate) fn only_to(self, token_hosts: Option<Vec<String>>) -> Self {
+        Auth { token_hosts, ..self }
     }
 
     /// The same, asking for a refresh token too.
@@ -193,6 +200,11 @@ impl Auth {
             .map_err(|_| RegistryError::Challenge(format!("malformed realm in the registry's challenge: {realm:?}")))?;
         let Credentials { username, identity_token, .. } = &self.credentials;
         let anonymous = username.is_empty() && identity_token.is_empty();
+        let host = realm.host_str().unwrap_or_default();
+        let elsewhere = self.token_hosts.as_ref().is_some_and(|hosts| !hosts.iter().any(|known| known == host));
+        if elsewhere && !anonymous {
+            return Err(RegistryError::Challenge(format!("refusing to send credentials to {realm}")));
+        }
         if !matches!(realm.scheme(), "https" | "http") || (realm.scheme() == "http" && self.encrypted && !anonymous) {
             return Err(RegistryError::Challenge(format!("refusing to send credentials to {realm}")));
         }

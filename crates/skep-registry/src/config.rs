@@ -24,6 +24,8 @@ pub struct RegistryConfig {
     pub connect_timeout: Duration,
     /// Longest silence of a server, before its answer and within it.
     pub stall_timeout: Duration,
+    /// The only hosts that credentials may be sent to for a token; any that a registry names, without.
+    pub token_hosts: Option<Vec<String>>,
     /// Sent as User-Agent.
     pub user_agent: String,
 }
@@ -60,6 +62,7 @@ impl Default for RegistryConfig {
             max_download_attempts: 5,
             connect_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(60),
+            token_hosts: None,
             user_agent: concat!("skep/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }

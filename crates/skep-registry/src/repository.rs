@@ -183,7 +183,8 @@ impl Inner {
         for endpoint in ways_to(config, host, reference.registry(), access).await? {
             let actions = if access == Access::Push { "pull,push" } else { "pull" };
             let scope = Some(format!("repository:{}:{actions}", reference.path()));
-            let auth = Auth::new(endpoint.client.clone(), credentials.clone(), scope, &endpoint.base);
+            let auth = Auth::new(endpoint.client.clone(), credentials.clone(), scope, &endpoint.base)
+                .only_to(config.token_hosts.clone());
             let attempts = config.max_download_attempts.max(1);
             let (reference, stall) = (reference.clone(), config.stall_timeout);
             let inner = Inner { reference, endpoint, auth, attempts, stall, not_before: Mutex::default() };

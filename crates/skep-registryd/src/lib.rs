@@ -20,6 +20,7 @@
 #![warn(missing_docs)]
 
 pub mod auth;
+mod cache;
 mod collect;
 mod content;
 pub mod control;
@@ -35,6 +36,7 @@ mod server;
 pub mod storage;
 mod tls;
 
+pub use cache::{CacheConfig, CacheError, Upstream};
 pub use collect::{Collection, Mode, Report, Retention, RetentionError, Untagged};
 pub use content::{Clients, Content, Mount, Parts, StoredManifest};
 pub use error::{Code, Error, Refusal, Result};

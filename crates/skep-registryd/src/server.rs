@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Authority;
+use crate::cache::{Cache, CacheConfig};
 use crate::content::{Clients, Content, Parts};
 use crate::control;
 use crate::error::Error;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub metrics_listen: Option<SocketAddr>,
     /// What a repository has to have of what a manifest names.
     pub parts: Parts,
+    /// Other registries that this one is a copy of.
+    pub cache: Option<CacheConfig>,
     /// What it does by itself.
     pub maintenance: Maintenance,
     /// How long requests may go on after the end was asked for.
@@ -55,6 +58,7 @@ impl Settings {
             tls: None,
             metrics_listen: None,
             parts: Parts::All,
+            cache: None,
             maintenance: Maintenance::default(),
             grace: Duration::from_secs(10),
         }
@@ -123,6 +127,7 @@ impl Registry {
             authority: settings.authority,
             metrics: Metrics::new(),
             parts: settings.parts,
+            cache: settings.cache.map(|config| Arc::new(Cache::new(config))),
             maintenance: settings.maintenance,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

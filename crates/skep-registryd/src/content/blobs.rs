@@ -7,7 +7,7 @@ use tokio::sync::OwnedMutexGuard;
 use crate::content::tables::{
     CONTENT, HOLDERS, LINKS, LinkRecord, MANIFESTS, REPOSITORIES, RepositoryRecord, Rows, holder, key, now,
 };
-use crate::content::uploads::{Session, seal};
+use crate::content::uploads::{Session, Staged, seal};
 use crate::content::{Content, hold};
 use crate::digest::ContentDigest;
 use crate::error::{Code, Refusal, Result};
@@ -60,6 +60,36 @@ impl Content {
         drop(stripe);
         self.uploads.end(id, upload).await?;
         Ok(size)
+    }
+
+    /// Takes a file whose bytes have this digest as a blob of a repository.
+    pub(crate) async fn adopt_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &ContentDigest,
+        size: u64,
+        staged: Staged,
+    ) -> Result<()> {
+        let _stripe = self.stripe(digest).await;
+        self.storage.adopt(digest, staged.path()).await?;
+        let (name, digest) = (repository.clone(), *digest);
+        self.change(move |tx| link(tx, &name, &digest, size)).await
+    }
+
+    /// Takes content that the storage has already as a blob of a repository; whether it was there.
+    pub(crate) async fn adopt_known(
+        &self,
+        repository: &RepositoryName,
+        digest: &ContentDigest,
+        size: u64,
+    ) -> Result<bool> {
+        let _stripe = self.stripe(digest).await;
+        let (name, digest) = (repository.clone(), *digest);
+        self.change(move |tx| match tx.row(&CONTENT, &digest.to_string())? {
+            Some(known) if known.size == size => link(tx, &name, &digest, size).map(|()| true),
+            _ => Ok(false),
+        })
+        .await
     }
 
     /// Makes a blob of one repository a blob of another, too.

@@ -1,5 +1,7 @@
 //! Manifests and tags: finding, storing, removing.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::json;
 use skep_store::WriteTx;
@@ -35,6 +37,8 @@ pub enum Parts {
     All,
     /// Blobs; an index may name manifests that are not there.
     Blobs,
+    /// Nothing: all of it comes when somebody asks for it.
+    Nothing,
 }
 
 impl Content {
@@ -105,6 +109,32 @@ impl Content {
         Ok(digest)
     }
 
+    /// How long ago a tag was set, if it is there.
+    pub(crate) async fn tag_age(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<Duration>> {
+        let row = tag_key(repository, tag);
+        let record = self.read(move |tx| Ok(tx.row(&TAGS, &row)?)).await?;
+        Ok(record.map(|record| Duration::from_millis(u64::try_from(now() - record.updated).unwrap_or_default())))
+    }
+
+    /// What a manifest of a repository says of a blob.
+    pub(crate) async fn descriptor(
+        &self,
+        repository: &RepositoryName,
+        digest: &ContentDigest,
+    ) -> Result<Option<Descriptor>> {
+        let (prefix, blob) = (format!("{repository}\0"), *digest);
+        let manifests = self.read(move |tx| Ok(tx.rows(&MANIFESTS, &prefix)?)).await?;
+        let Some((name, record)) = manifests.into_iter().find(|(_, record)| record.blobs.contains(&blob)) else {
+            return Ok(None);
+        };
+        let Ok(name) = name.parse::<ContentDigest>() else { return Ok(None) };
+        let bytes = read_all(&*self.storage, &name, record.size).await?;
+        let manifest = Manifest::parse(&bytes, &record.media_type).ok();
+        let found = manifest
+            .and_then(|manifest| manifest.config.into_iter().chain(manifest.blobs).find(|part| part.digest == blob));
+        Ok(found)
+    }
+
     /// Removes a tag; the manifest stays until garbage collection finds nothing that leads to it.
     pub async fn remove_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<()> {
         let (repository, tag) = (repository.clone(), tag.clone());
@@ -154,7 +184,7 @@ fn unknown(reference: &ManifestReference) -> Error {
 /// Everything that a manifest names has to be in its repository, and as large as it says.
 fn check_parts(rows: &impl Rows, repository: &RepositoryName, manifest: &Manifest, parts: Parts) -> Result<()> {
     let mut missing = Vec::new();
-    for part in manifest.needed_blobs() {
+    for part in manifest.needed_blobs().filter(|_| parts != Parts::Nothing) {
         let size = rows.row(&LINKS, &key(repository, &part.digest))?.map(|link| link.size);
         check_part(part, size, &mut missing)?;
     }

@@ -148,6 +148,14 @@ impl Uploads {
         .map_err(Error::Upload)
     }
 
+    /// A file for bytes that come one after the other.
+    pub(crate) async fn staging(&self) -> Result<Staging> {
+        let staged = Staged(self.unfinished());
+        spawn_blocking(move || File::create_new(&staged.0).map(|file| Staging { file, staged }))
+            .await?
+            .map_err(Error::Upload)
+    }
+
     /// Removes uploads that nobody has written to since `before`; how many they were and what they held.
     pub(crate) async fn expire(&self, before: SystemTime) -> Result<(usize, u64)> {
         let (mut count, mut bytes) = (0, 0);
@@ -211,6 +219,29 @@ impl Drop for Staged {
     fn drop(&mut self) {
         // Gone already when the storage took it; else it is removed at the next start.
         let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A file that is being written, for the storage to take.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    file: File,
+    staged: Staged,
+}
+
+impl Staging {
+    /// Another view of the file, for who reads along.
+    pub(crate) fn reader(&self) -> Result<File> {
+        File::open(self.staged.path()).map_err(Error::Upload)
+    }
+
+    pub(crate) async fn write(mut self, bytes: Bytes) -> Result<Self> {
+        spawn_blocking(move || self.file.write_all(&bytes).map(|()| self)).await?.map_err(Error::Upload)
+    }
+
+    /// Makes the bytes durable.
+    pub(crate) async fn finish(self) -> Result<Staged> {
+        spawn_blocking(move || self.file.sync_all().map(|()| self.staged)).await?.map_err(Error::Upload)
     }
 }
 

@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::auth::{Caller, Need};
+use crate::auth::{Action, Caller, Need};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::http::answer::{Answer, Body};
 use crate::http::body::RequestBody;
@@ -109,12 +109,17 @@ async fn dispatch(
     let Some(path) = decode(parts.uri.path()) else {
         return ("none", Err(Refusal::new(Code::NameInvalid, "invalid URL escape").into()));
     };
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
     let endpoint = match find(&parts.method, &path) {
         Ok(Some(endpoint)) if is_offered(&endpoint, peer.offer) => endpoint,
         Ok(_) => return ("none", Ok(Answer::bytes(StatusCode::NOT_FOUND, "text/plain", "404 page not found\n"))),
         Err(refusal) => return ("none", Err(refusal.into())),
     };
     let label = endpoint.label();
+    let endpoint = match translated(shared, endpoint, &query) {
+        Ok(endpoint) => endpoint,
+        Err(error) => return (label, Err(error)),
+    };
     let need = if peer.offer == Offer::Metrics { Need::Nothing } else { endpoint.need(&parts.method) };
     let caller = match admit(shared, &parts.headers, &need).await {
         Ok(caller) => caller,
@@ -125,14 +130,18 @@ async fn dispatch(
         }
         Err(error) => return (label, Err(error)),
     };
-    let request = Request {
-        method: parts.method,
-        query: Query::parse(parts.uri.query().unwrap_or_default()),
-        headers: parts.headers,
-        body,
-        caller,
-    };
+    let request = Request { method: parts.method, query, headers: parts.headers, body, caller };
     (label, run(shared, endpoint, request).await)
+}
+
+/// A cache is asked for repositories of other registries by their own names, with the registry beside it.
+fn translated(shared: &Shared, mut endpoint: Endpoint, query: &Query) -> Result<Endpoint> {
+    if let (Some(cache), Some(namespace)) = (&shared.cache, query.get("ns"))
+        && let Some(name) = endpoint.repository_mut()
+    {
+        *name = cache.local(name, namespace)?;
+    }
+    Ok(endpoint)
 }
 
 /// Who sent the request, if that is somebody who may.
@@ -160,6 +169,12 @@ async fn run(shared: &Arc<Shared>, endpoint: Endpoint, request: Request) -> Resu
     }
     if shared.access == Access::ReadOnly {
         return Err(Refusal::new(Code::Unsupported, "the registry is read-only").into());
+    }
+    if let (Need::Repository(name, Action::Push), Some(cache)) = (endpoint.need(&request.method), &shared.cache)
+        && cache.source(&name).is_some()
+    {
+        let refusal = Refusal::new(Code::Unsupported, "the repository is a copy of another registry's");
+        return Err(refusal.into());
     }
     let owner = shared.clone();
     shared.tasks.spawn(async move { routes::handle(&owner, endpoint, request).await }).await?

@@ -127,6 +127,19 @@ impl Endpoint {
         }
     }
 
+    /// The repository that it is about.
+    pub(crate) fn repository_mut(&mut self) -> Option<&mut RepositoryName> {
+        match self {
+            Endpoint::Tags(name)
+            | Endpoint::Manifest(name, _)
+            | Endpoint::Blob(name, _)
+            | Endpoint::Uploads(name)
+            | Endpoint::Upload(name, _)
+            | Endpoint::Referrers(name, _) => Some(name),
+            Endpoint::Base | Endpoint::Catalog | Endpoint::Health | Endpoint::Metrics | Endpoint::Token => None,
+        }
+    }
+
     /// A word for logs and metrics.
     pub(crate) fn label(&self) -> &'static str {
         match self {

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Authority;
+use crate::cache::Cache;
 use crate::content::{Content, Parts};
 use crate::http::connection::{self, Peer};
 use crate::maintenance::Maintenance;
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) authority: Arc<Authority>,
     pub(crate) metrics: Metrics,
     pub(crate) parts: Parts,
+    /// What is a copy of other registries.
+    pub(crate) cache: Option<Arc<Cache>>,
     pub(crate) maintenance: Maintenance,
     /// No new requests.
     pub(crate) stop: CancellationToken,

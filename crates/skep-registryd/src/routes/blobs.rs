@@ -4,8 +4,9 @@ use futures_util::StreamExt;
 use http::StatusCode;
 use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE};
 
+use crate::cache::Joined;
 use crate::digest::ContentDigest;
-use crate::error::Result;
+use crate::error::{Code, Error, Refusal, Result};
 use crate::http::Request;
 use crate::http::answer::Answer;
 use crate::http::range::{Wanted, wanted};
@@ -25,7 +26,17 @@ pub(crate) async fn get(
     digest: &ContentDigest,
     request: &Request,
 ) -> Result<Answer> {
-    let size = shared.content.blob(name, digest).await?;
+    let size = match shared.content.blob(name, digest).await {
+        Ok(size) => size,
+        Err(Error::Refused(refusal)) if refusal.code == Code::BlobUnknown => {
+            match fetched(shared, name, digest, request).await? {
+                Fetched::Answer(answer) => return Ok(answer),
+                Fetched::Stored(size) => size,
+                Fetched::Nowhere => return Err(refusal.into()),
+            }
+        }
+        Err(error) => return Err(error),
+    };
     if unchanged(request, digest) {
         return Ok(labelled(Answer::empty(StatusCode::NOT_MODIFIED), digest));
     }
@@ -58,6 +69,45 @@ pub(crate) async fn get(
         answer = answer.header(CONTENT_RANGE, &format!("bytes {}-{}/{size}", part.start, part.end - 1));
     }
     Ok(labelled(answer, digest))
+}
+
+/// What became of a blob that is not here.
+enum Fetched {
+    /// It is on its way, and this is the answer.
+    Answer(Answer),
+    /// It is here now, and so large.
+    Stored(u64),
+    /// The repository is no copy of anything.
+    Nowhere,
+}
+
+/// Fetches a blob of a copied repository, and passes it on as it comes if all of it is wanted.
+async fn fetched(shared: &Shared, name: &RepositoryName, digest: &ContentDigest, request: &Request) -> Result<Fetched> {
+    let copied = shared.cache.as_ref().and_then(|cache| Some((cache, cache.source(name)?)));
+    let Some((cache, source)) = copied else { return Ok(Fetched::Nowhere) };
+    if request.head_only() {
+        // Whoever only looks causes no download.
+        return Ok(match shared.content.descriptor(name, digest).await? {
+            Some(known) => {
+                let answer = Answer::bytes(StatusCode::OK, BYTES, "");
+                Fetched::Answer(labelled(answer.header(CONTENT_LENGTH, &known.size.to_string()), digest))
+            }
+            None => Fetched::Nowhere,
+        });
+    }
+    let flight = cache.blob(&shared.content, &shared.tasks, source, digest).await?;
+    let gone = |error: std::io::Error| Refusal::new(Code::Unavailable, error.to_string());
+    if !request.header(RANGE).is_empty() {
+        flight.landed().await.map_err(gone)?;
+        return shared.content.blob(name, digest).await.map(Fetched::Stored);
+    }
+    match flight.join().await.map_err(gone)? {
+        Joined::Landed => shared.content.blob(name, digest).await.map(Fetched::Stored),
+        Joined::Reading(file) => {
+            let answer = Answer::stream(StatusCode::OK, BYTES, flight.size(), flight.stream(file));
+            Ok(Fetched::Answer(labelled(answer, digest)))
+        }
+    }
 }
 
 /// `DELETE`.

@@ -1,8 +1,9 @@
 //! Manifests: `/v2/NAME/manifests/REFERENCE`.
 
 use http::StatusCode;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LOCATION};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LOCATION, WARNING};
 
+use crate::cache::Cached;
 use crate::error::{Code, Refusal, Result, refuse};
 use crate::http::Request;
 use crate::http::answer::Answer;
@@ -21,7 +22,15 @@ pub(crate) async fn get(
     reference: &ManifestReference,
     request: &Request,
 ) -> Result<Answer> {
-    let manifest = shared.content.manifest(name, reference).await?;
+    let copied = shared.cache.as_ref().and_then(|cache| Some((cache, cache.source(name)?)));
+    let cached = match copied {
+        Some((cache, source)) => cache.manifest(&shared.content, &source, reference).await?,
+        None => Cached::Fresh(shared.content.manifest(name, reference).await?),
+    };
+    let (manifest, stale) = match cached {
+        Cached::Fresh(manifest) => (manifest, false),
+        Cached::Stale(manifest) => (manifest, true),
+    };
     let answer = if unchanged(request, &manifest.digest) {
         Answer::empty(StatusCode::NOT_MODIFIED)
     } else if request.head_only() {
@@ -31,6 +40,7 @@ pub(crate) async fn get(
         let bytes = shared.content.manifest_bytes(&manifest).await?;
         Answer::bytes(StatusCode::OK, &manifest.media_type, bytes)
     };
+    let answer = if stale { answer.header(WARNING, "110 - \"Response is Stale\"") } else { answer };
     Ok(answer.digest(&manifest.digest).header(ETAG, &format!("\"{}\"", manifest.digest)))
 }
 

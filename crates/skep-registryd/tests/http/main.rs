@@ -1,6 +1,7 @@
 //! A registry in this process, spoken to in raw HTTP: what the distribution specification demands, check by check.
 
 mod auth;
+mod cache;
 mod client;
 mod collect;
 mod discovery;
