@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::http::server::{Access, Listener, Offer, Shared, serve};
 use crate::maintenance::{self, Maintenance};
 use crate::metrics::Metrics;
-use crate::storage::{Directory, StorageError};
+use crate::storage::{Location, StorageError};
 use crate::tls::{self, TlsError, TlsFiles};
 
 /// How a registry is to run.
@@ -31,6 +31,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// What clients may do at all.
     pub access: Access,
+    /// Where the content is; without, where it always was.
+    pub storage: Option<Location>,
     /// Who may do what.
     pub authority: Arc<Authority>,
     /// The registry's identity; plain HTTP without.
@@ -54,6 +56,7 @@ impl Settings {
             root,
             listen,
             access: Access::ReadWrite,
+            storage: None,
             authority: Arc::default(),
             tls: None,
             metrics_listen: None,
@@ -110,7 +113,7 @@ pub struct Registry {
 impl Registry {
     /// Opens the root and the listener; clients wait until [`Registry::run`].
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let content = open(&settings.root, Clients::Served)?;
+        let content = open(&settings.root, settings.storage.as_ref(), Clients::Served)?;
         let tls = settings.tls.as_ref().map(tls::config).transpose()?.map(TlsAcceptor::from);
         let offer = if settings.metrics_listen.is_some() { Offer::Registry } else { Offer::All };
         let (listener, address) = listen(settings.listen, tls, offer).await?;
@@ -168,12 +171,12 @@ async fn listen(
     Ok((Listener { socket, tls, offer }, bound))
 }
 
-/// Opens the content below `root` for whoever is alone with it.
-pub fn open(root: &Path, clients: Clients) -> Result<Content, StartError> {
+/// Opens the content of `root` for whoever is alone with it; without a `location` it is where it always was.
+pub fn open(root: &Path, location: Option<&Location>, clients: Clients) -> Result<Content, StartError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
     made.map_err(|source| StartError::Root { path: root.to_owned(), source })?;
-    let storage = Directory::open(root.join("content"))?;
-    Content::open(root, Arc::new(storage), clients).map_err(|error| match error {
+    let storage = Location::open(root, location)?;
+    Content::open(root, storage, clients).map_err(|error| match error {
         Error::Metadata(skep_store::DbError::InUse(_)) => StartError::InUse(root.to_owned()),
         other => other.into(),
     })

@@ -66,6 +66,15 @@ pub(crate) enum Need {
     Repository(RepositoryName, Action),
 }
 
+/// Who reads an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Clients, who know how to get a token.
+    Programs,
+    /// Browsers, who know passwords only.
+    People,
+}
+
 /// How callers are known.
 #[derive(Debug, Default)]
 pub enum Scheme {
@@ -190,7 +199,13 @@ impl Authority {
     }
 
     /// What `WWW-Authenticate` says to who has to be somebody else.
-    pub(crate) fn challenge(&self, headers: &HeaderMap, https: bool, need: &Need) -> Option<String> {
+    pub(crate) fn challenge(
+        &self,
+        headers: &HeaderMap,
+        https: bool,
+        need: &Need,
+        audience: Audience,
+    ) -> Option<String> {
         let tokens = |source: &TokenSource| {
             let realm = match &source.realm {
                 Some(realm) => realm.clone(),
@@ -207,6 +222,7 @@ impl Authority {
         };
         match &self.scheme {
             Scheme::Open => None,
+            Scheme::Issuing(..) if audience == Audience::People => Some("Basic realm=\"skep registry\"".to_owned()),
             Scheme::Basic(_) => Some("Basic realm=\"skep registry\"".to_owned()),
             Scheme::Issuing(_, issuer) => tokens(&issuer.source),
             Scheme::Token(verifier) => tokens(&verifier.source),

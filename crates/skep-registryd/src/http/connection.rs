@@ -120,11 +120,12 @@ async fn dispatch(
         Ok(endpoint) => endpoint,
         Err(error) => return (label, Err(error)),
     };
+    let audience = endpoint.audience();
     let need = if peer.offer == Offer::Metrics { Need::Nothing } else { endpoint.need(&parts.method) };
     let caller = match admit(shared, &parts.headers, &need).await {
         Ok(caller) => caller,
         Err(Error::Refused(refusal)) if refusal.code == Code::Unauthorized => {
-            let challenge = shared.authority.challenge(&parts.headers, peer.https, &need);
+            let challenge = shared.authority.challenge(&parts.headers, peer.https, &need, audience);
             let answer = error::answer(&refusal.into());
             return (label, Ok(answer.header(WWW_AUTHENTICATE, &challenge.unwrap_or_default())));
         }

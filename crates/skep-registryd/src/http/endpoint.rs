@@ -5,7 +5,7 @@
 
 use http::Method;
 
-use crate::auth::{Action, Need};
+use crate::auth::{Action, Audience, Need};
 use crate::digest::ContentDigest;
 use crate::error::{Code, Refusal};
 use crate::name::{ManifestReference, RepositoryName, UploadId};
@@ -35,6 +35,10 @@ pub(crate) enum Endpoint {
     Metrics,
     /// `/token`
     Token,
+    /// `/`: repositories, for people
+    Repositories,
+    /// `/ui/NAME`
+    Page(RepositoryName),
 }
 
 /// Finds the resource of a decoded path; `None` if there is none of that form.
@@ -44,8 +48,12 @@ pub(crate) fn find(method: &Method, path: &str) -> Result<Option<Endpoint>, Refu
         "/v2/_catalog" => return Ok(Some(Endpoint::Catalog)),
         "/healthz" => return Ok(Some(Endpoint::Health)),
         "/metrics" => return Ok(Some(Endpoint::Metrics)),
+        "/" => return Ok(Some(Endpoint::Repositories)),
         "/token" => return Ok(Some(Endpoint::Token)),
         _ => {}
+    }
+    if let Some(name) = path.strip_prefix("/ui/") {
+        return repository(name).map(|name| Some(Endpoint::Page(name)));
     }
     let Some(path) = path.strip_prefix("/v2/") else { return Ok(None) };
     let parts: Vec<&str> = path.split('/').collect();
@@ -60,10 +68,13 @@ pub(crate) fn find(method: &Method, path: &str) -> Result<Option<Endpoint>, Refu
         _ => return Ok(None),
     };
     let name = name.join("/");
-    let name: RepositoryName = name.parse().map_err(|_| {
-        Refusal::new(Code::NameInvalid, "invalid repository name").with(serde_json::json!({"name": name}))
-    })?;
+    let name = repository(&name)?;
     make.checked(name, method).map(Some)
+}
+
+fn repository(name: &str) -> Result<RepositoryName, Refusal> {
+    let detail = serde_json::json!({"name": name});
+    name.parse().map_err(|_| Refusal::new(Code::NameInvalid, "invalid repository name").with(detail))
 }
 
 /// A resource whose parts are not checked yet.
@@ -113,9 +124,11 @@ impl Endpoint {
             // Tokens are for who has none, and whether the registry is well is no secret.
             Endpoint::Health | Endpoint::Token => Need::Nothing,
             Endpoint::Base | Endpoint::Metrics => Need::Login,
-            Endpoint::Catalog => Need::Catalog,
+            Endpoint::Catalog | Endpoint::Repositories => Need::Catalog,
             Endpoint::Uploads(name) | Endpoint::Upload(name, _) => Need::Repository(name.clone(), Action::Push),
-            Endpoint::Tags(name) | Endpoint::Referrers(name, _) => Need::Repository(name.clone(), Action::Pull),
+            Endpoint::Tags(name) | Endpoint::Referrers(name, _) | Endpoint::Page(name) => {
+                Need::Repository(name.clone(), Action::Pull)
+            }
             Endpoint::Manifest(name, _) | Endpoint::Blob(name, _) => {
                 let action = match *method {
                     _ if reads => Action::Pull,
@@ -135,8 +148,22 @@ impl Endpoint {
             | Endpoint::Blob(name, _)
             | Endpoint::Uploads(name)
             | Endpoint::Upload(name, _)
-            | Endpoint::Referrers(name, _) => Some(name),
-            Endpoint::Base | Endpoint::Catalog | Endpoint::Health | Endpoint::Metrics | Endpoint::Token => None,
+            | Endpoint::Referrers(name, _)
+            | Endpoint::Page(name) => Some(name),
+            Endpoint::Base
+            | Endpoint::Catalog
+            | Endpoint::Health
+            | Endpoint::Metrics
+            | Endpoint::Token
+            | Endpoint::Repositories => None,
+        }
+    }
+
+    /// Who reads what is answered here.
+    pub(crate) fn audience(&self) -> Audience {
+        match self {
+            Endpoint::Repositories | Endpoint::Page(_) => Audience::People,
+            _ => Audience::Programs,
         }
     }
 
@@ -153,6 +180,7 @@ impl Endpoint {
             Endpoint::Health => "health",
             Endpoint::Metrics => "metrics",
             Endpoint::Token => "token",
+            Endpoint::Repositories | Endpoint::Page(_) => "page",
         }
     }
 
@@ -169,7 +197,9 @@ impl Endpoint {
             | Endpoint::Referrers(..)
             | Endpoint::Health
             | Endpoint::Metrics
-            | Endpoint::Token => "GET, HEAD",
+            | Endpoint::Token
+            | Endpoint::Repositories
+            | Endpoint::Page(_) => "GET, HEAD",
         }
     }
 }
@@ -197,7 +227,7 @@ mod tests {
         );
         let path = format!("/v2/blobs/uploads/blobs/{digest}");
         assert_eq!(found(&path), Some(Endpoint::Blob(name("blobs/uploads"), digest.parse().expect("a digest"))));
-        for nothing in ["/", "/v1/", "/v2/a", "/v2/a/tags", "/v3/a/tags/list", "/v2/_catalog/x"] {
+        for nothing in ["/x", "/v1/", "/v2/a", "/v2/a/tags", "/v3/a/tags/list", "/v2/_catalog/x"] {
             assert_eq!(found(nothing), None, "{nothing}");
         }
         let post = find(&Method::POST, "/v2/a/blobs/uploads").expect("found");

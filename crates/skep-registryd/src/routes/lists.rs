@@ -32,7 +32,7 @@ pub(crate) async fn catalog(shared: &Shared, request: &Request) -> Result<Answer
 }
 
 /// Users see what they may pull. A token for the catalogue is for all of it.
-fn seen(shared: &Shared, request: &Request) -> impl Fn(&RepositoryName) -> bool + Send + use<> {
+pub(crate) fn seen(shared: &Shared, request: &Request) -> impl Fn(&RepositoryName) -> bool + Send + use<> {
     let (authority, caller) = (shared.authority.clone(), request.caller.clone());
     move |name| match &caller {
         Caller::Token(grant) => authority.shows(grant, name),

@@ -4,6 +4,7 @@ mod base;
 mod blobs;
 mod lists;
 mod manifests;
+mod page;
 mod token;
 mod uploads;
 
@@ -21,6 +22,8 @@ pub(crate) async fn handle(shared: &Shared, endpoint: Endpoint, request: Request
     match (endpoint, request.method.as_str()) {
         (Endpoint::Base, _) if reads => Ok(base::version()),
         (Endpoint::Health, _) if reads => base::health(shared).await,
+        (Endpoint::Repositories, _) if reads => page::repositories(shared, &request).await,
+        (Endpoint::Page(name), _) if reads => page::repository(shared, &name, &request).await,
         (Endpoint::Metrics, _) if reads => Ok(base::metrics(shared)),
         (Endpoint::Token, _) if reads => token::get(shared, &request).await,
         (Endpoint::Catalog, _) if reads => lists::catalog(shared, &request).await,

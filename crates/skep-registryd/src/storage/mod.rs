@@ -10,6 +10,8 @@
 //! Every driver passes [`suite::run`].
 
 mod directory;
+mod location;
+mod objects;
 pub mod suite;
 
 use std::ops::Range;
@@ -20,6 +22,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 pub use directory::Directory;
+pub use location::Location;
+pub use objects::Objects;
 
 use crate::digest::ContentDigest;
 
@@ -41,6 +45,25 @@ pub enum StorageError {
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
+    },
+    /// An object store failed.
+    #[error("can't {what} an object: {source}")]
+    Objects {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: Box<object_store::Error>,
+    },
+    /// No place for content is called that.
+    #[error("{0:?} is not of the form s3://BUCKET/PREFIX")]
+    Location(String),
+    /// The root's content is elsewhere.
+    #[error("the content of this root is in {known}, not in {wanted}")]
+    Moved {
+        /// Where it is.
+        known: String,
+        /// Where it was said to be.
+        wanted: String,
     },
     /// There is no such content.
     #[error("{0} is not stored")]

@@ -7,6 +7,7 @@ mod collect;
 mod discovery;
 mod management;
 mod manifests;
+mod page;
 mod pull;
 mod push;
 mod serving;

@@ -13,7 +13,7 @@ fn the_base_says_what_this_is() {
         assert_eq!(reply.json(), json!({}));
     }
     server.get("/healthz").expect(200);
-    server.get("/").expect(404);
+    server.get("/x").expect(404);
     server.get("/v1/").expect(404);
     let reply = server.send("DELETE", "/v2/", &[], b"").refused(405, "UNSUPPORTED");
     assert_eq!(reply.header("allow"), Some("GET, HEAD"));

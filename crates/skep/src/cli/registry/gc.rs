@@ -56,7 +56,7 @@ async fn run(_: &Cli, flags: GcFlags, _: Vec<String>) -> Outcome {
                 return Err(Failure::message(format!("there is no registry in {}", root.display())));
             }
             let content =
-                skep_registryd::open(root, Clients::None).map_err(|error| Failure::message(error.to_string()))?;
+                skep_registryd::open(root, None, Clients::None).map_err(|error| Failure::message(error.to_string()))?;
             content.collect(&how, &rules).await.map_err(|error| Failure::message(error.to_string()))?
         }
     };

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use skep_registryd::{Access, Collection, Maintenance, Mode, Parts, Registry, Retention, Settings, TlsFiles, Untagged};
+use skep_registryd::storage::Location;
+use skep_registryd::{
+    Access, CacheConfig, Collection, Maintenance, Mode, Parts, Registry, Retention, Settings, TlsFiles, Untagged,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -31,7 +34,10 @@ flags! {
         read_only: bool => "read-only", "Serve what is there, take nothing";
         retention: Option<String> => "retention", "File of rules that say which tags stay";
         root: String = "/var/lib/skep-registry" => "root", "Folder for everything that lasts";
+        s3_endpoint: Option<String> => "s3-endpoint", "Address of an S3-compatible store that is not Amazon's";
+        s3_region: Option<String> => "s3-region", "The store's region";
         sparse_indexes: bool => "sparse-indexes", "Take an index whose manifests are not all there";
+        storage: Option<String> => "storage", "Where content is kept instead of --root: s3://bucket/prefix";
         tls_cert: Option<String> => "tls-cert", "File of the registry's certificate and its chain";
         tls_key: Option<String> => "tls-key", "File of its private key";
         token_issuer: Option<String> => "token-issuer", "Who makes the tokens: their iss";
@@ -39,6 +45,7 @@ flags! {
         token_realm: Option<String> => "token-realm", "Where clients get tokens";
         token_service: Option<String> => "token-service", "Who the tokens are for: their aud";
         upload_age: String = "24h" => "upload-age", "Uploads that nobody goes on with for so long are given up";
+        upstreams: Option<String> => "upstreams", "File of registries that this one is a cache of";
     }
 }
 
@@ -47,7 +54,9 @@ pub(crate) const COMMAND: Command = Command {
     usage: "[OPTIONS]",
     about: "Run a registry that any client can push to and pull from
 
-Everything is kept below --root: no other program or database is needed. The
+Everything is kept below --root: no other program or database is needed. With
+--storage the content, though not the metadata, is in an S3-compatible store,
+with credentials from the environment (AWS_ACCESS_KEY_ID and so on). The
 first line on standard output says where the registry listens; requests are
 logged on standard error. SIGTERM ends it once running requests are done.
 
@@ -66,6 +75,12 @@ What users may do is everything, or what rules allow:
 Tokens of another service are taken with --token-realm, --token-service,
 --token-issuer and --token-keys. Files of users, rules and keys are read again
 when they change.
+
+A cache of other registries, for names that begin with their prefix or that a
+client asks for with ns=REGISTRY:
+  {\"manifestTtl\": \"5m\", \"upstreams\": [
+    {\"prefix\": \"hub/\", \"registry\": \"docker.io\", \"username\": \"ana\",
+     \"passwordFile\": \"/etc/hub.password\"}]}
 
 Garbage is collected while the registry runs: what a deleted tag took is free
 after --gc-grace. Which tags stay can be left to rules, of which the first that
@@ -96,6 +111,15 @@ async fn run(cli: &Cli, flags: ServeFlags, _: Vec<String>) -> Outcome {
 fn settings(flags: &ServeFlags) -> Result<Settings, Failure> {
     let mut settings = Settings::new(PathBuf::from(&flags.root), address(&flags.listen)?);
     settings.access = if flags.read_only { Access::ReadOnly } else { Access::ReadWrite };
+    settings.storage = match (&flags.storage, &flags.s3_endpoint, &flags.s3_region) {
+        (None, None, None) => None,
+        (None, ..) => return Err(Failure::usage("--s3-endpoint and --s3-region need --storage")),
+        (Some(url), endpoint, region) => {
+            Some(Location { url: Some(url.clone()), endpoint: endpoint.clone(), region: region.clone() })
+        }
+    };
+    let upstreams = flags.upstreams.as_ref().map(|file| CacheConfig::read(Path::new(file))).transpose();
+    settings.cache = upstreams.map_err(|error| Failure::message(error.to_string()))?;
     settings.authority = Arc::new(authority::authority(flags)?);
     settings.tls = match (&flags.tls_cert, &flags.tls_key) {
         (None, None) => None,
