@@ -26,6 +26,7 @@ enum Purpose {
 const BUILD: &[&str] = &["build-essential", "ca-certificates"];
 const DEMO: &[&str] = &["busybox-static", "curl", "iproute2", "nftables"];
 const TEST: &[&str] = &[
+    "buildah",
     "docker-registry",
     "e2fsprogs",
     "openssh-client",

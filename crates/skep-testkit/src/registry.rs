@@ -1,8 +1,9 @@
-//! A registry on the loopback interface: Debian's docker-registry, with an empty store of its own.
+//! A registry on the loopback interface, with an empty store of its own: Debian's docker-registry, or `skep registry serve` for tests of
+//! it and for all with `SKEP_TEST_REGISTRY=skep`.
 
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
@@ -15,45 +16,68 @@ pub struct Registry {
     address: String,
     server: Child,
     dir: tempfile::TempDir,
+    users: Users,
+    program: Program,
+}
+
+/// Which registry it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Program {
+    /// `skep registry serve`.
+    Own,
+    /// Debian's docker-registry.
+    Foreign,
+}
+
+impl Program {
+    fn wanted() -> Self {
+        let own = std::env::var("SKEP_TEST_REGISTRY").is_ok_and(|wanted| wanted == "skep");
+        if own { Program::Own } else { Program::Foreign }
+    }
+}
+
+/// Whom a registry serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Users {
+    Everybody,
+    /// The one of the password file.
+    Me,
 }
 
 impl Registry {
     /// Starts a registry on a free port.
     pub fn start() -> Registry {
-        Self::start_with("")
+        Self::start_with(Users::Everybody, Program::wanted())
+    }
+
+    /// Starts `skep registry serve` on a free port.
+    pub fn start_own() -> Registry {
+        Self::start_with(Users::Everybody, Program::Own)
     }
 
     /// Starts a registry that wants the name `me` and the password `secret`.
     pub fn start_protected() -> Registry {
-        Self::start_with("auth: {htpasswd: {realm: test, path: HTPASSWD}}\n")
+        Self::start_with(Users::Me, Program::wanted())
     }
 
-    /// Starts a registry with more lines in its configuration.
-    fn start_with(more: &str) -> Registry {
+    fn start_with(users: Users, program: Program) -> Registry {
         let dir = tempfile::Builder::new().prefix("skep-registry-").tempdir().expect("a temporary directory");
         let log = dir.path().join("log");
         let passwords = dir.path().join("htpasswd");
         std::fs::write(&passwords, "me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n")
             .expect("write the registry's passwords");
-        let more = more.replace("HTPASSWD", &passwords.display().to_string());
         // The port could be taken between here and the start of the registry; then it ends, and another is tried.
         for _ in 0..20 {
             let port =
                 TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
             let address = format!("127.0.0.1:{port}");
-            let config = dir.path().join("config.yml");
-            let text = format!(
-                "version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{address}'}}\n{more}",
-                dir.path().join("store").display()
-            );
-            std::fs::write(&config, text).expect("write the registry's configuration");
-            let mut server = serve(dir.path());
+            let mut server = serve(dir.path(), &address, users, program);
             let api = Api::Tcp(address.clone());
             until("the registry answers or ends", || {
                 server.try_wait().expect("wait for a child").is_some() || api.request("GET", "/v2/", None).is_ok()
             });
             if server.try_wait().expect("wait for a child").is_none() {
-                return Registry { address, server, dir };
+                return Registry { address, server, dir, users, program };
             }
         }
         panic!("no registry: {}", std::fs::read_to_string(&log).unwrap_or_default());
@@ -68,13 +92,18 @@ impl Registry {
     /// Starts it again, at the same address, after [`Registry::kill`].
     #[track_caller]
     pub fn launch(&mut self) {
-        self.server = serve(self.dir.path());
+        self.server = serve(self.dir.path(), &self.address, self.users, self.program);
         until("the registry answers", || self.api().request("GET", "/v2/", None).is_ok());
     }
 
     /// `127.0.0.1:PORT`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The root of `skep registry serve`.
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("store")
     }
 
     /// What it has logged: a line for each request, too.
@@ -137,17 +166,38 @@ impl Registry {
     }
 }
 
-fn serve(dir: &Path) -> Child {
+fn serve(dir: &Path, address: &str, users: Users, program: Program) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).expect("a log file");
-    std::process::Command::new("docker-registry")
-        .arg("serve")
-        .arg(dir.join("config.yml"))
-        .env("OTEL_TRACES_EXPORTER", "none")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().expect("a second descriptor"))
-        .stderr(log)
-        .spawn()
-        .expect("Debian's docker-registry (cargo xtask deps)")
+    let mut command = match program {
+        Program::Own => own(dir, address, users),
+        Program::Foreign => foreign(dir, address, users),
+    };
+    command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second descriptor")).stderr(log);
+    command.spawn().expect("a registry")
+}
+
+fn own(dir: &Path, address: &str, users: Users) -> Command {
+    let mut command = Command::new(crate::program("skep"));
+    command.args(["registry", "serve", "--listen", address, "--root"]).arg(dir.join("store"));
+    if users == Users::Me {
+        command.arg("--htpasswd").arg(dir.join("htpasswd"));
+    }
+    command
+}
+
+fn foreign(dir: &Path, address: &str, users: Users) -> Command {
+    let mut text = format!(
+        "version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{address}'}}\n",
+        dir.join("store").display()
+    );
+    if users == Users::Me {
+        text.push_str(&format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", dir.join("htpasswd").display()));
+    }
+    let config = dir.join("config.yml");
+    std::fs::write(&config, text).expect("write the registry's configuration");
+    let mut command = Command::new("docker-registry");
+    command.arg("serve").arg(config).env("OTEL_TRACES_EXPORTER", "none");
+    command
 }
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -22,6 +22,7 @@ mod peers;
 mod policy;
 mod pulls;
 mod push;
+mod registry;
 mod repair;
 mod sdk;
 mod survival;

@@ -92,8 +92,8 @@ async fn respond(
     let (took, peer) = (started.elapsed(), peer.address);
     shared.metrics.running.dec();
     shared.metrics.answered(label, &method, response.status().as_u16(), took);
-    let milliseconds = took.as_millis();
-    tracing::info!(%peer, %method, path, status = response.status().as_u16(), milliseconds, agent, label, "request");
+    let (milliseconds, status, line) = (took.as_millis(), response.status().as_u16(), format!("{method} {path}"));
+    tracing::info!(%peer, request = line, status, milliseconds, agent, endpoint = label, "answered");
     Ok(response)
 }
 
