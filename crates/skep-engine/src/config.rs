@@ -33,6 +33,8 @@ pub struct EngineConfig {
     pub proxies: Option<Proxies>,
     /// Layers downloaded at once, per pull.
     pub max_concurrent_downloads: usize,
+    /// Layers uploaded at once, per push.
+    pub max_concurrent_uploads: usize,
     /// How often a download is begun before it fails for good.
     pub max_download_attempts: u32,
     /// Which images may come in.
@@ -110,6 +112,7 @@ impl EngineConfig {
             certificate_dirs: None,
             proxies: None,
             max_concurrent_downloads: 3,
+            max_concurrent_uploads: 5,
             max_download_attempts: 5,
             signature_policy: PolicyFile::None,
             unpack_limits: Limits::default(),

@@ -84,6 +84,9 @@ pub enum RegistryError {
         /// Number and words.
         status: String,
     },
+    /// A login came to nothing for want of good credentials.
+    #[error("{0}")]
+    LoginRefused(Box<RegistryError>),
     /// An error whose body can't be understood.
     #[error("error parsing HTTP {status} response body: {reason}: {body:?}")]
     Unreadable {
@@ -178,14 +181,13 @@ impl RegistryError {
             RegistryError::ManifestUnknown { .. }
             | RegistryError::Denied { .. }
             | RegistryError::NameUnknown { .. } => ErrorKind::NotFound,
-            RegistryError::Api(e) | RegistryError::Token { detail: e, .. } if e.code == "UNAUTHORIZED" => {
-                ErrorKind::Unauthorized
-            }
             RegistryError::Query(_) => ErrorKind::InvalidParameter,
-            RegistryError::NoCredentials { .. } | RegistryError::Login { .. } => ErrorKind::Unauthorized,
+            RegistryError::Login { .. } | RegistryError::LoginRefused(_) => ErrorKind::Unauthorized,
             RegistryError::Manifest(e) => e.kind(),
             RegistryError::Transport { .. } => ErrorKind::Unavailable,
+            // Not Unauthorized, as in dockerd: clients would ask for a password in the middle of a script.
             RegistryError::Api(_)
+            | RegistryError::NoCredentials { .. }
             | RegistryError::Token { .. }
             | RegistryError::Unreadable { .. }
             | RegistryError::Status(_)

@@ -22,6 +22,9 @@ pub async fn login(config: &RegistryConfig, server: &str, credentials: Credentia
         let auth = Auth::new(endpoint.client.clone(), credentials.clone(), None, &endpoint.base).offline();
         match try_login(&endpoint.client, &auth, &url).await {
             Err(e @ RegistryError::Transport { .. }) => last = Some(e),
+            Err(e @ (RegistryError::Token { .. } | RegistryError::NoCredentials { .. })) => {
+                return Err(RegistryError::LoginRefused(Box::new(e)));
+            }
             Err(e) => return Err(e),
             Ok(()) => return Ok(auth.identity_token().await),
         }

@@ -23,6 +23,7 @@ mod policy;
 mod pulls;
 mod push;
 mod registry;
+mod remote;
 mod repair;
 mod sdk;
 mod survival;

@@ -2,7 +2,7 @@
 
 use skep_testkit::{Command, Engine, EngineKind, Image, ImageBuilder, Registry, until};
 
-use super::engine;
+use super::{engine, peers};
 
 /// The digest that `skopeo` sees under a name.
 fn remote_digest(name: &str) -> String {
@@ -232,4 +232,35 @@ fn platforms_of_an_index() {
 
 fn host() -> &'static str {
     if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+}
+
+#[test]
+fn by_dockers_own_client() {
+    let clients: Vec<_> = [peers::fetched("docker"), peers::installed("docker")].into_iter().flatten().collect();
+    if clients.is_empty() {
+        println!("SKIPPED pushes by the docker client: there is none");
+    }
+    for client in clients {
+        let (engine, registry) = (engine(), Registry::start_protected());
+        let name = registry.name("app:1");
+        let docker = |words: &[&str]| {
+            Command::new(&client, words)
+                .env("DOCKER_HOST", format!("unix://{}", engine.socket().display()))
+                .env("DOCKER_CONFIG", engine.scratch().join("client"))
+        };
+        docker(&["tag", "busybox", &name]).run().success();
+        docker(&["push", &name]).run().code_is(1).stderr_has("no basic auth credentials");
+        let wrong = docker(&["login", "-u", "me", "--password-stdin", registry.address()]).stdin("wrong");
+        wrong.run().code_is(1).stderr_has("failed with status: 401 Unauthorized");
+        let login = docker(&["login", "-u", "me", "--password-stdin", registry.address()]).stdin("secret");
+        login.run().success().stdout_has("Login Succeeded");
+        docker(&["push", &name]).run().success().stdout_has(": Pushed").stdout_has("1: digest: sha256:");
+        docker(&["push", &name]).run().success().stdout_has("Layer already exists");
+        docker(&["push", "--platform", "linux/s390x", &name])
+            .run()
+            .code_is(1)
+            .stderr_has("does not provide the specified platform");
+        docker(&["logout", registry.address()]).run().success();
+        docker(&["pull", &name]).run().code_is(1).stderr_has("no basic auth credentials");
+    }
 }

@@ -187,6 +187,7 @@ fn open_images(config: &EngineConfig, storage: Arc<Storage>, events: Arc<Events>
     }
     registry.proxies.clone_from(&config.proxies);
     registry.max_concurrent_downloads = config.max_concurrent_downloads;
+    registry.max_concurrent_uploads = config.max_concurrent_uploads;
     registry.max_download_attempts = config.max_download_attempts;
     let sink = Arc::new(move |event: crate::model::event::Event| {
         events.emit(event.kind, event.action, event.actor, event.attributes);

@@ -208,6 +208,7 @@ async fn a_login_is_checked_and_gives_a_token_to_keep() {
     assert_eq!(login(&config(), &address, credentials()).await.expect("good").as_deref(), Some("keep"));
     let wrong = Credentials { password: "wrong".into(), ..credentials() };
     let error = login(&config(), &format!("http://{address}/v1/"), wrong).await;
+    assert_eq!(error.as_ref().err().map(|error| error.kind()), Some(skep_types::ErrorKind::Unauthorized));
     assert_eq!(text(error), format!("Get \"http://{address}/v2/\": unauthorized: incorrect username or password"));
 }
 

@@ -44,6 +44,7 @@ flags! {
         log_level: Option<String> => "log-level" 'l', "Least severe messages: debug, info, warn, error (default: info)";
         log_opts: Vec<String> => "log-opt", "Options of the log driver, as max-size=10m";
         max_concurrent_downloads: Option<String> => "max-concurrent-downloads", "Layers downloaded at once (default: 3)";
+        max_concurrent_uploads: Option<String> => "max-concurrent-uploads", "Layers uploaded at once (default: 5)";
         max_download_attempts: Option<String> => "max-download-attempts", "How often a download is begun before it fails (default: 5)";
         mtu: Option<String> => "mtu", "Largest packet of the default bridge (default: 1500)";
         no_proxy: Option<String> => "no-proxy", "Hosts and ranges that are reached without a proxy";

@@ -38,6 +38,7 @@ pub(crate) struct File {
     pub(crate) log_level: Option<String>,
     pub(crate) log_opts: Option<BTreeMap<String, String>>,
     pub(crate) max_concurrent_downloads: Option<usize>,
+    pub(crate) max_concurrent_uploads: Option<usize>,
     pub(crate) max_download_attempts: Option<u32>,
     pub(crate) mtu: Option<u32>,
     pub(crate) no_new_privileges: Option<bool>,

@@ -17,6 +17,7 @@ pub(super) struct Registries {
     proxies: Option<Proxies>,
     downloads: Option<usize>,
     attempts: Option<u32>,
+    uploads: Option<usize>,
 }
 
 impl Registries {
@@ -31,6 +32,8 @@ impl Registries {
         let downloads = either("max-concurrent-downloads", downloads, file.max_concurrent_downloads.take(), c);
         let attempts = number("max download attempts", flags.max_download_attempts.take())?;
         let attempts = either("max-download-attempts", attempts, file.max_download_attempts.take(), c);
+        let uploads = number("max concurrent uploads", flags.max_concurrent_uploads.take())?;
+        let uploads = either("max-concurrent-uploads", uploads, file.max_concurrent_uploads.take(), c);
         Ok(Registries {
             insecure: either("insecure-registries", insecure, file.insecure_registries.take(), c).unwrap_or_default(),
             mirrors: mirrors.iter().map(|text| mirror(text)).collect::<Result<_, _>>()?,
@@ -38,6 +41,7 @@ impl Registries {
             proxies: proxies(flags, file.proxies.take().unwrap_or_default(), c),
             downloads: downloads.map(|most| positive("max concurrent downloads", most)).transpose()?,
             attempts: attempts.map(|most| positive("max download attempts", most)).transpose()?,
+            uploads: uploads.map(|most| positive("max concurrent uploads", most)).transpose()?,
         })
     }
 
@@ -49,6 +53,7 @@ impl Registries {
         engine.proxies = self.proxies;
         engine.max_concurrent_downloads = self.downloads.unwrap_or(engine.max_concurrent_downloads);
         engine.max_download_attempts = self.attempts.unwrap_or(engine.max_download_attempts);
+        engine.max_concurrent_uploads = self.uploads.unwrap_or(engine.max_concurrent_uploads);
     }
 }
 

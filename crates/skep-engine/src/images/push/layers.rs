@@ -230,8 +230,11 @@ impl Shared {
 fn may_be_refused(error: &RegistryError) -> bool {
     match error {
         RegistryError::Transport { .. } | RegistryError::Status(_) => false,
-        RegistryError::Api(_) | RegistryError::Token { .. } | RegistryError::Unreadable { .. } => true,
-        other => matches!(other.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden | ErrorKind::NotFound),
+        RegistryError::Api(_)
+        | RegistryError::NoCredentials { .. }
+        | RegistryError::Token { .. }
+        | RegistryError::Unreadable { .. } => true,
+        other => matches!(other.kind(), ErrorKind::Forbidden | ErrorKind::NotFound),
     }
 }
 
