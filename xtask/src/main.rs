@@ -5,6 +5,7 @@ mod bench;
 mod demo;
 mod deps;
 mod edges;
+mod fuzz;
 mod install;
 mod paths;
 mod peers;
@@ -32,6 +33,8 @@ enum Task {
     Demo,
     /// Installs the Debian packages that building, testing or the demo need
     Deps(deps::Arguments),
+    /// Fuzzes the parsers of what others say
+    Fuzz(fuzz::Arguments),
     /// Installs the programs, systemd units and completions
     Install(install::Arguments),
     /// Fetches Docker's programs from Debian's suite sid, and prints the folder with them
@@ -51,6 +54,7 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::CheckEdges => edges::check(),
         Task::Demo => demo::run(),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Install(arguments) => install::run(&arguments),
         Task::Deps(arguments) => deps::install(&arguments),
         Task::Peers => peers::show(),

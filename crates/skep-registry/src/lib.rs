@@ -17,6 +17,8 @@ mod config;
 mod endpoint;
 mod error;
 mod fetch;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hosts;
 mod login;
 mod manifest;

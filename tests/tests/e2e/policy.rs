@@ -201,6 +201,15 @@ fn archives_have_transports_of_their_own() {
     guarded.engine.run(["import", &files, "imported:1"]).success();
     guarded.policy(&json!({"default": reject, "transports": {"docker-archive": accept}}));
     guarded.engine.run(["load", "-i", &archive]).success();
+    // What is saved is an archive of both kinds: either will do, neither will not.
+    let both = file("both.tar");
+    guarded.engine.run(["save", "-o", &both, "busybox"]).success();
+    guarded.engine.run(["load", "-i", &both]).success();
+    guarded.policy(&json!({"default": reject, "transports": {"oci-archive": accept}}));
+    guarded.engine.run(["load", "-i", &both]).success();
+    guarded.policy(&json!({"default": reject}));
+    assert_ne!(guarded.engine.run(["load", "-i", &both]).code, 0);
+    guarded.policy(&json!({"default": reject, "transports": {"docker-archive": accept}}));
     let outcome = guarded.engine.run(["import", &files, "imported:2"]);
     assert_ne!(outcome.code, 0, "{outcome}");
     outcome.stderr_has("Source image rejected: Running image tarball: is rejected by policy.");

@@ -124,7 +124,7 @@ fn unpack_image(inner: &Arc<Inner>, claim: &Claim, image: ArchivedImage, progres
 }
 
 /// A file that is gone when it is closed, however that happens.
-fn nameless_file(dir: &Path) -> Result<File> {
+pub(super) fn nameless_file(dir: &Path) -> Result<File> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(CWD, dir, flags, Mode::RUSR | Mode::WUSR).map_err(std::io::Error::from)?;
     Ok(File::from(fd))

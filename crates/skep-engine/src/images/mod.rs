@@ -30,6 +30,8 @@ mod copy;
 mod download;
 mod draft;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guards;
 mod holds;
 mod import;

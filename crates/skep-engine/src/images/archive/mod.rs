@@ -126,20 +126,26 @@ pub(super) fn read(
     admit: &dyn Fn(Source<'_>) -> Result<()>,
 ) -> Result<Archived> {
     let tarball = Tarball::index(file)?;
-    let (is_docker, is_layout) = (tarball.find("manifest.json").is_some(), tarball.find("index.json").is_some());
-    match (is_docker, is_layout) {
-        (true, _) => admit(Source::DockerArchive)?,
-        (false, true) => admit(Source::OciArchive)?,
+    let is_docker = tarball.find("manifest.json").is_some();
+    let is_layout = tarball.find("index.json").is_some() && (tarball.find("oci-layout").is_some() || !is_docker);
+    // An archive that is both is read as what may come in of it.
+    let (docker, layout) = match (is_docker, is_layout) {
+        (true, true) => match (admit(Source::DockerArchive), admit(Source::OciArchive)) {
+            (Err(error), Err(_)) => return Err(error),
+            (docker, layout) => (docker.is_ok(), layout.is_ok()),
+        },
+        (true, false) => (admit(Source::DockerArchive).map(|()| true)?, false),
+        (false, true) => (false, admit(Source::OciArchive).map(|()| true)?),
         (false, false) => {
             let text = "invalid archive: does not contain a manifest.json or an index.json";
             return Err(ImageError::Invalid(text.to_owned()));
         }
-    }
+    };
     let mut archived = Archived::default();
-    if is_layout && (tarball.find("oci-layout").is_some() || !is_docker) {
+    if layout {
         archived = oci::read(&tarball, platform)?;
     }
-    if is_docker {
+    if docker {
         archived.extend(docker::read(&tarball, platform)?)?;
     }
     Ok(archived)

@@ -1,0 +1,6 @@
+//! Image configurations.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| skep_engine::images::fuzzing::config(data));

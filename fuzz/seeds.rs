@@ -1,0 +1,44 @@
+//! Writes the corpus of hostile inputs as seeds: `seeds DIRECTORY`, one directory below it for each target.
+
+use std::path::Path;
+
+fn main() {
+    let target = std::env::args().nth(1).expect("usage: seeds DIRECTORY");
+    let write = |name: &str, number: usize, bytes: &[u8]| {
+        let dir = Path::new(&target).join(name);
+        std::fs::create_dir_all(&dir).expect("a directory");
+        // Long ones only slow the fuzzer down.
+        if bytes.len() < 64 * 1024 {
+            std::fs::write(dir.join(format!("seed-{number}")), bytes).expect("a seed");
+        }
+    };
+    let outside = Path::new("/nonexistent/outside");
+    for (number, layer) in skep_evil::layers::all(outside).into_iter().enumerate() {
+        write("tar_apply", number, &layer.bytes);
+        write("tar_diff", number, &layer.bytes);
+    }
+    for (number, archive) in skep_evil::archives::all(outside).into_iter().enumerate() {
+        write("load", number, &archive.bytes);
+    }
+    for (number, document) in skep_evil::documents::manifests().into_iter().enumerate() {
+        write("manifest", number, &document.bytes);
+    }
+    for (number, document) in skep_evil::documents::configs(&skep_evil::digest(b"")).into_iter().enumerate() {
+        write("config", number, &document.bytes);
+    }
+    let digest = skep_evil::digest(b"");
+    for (number, text) in ["busybox", "a.b:5/c/d:t", &format!("x@{digest}"), "[::1]:1/a", &digest].iter().enumerate() {
+        write("reference", number, text.as_bytes());
+    }
+    for (number, text) in [r#"Bearer realm="a",service="b\"c""#, "Basic realm=x, Bearer a=b"].iter().enumerate() {
+        write("challenge", number, text.as_bytes());
+    }
+    for (number, text) in
+        ["ENV a=b c=\"d e\"\nCMD [\"sh\"]", "LABEL x=y", "EXPOSE 80/tcp", "VOLUME /a"].iter().enumerate()
+    {
+        write("change", number, text.as_bytes());
+    }
+    let policy =
+        r#"{"default":[{"type":"reject"}],"transports":{"docker":{"a.b":[{"type":"sigstoreSigned","keyPath":"/k"}]}}}"#;
+    write("policy", 0, policy.as_bytes());
+}
