@@ -152,7 +152,10 @@ fn platforms_share_a_name() {
     assert_eq!(architecture(&[&image("s390x").id()]), "s390x");
     engine.run(["create", "--name", "one", "--platform", "linux/s390x", &name]).success();
     assert_eq!(engine.inspect("one")["Image"], image("s390x").id());
-    engine.run(["ps", "-a", "--format", "{{.Platform}}"]).success().stdout_is("linux/s390x\n");
+    engine
+        .run(["ps", "-a", "--format", "{{.Platform}} {{.Image}}"])
+        .success()
+        .stdout_is(&format!("linux/s390x {name}\n"));
     let row = engine.run(["ps", "-a", "--format", "json"]).success().json();
     assert_eq!(row["Platform"], serde_json::json!({"architecture": "s390x", "os": "linux"}));
     engine.run(["history", "--platform", "linux/mips", &name]).code_is(1).stderr_has("(linux/mips)");

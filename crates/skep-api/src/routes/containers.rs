@@ -33,9 +33,10 @@ async fn list(request: Request) -> Result<Answer, ApiError> {
     let mut rows = Vec::new();
     for view in request.engine.list_containers(&options)? {
         let size = if sizes { Some(request.engine.container_size(view.id).await?) } else { None };
-        let current = *names
-            .entry(view.config.image.clone())
-            .or_insert_with_key(|name| request.engine.images().resolve(name).ok().map(|image| image.id));
+        let behind =
+            names.entry(view.config.image.clone()).or_insert_with_key(|name| request.engine.images().behind(name));
+        // The name the user gave, as long as it leads there.
+        let current = behind.contains(&view.image_id).then_some(view.image_id);
         let manifest = match request.version >= ApiVersion::minor(48) {
             true => {
                 let known = manifests.entry(view.image_id);

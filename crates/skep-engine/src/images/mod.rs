@@ -236,6 +236,12 @@ impl Images {
         Ok(id)
     }
 
+    /// The images that a name leads to, on all platforms; none if there is no such name.
+    pub fn behind(&self, name: &str) -> BTreeSet<ImageId> {
+        let target = self.inner.catalog().target_named(name);
+        target.map(|target| target.images.iter().map(|member| member.id).collect()).unwrap_or_default()
+    }
+
     /// What points to the manifest of an image, if it came with one, and its platform.
     pub fn manifest_of(&self, id: &ImageId) -> Option<Descriptor> {
         let catalog = self.inner.catalog();
