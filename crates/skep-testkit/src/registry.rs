@@ -1,5 +1,5 @@
-//! A registry on the loopback interface, with an empty store of its own: Debian's docker-registry, or `skep registry serve` for tests of
-//! it and for all with `SKEP_TEST_REGISTRY=skep`.
+//! A registry on the loopback interface, with an empty store of its own: `skep registry serve`, or Debian's docker-registry with
+//! `SKEP_TEST_REGISTRY=docker-registry`, to prove the tests.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,8 @@ enum Program {
 
 impl Program {
     fn wanted() -> Self {
-        let own = std::env::var("SKEP_TEST_REGISTRY").is_ok_and(|wanted| wanted == "skep");
-        if own { Program::Own } else { Program::Foreign }
+        let foreign = std::env::var("SKEP_TEST_REGISTRY").is_ok_and(|wanted| wanted == "docker-registry");
+        if foreign { Program::Foreign } else { Program::Own }
     }
 }
 
@@ -50,7 +50,7 @@ impl Registry {
         Self::start_with(Users::Everybody, Program::wanted())
     }
 
-    /// Starts `skep registry serve` on a free port.
+    /// Starts `skep registry serve` on a free port, whatever the others use.
     pub fn start_own() -> Registry {
         Self::start_with(Users::Everybody, Program::Own)
     }
