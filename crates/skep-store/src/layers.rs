@@ -204,10 +204,17 @@ impl Layers {
 
     /// Layers that neither `used` (topmost layers of images and containers) nor a lease needs.
     pub fn unused(&self, used: &[ChainId]) -> Result<Vec<(ChainId, LayerInfo)>, StoreError> {
+        self.unused_beside(used, &self.leases.lock())
+    }
+
+    fn unused_beside(
+        &self,
+        used: &[ChainId],
+        leases: &HashMap<u64, BTreeSet<ChainId>>,
+    ) -> Result<Vec<(ChainId, LayerInfo)>, StoreError> {
         let all: HashMap<ChainId, LayerInfo> = self.list()?.into_iter().collect();
-        let leased: Vec<ChainId> = self.leases.lock().values().flatten().copied().collect();
         let mut kept = BTreeSet::new();
-        for top in used.iter().chain(&leased) {
+        for top in used.iter().chain(leases.values().flatten()) {
             let mut next = Some(*top);
             while let Some(chain) = next.filter(|chain| kept.insert(*chain)) {
                 next = all.get(&chain).and_then(|info| info.parent);
@@ -220,12 +227,15 @@ impl Layers {
     /// Their files go to the trash.
     pub fn collect(&self, used: &[ChainId]) -> Result<Vec<ChainId>, StoreError> {
         let _one_at_a_time = self.changing.lock();
-        let gone = self.unused(used)?;
+        // Held to the end of the removal: whoever takes a lease in the meantime looks for the layer after it.
+        let leases = self.leases.lock();
+        let gone = self.unused_beside(used, &leases)?;
         if gone.is_empty() {
             return Ok(Vec::new());
         }
         self.db.write(|tx| gone.iter().try_for_each(|(chain, _)| tx.remove(&LAYERS, chain).map(drop)))?;
         crash_point("layers-forgotten");
+        drop(leases);
         for (_, info) in &gone {
             self.trash.discard(&self.dir.join(&info.dir))?;
         }
