@@ -53,6 +53,8 @@ fn one(layer: &Path, target: &Path) {
             piece.truncate(count);
             sender.send(piece).unwrap();
         }
+        // The end of the pieces, which the other thread waits for.
+        drop(sender);
     });
 }
 
