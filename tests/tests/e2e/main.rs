@@ -10,6 +10,7 @@ mod client;
 mod commit;
 mod copy;
 mod crash;
+mod evil;
 mod exits;
 mod files;
 mod images;
