@@ -1,0 +1,56 @@
+//! Why a build failed.
+
+use std::ops::RangeInclusive;
+
+use skep_types::ErrorKind;
+
+use crate::event::VertexId;
+
+/// What operations of the builder return.
+pub type Result<T, E = BuildError> = std::result::Result<T, E>;
+
+/// Where in a Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The file's name, as the client called it.
+    pub file: String,
+    /// The whole text.
+    pub text: std::sync::Arc<str>,
+    /// Lines, the first is 1.
+    pub lines: RangeInclusive<usize>,
+}
+
+/// A build that failed. The text is BuildKit's where scripts look at it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct BuildError {
+    /// What kind of failure this is.
+    pub kind: ErrorKind,
+    /// What failed, on what, and why.
+    pub message: String,
+    /// The instruction that it comes from.
+    pub location: Option<Box<Location>>,
+    /// The step that failed.
+    pub vertex: Option<VertexId>,
+    /// The exit code of a `RUN` that failed.
+    pub exit_code: Option<i32>,
+}
+
+impl BuildError {
+    /// An error without a place.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        BuildError { kind, message: message.into(), location: None, vertex: None, exit_code: None }
+    }
+
+    /// The request or the Dockerfile is wrong.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidParameter, message)
+    }
+
+    /// The same error, at a place, unless it has one already.
+    #[must_use]
+    pub fn at(self, location: Location) -> Self {
+        let location = self.location.or_else(|| Some(Box::new(location)));
+        BuildError { location, ..self }
+    }
+}

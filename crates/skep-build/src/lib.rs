@@ -1,0 +1,34 @@
+//! The builder: what a Dockerfile says becomes a graph of steps, and the graph becomes an image.
+//!
+//! ```text
+//! BuildRequest ──▶ Dockerfile, parsed ──▶ Graph (one per platform) ──▶ solver ──▶ BuiltImage: layers and configuration
+//!                                                                      │
+//!                              cache: key of a step ──▶ its layer      ├─▶ Worker    does what a step says, on this machine
+//!                                                                      └─▶ Services  what only the client has: directories, secrets, agents
+//! ```
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`request`] | what a user asks for |
+//! | [`graph`] | steps and what they read |
+//! | [`worker`], [`services`] | what the solver needs of the engine and of the client |
+//! | [`event`] | what is told while a build goes on |
+//! | [`error`] | why a build failed, and where in the Dockerfile |
+//!
+//! Invariants: a step's key covers all that its result depends on and nothing else, above all no file times and no secrets; two
+//! steps with the same key run once, also across builds that run at the same time; a step without a use is not run.
+#![warn(missing_docs)]
+
+pub mod error;
+pub mod event;
+pub mod graph;
+pub mod request;
+pub mod services;
+pub mod worker;
+
+pub use error::{BuildError, Location};
+pub use event::{BuildEvent, VertexId};
+pub use graph::{Graph, Op, Step, StepId};
+pub use request::BuildRequest;
+pub use services::Services;
+pub use worker::Worker;

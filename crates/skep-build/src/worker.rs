@@ -1,0 +1,143 @@
+//! What the solver needs of the engine: everything that touches the machine.
+
+use std::any::Any;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use skep_store::ChainId;
+use skep_types::{Digest, Platform, Reference};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Result;
+use crate::event::{Events, VertexId};
+use crate::graph::{Files, GitSource, HttpSource, ImageSource, LocalSource, Run};
+use crate::services::Services;
+
+/// A stack of layers; none for an empty tree.
+pub type Stack = Option<ChainId>;
+
+/// Files that a step has made or fetched.
+#[derive(Debug, Clone)]
+pub enum Tree {
+    /// Layers of the store.
+    Layers(Stack),
+    /// A directory of the engine.
+    Dir(Arc<Dir>),
+}
+
+/// A directory of the engine: a context, a fetched file, a checkout.
+#[derive(Debug)]
+pub struct Dir {
+    /// Where its root is.
+    pub path: PathBuf,
+    /// Stands for all of its content, where that is known without reading it (a commit, a checksum).
+    pub identity: Option<Digest>,
+    /// What keeps it from being changed or deleted.
+    pub guard: Box<dyn Any + Send + Sync>,
+}
+
+/// What is known of an image without its layers.
+#[derive(Debug, Clone)]
+pub struct ResolvedImage {
+    /// Its name, as it was asked for.
+    pub reference: Reference,
+    /// Its platform.
+    pub platform: Platform,
+    /// Its manifest (or index), if it has one.
+    pub digest: Option<Digest>,
+    /// The bytes of its configuration.
+    pub config: Arc<[u8]>,
+    /// Its layers, whether they are here or not.
+    pub stack: Stack,
+    /// Whether all layers are here.
+    pub here: bool,
+}
+
+/// A layer that a step made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// The stack with it on top; the base itself if nothing was changed.
+    pub stack: Stack,
+    /// What the layer is; none if nothing was changed.
+    pub diff_id: Option<Digest>,
+    /// Bytes of its files.
+    pub size: u64,
+}
+
+/// What a step is run with.
+#[derive(Clone)]
+pub struct Context {
+    /// The client.
+    pub services: Arc<dyn Services>,
+    /// Where progress goes.
+    pub events: Events,
+    /// The step.
+    pub vertex: VertexId,
+    /// Its platform.
+    pub platform: Platform,
+    /// Cancelled when nobody wants the result any more.
+    pub cancel: CancellationToken,
+}
+
+/// A file mounted or copied from a tree.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// Patterns below the root; all if there are none.
+    pub paths: Vec<String>,
+    /// Patterns of what is left out.
+    pub exclude: Vec<String>,
+    /// Whether a path that is a link is followed.
+    pub follow: bool,
+    /// Whether `paths` may have wildcards.
+    pub wildcards: bool,
+}
+
+/// Does what steps say. All of it can be cancelled by dropping the future or through the context; then nothing is left behind.
+pub trait Worker: Send + Sync + 'static {
+    /// Finds an image, and fetches its configuration, not its layers.
+    fn resolve(&self, image: &ImageSource, context: &Context) -> impl Future<Output = Result<ResolvedImage>> + Send;
+
+    /// Brings the layers of an image here.
+    fn fetch(&self, image: &ResolvedImage, context: &Context) -> impl Future<Output = Result<()>> + Send;
+
+    /// Brings a directory of the client here.
+    fn local(&self, source: &LocalSource, context: &Context) -> impl Future<Output = Result<Tree>> + Send;
+
+    /// Fetches a file.
+    fn http(&self, source: &HttpSource, context: &Context) -> impl Future<Output = Result<Tree>> + Send;
+
+    /// Fetches a commit. The identity of the result is the commit's.
+    fn git(&self, source: &GitSource, context: &Context) -> impl Future<Output = Result<Tree>> + Send;
+
+    /// The digest of what is selected of a tree: paths, types, modes, owners, extended attributes, link targets, contents; no times.
+    /// Fails with `"/x": not found` for a path without a wildcard that leads nowhere.
+    fn digest(&self, tree: &Tree, selection: &Selection) -> impl Future<Output = Result<Digest>> + Send;
+
+    /// Reads a small file of a tree, following links inside it; none if there is no such.
+    fn read(&self, tree: &Tree, path: &str, limit: u64) -> impl Future<Output = Result<Option<Vec<u8>>>> + Send;
+
+    /// Runs a program on `base`. `inputs` are the trees of `run.mounts`, in the order in which they name steps.
+    fn run(
+        &self,
+        run: &Run,
+        base: Stack,
+        inputs: &[Tree],
+        context: &Context,
+    ) -> impl Future<Output = Result<Layer>> + Send;
+
+    /// Makes and copies files on top of `base`. `inputs` are the trees of the copies, in their order.
+    fn files(
+        &self,
+        files: &Files,
+        base: Stack,
+        inputs: &[Tree],
+        context: &Context,
+    ) -> impl Future<Output = Result<Layer>> + Send;
+
+    /// The same layer on top of another stack (`COPY --link`).
+    fn rebase(&self, layer: &Layer, base: Stack) -> impl Future<Output = Result<Layer>> + Send;
+
+    /// Keeps a stack from being collected as long as the result lives; none if it isn't here.
+    fn hold(&self, stack: Stack) -> impl Future<Output = Result<Option<Box<dyn Any + Send + Sync>>>> + Send;
+}
