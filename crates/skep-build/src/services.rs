@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -72,5 +72,5 @@ pub trait Services: Send + Sync {
     fn send_tree<'a>(&'a self, export: usize, from: &'a Path) -> Later<'a, ()>;
 
     /// Brings the blob of a content store of the client (an OCI layout) to `into`.
-    fn blob<'a>(&'a self, store: &'a str, digest: &'a skep_types::Digest, into: &'a PathBuf) -> Later<'a, ()>;
+    fn blob<'a>(&'a self, store: &'a str, digest: &'a skep_types::Digest, into: &'a Path) -> Later<'a, ()>;
 }
