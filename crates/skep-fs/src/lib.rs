@@ -6,11 +6,12 @@
 //! | [`atomic`] | replacing a file so that a crash leaves the old or the new one |
 //! | [`rooted`] | [`Root`]: a directory below which every path is resolved by the kernel (`openat2`) |
 //! | [`decode`] | gzip, zstd and plain streams, told apart by their first bytes |
-//! | [`encode`] | the same compressions in the other direction, on several threads
+//! | [`encode`] | the same compressions in the other direction, on several threads |
 //! | [`tar`] | the tar format itself: reading entries, writing entries |
 //! | [`apply`] | an archive put into a directory: layers (overlayfs whiteouts) and plain trees (`cp`, `import`) |
 //! | [`split`] | what is left of a layer's archive when file contents are taken out, and the archive made from it again |
 //! | [`pack`] | a directory tree as an archive (`export`, `cp`), and an overlay upper directory as a layer |
+//! | [`seal`] | an overlay upper directory as a layer where it is, without copying it |
 //! | [`changes`] | what a container changed (`diff`) |
 //! | [`tree`] | trees of files as such: removal, disk usage |
 //!
@@ -26,6 +27,7 @@ pub mod decode;
 pub mod encode;
 pub mod pack;
 pub mod rooted;
+pub mod seal;
 pub mod split;
 pub mod tar;
 pub mod tree;

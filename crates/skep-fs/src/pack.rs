@@ -46,7 +46,7 @@ pub fn write_tree(root: &Root, path: &Path, base: &OsStr, out: impl Write) -> io
     } else {
         packer.other(&parent, &name, base.as_bytes(), &stat)?;
     }
-    packer.writer.finish()?;
+    packer.sink.finish()?;
     Ok(())
 }
 
@@ -58,7 +58,7 @@ pub type Wanted<'a> = &'a dyn Fn(&[u8]) -> bool;
 pub fn write_layer(upper: &Root, wanted: Wanted<'_>, out: impl Write) -> io::Result<()> {
     let mut packer = Packer { wanted: Some(wanted), ..Packer::new(out, Form::Layer) };
     packer.children(&open_dir(upper, OsStr::new("."))?, b"", 0)?;
-    packer.writer.finish()?;
+    packer.sink.finish()?;
     Ok(())
 }
 
@@ -68,18 +68,54 @@ enum Form {
     Layer,
 }
 
-struct Packer<'a, W> {
-    writer: Writer<W>,
+/// Where entries go.
+pub(crate) trait Sink {
+    /// An entry without contents.
+    fn entry(&mut self, entry: &Entry) -> io::Result<()>;
+    /// A regular file, with what was opened.
+    fn file(&mut self, entry: &Entry, contents: File) -> io::Result<()>;
+}
+
+impl<W: Write> Sink for Writer<W> {
+    fn entry(&mut self, entry: &Entry) -> io::Result<()> {
+        Writer::entry(self, entry, None)
+    }
+
+    fn file(&mut self, entry: &Entry, mut contents: File) -> io::Result<()> {
+        Writer::entry(self, entry, Some(&mut contents as &mut dyn Read))
+    }
+}
+
+/// Walks an overlay upper directory and gives `sink` the entries of its layer. `means` tells of an opaque directory, by its path,
+/// whether there is anything to hide.
+pub(crate) fn walk_layer(upper: &Root, sink: impl Sink, means: Hides<'_>) -> io::Result<()> {
+    let mut packer = Packer { hides: Some(means), ..Packer::into(sink, Form::Layer) };
+    packer.children(&open_dir(upper, OsStr::new("."))?, b"", 0)
+}
+
+/// Tells by the path of an opaque directory whether it hides anything.
+pub(crate) type Hides<'a> = &'a dyn Fn(&[u8]) -> io::Result<bool>;
+
+struct Packer<'a, S> {
+    sink: S,
     form: Form,
     /// Which paths are written; all without it.
     wanted: Option<Wanted<'a>>,
+    /// Which opaque directories are marked; all without it.
+    hides: Option<Hides<'a>>,
     /// First name of each file that has several.
     linked: HashMap<(u64, u64), Vec<u8>>,
 }
 
-impl<W: Write> Packer<'_, W> {
+impl<W: Write> Packer<'_, Writer<W>> {
     fn new(out: W, form: Form) -> Self {
-        Packer { writer: Writer::new(out), form, wanted: None, linked: HashMap::new() }
+        Packer::into(Writer::new(out), form)
+    }
+}
+
+impl<S: Sink> Packer<'_, S> {
+    fn into(sink: S, form: Form) -> Self {
+        Packer { sink, form, wanted: None, hides: None, linked: HashMap::new() }
     }
 
     fn children(&mut self, dir: &OwnedFd, prefix: &[u8], depth: usize) -> io::Result<()> {
@@ -121,7 +157,7 @@ impl<W: Write> Packer<'_, W> {
     /// An empty file whose name says that another is gone.
     fn mark(&mut self, path: &[u8], name: &[u8], mark: &[u8]) -> io::Result<()> {
         let path = [&path[..path.len() - name.len()], mark, name].concat();
-        self.writer.entry(&Entry { path, mode: 0, ..empty(Kind::File) }, None)
+        self.sink.entry(&Entry { path, mode: 0, ..empty(Kind::File) })
     }
 
     fn dir_entry(&mut self, dir: &OwnedFd, path: &[u8]) -> io::Result<()> {
@@ -130,8 +166,8 @@ impl<W: Write> Packer<'_, W> {
         named.push(b'/');
         let mut entry = described(named.clone(), Kind::Dir, &stat);
         entry.xattrs = kept_xattrs(dir, OsStr::new(""))?;
-        self.writer.entry(&entry, None)?;
-        if self.form == Form::Layer && is_opaque(dir)? {
+        self.sink.entry(&entry)?;
+        if self.form == Form::Layer && is_opaque(dir)? && self.hides.map_or(Ok(true), |hides| hides(path))? {
             self.mark(&named, b"", b".wh..wh..opq")?;
         }
         Ok(())
@@ -150,7 +186,7 @@ impl<W: Write> Packer<'_, W> {
         if stat.st_nlink > 1 {
             if let Some(first) = self.linked.get(&(stat.st_dev, stat.st_ino)) {
                 let entry = Entry { link: first.clone(), ..described(path.to_vec(), Kind::HardLink, stat) };
-                return self.writer.entry(&Entry { size: 0, stored: 0, ..entry }, None);
+                return self.sink.entry(&Entry { size: 0, stored: 0, ..entry });
             }
             self.linked.insert((stat.st_dev, stat.st_ino), path.to_vec());
         }
@@ -166,7 +202,7 @@ impl<W: Write> Packer<'_, W> {
             };
         }
         entry.xattrs = kept_xattrs(dir, name)?;
-        self.writer.entry(&entry, None)
+        self.sink.entry(&entry)
     }
 
     fn file(&mut self, dir: &OwnedFd, name: &OsStr, path: &[u8]) -> io::Result<()> {
@@ -183,12 +219,11 @@ impl<W: Write> Packer<'_, W> {
         }
         let mut entry = described(path.to_vec(), Kind::File, &stat);
         entry.xattrs = kept_xattrs(dir, name)?;
-        let mut file = File::from(fd);
-        self.writer.entry(&entry, Some(&mut file as &mut dyn Read))
+        self.sink.file(&entry, File::from(fd))
     }
 }
 
-fn empty(kind: Kind) -> Entry {
+pub(crate) fn empty(kind: Kind) -> Entry {
     Entry {
         path: Vec::new(),
         kind,
@@ -205,7 +240,7 @@ fn empty(kind: Kind) -> Entry {
     }
 }
 
-fn described(path: Vec<u8>, kind: Kind, stat: &Stat) -> Entry {
+pub(crate) fn described(path: Vec<u8>, kind: Kind, stat: &Stat) -> Entry {
     let size = if kind == Kind::File { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
     Entry {
         path,
@@ -221,7 +256,7 @@ fn described(path: Vec<u8>, kind: Kind, stat: &Stat) -> Entry {
 }
 
 /// The attributes that belong to a file wherever it is: capabilities and what users set.
-fn kept_xattrs(dir: impl AsFd, name: &OsStr) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+pub(crate) fn kept_xattrs(dir: impl AsFd, name: &OsStr) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut kept = Vec::new();
     for key in skep_sys::xattr::list_at(&dir, name)? {
         let key = key.to_bytes();

@@ -13,19 +13,22 @@
 //! the contents come from the unpacked files. Reading it verifies the digest at the end.
 //!
 //! **Durability.** One `syncfs` per [`Layers::commit`], so one for an image: an `fsync` per file of a 10 000 file layer
-//! takes seconds, and a rename alone could leave empty files after a power cut.
+//! takes seconds, and a rename alone could leave empty files after a power cut. Layers of a build's steps wait for it together
+//! ([`Layers::commit_pending`]).
 
 mod commit;
+mod pending;
 mod repair;
 mod tar_stream;
 mod unpack;
+mod upper;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use skep_fs::apply::{Applied, Limits};
 use skep_types::Digest;
@@ -37,6 +40,7 @@ use crate::error::StoreError;
 use crate::trash::Trash;
 
 pub use tar_stream::LayerTar;
+pub use upper::UpperDir;
 
 const LAYERS: Table<ChainId, LayerInfo> = Table::new("layers", 1);
 /// Directories that a mended layer had before, by name: containers that run since then still use them.
@@ -83,6 +87,7 @@ pub struct Layers {
     leases: Leases,
     /// One change of the set of layers at a time.
     changing: Arc<Mutex<()>>,
+    pending: Arc<RwLock<pending::Pending>>,
 }
 
 type Leases = Arc<Mutex<HashMap<u64, BTreeSet<ChainId>>>>;
@@ -147,7 +152,15 @@ impl Drop for LayerLease {
 
 impl Layers {
     pub(crate) fn open(dir: PathBuf, staging: PathBuf, db: Db, trash: Trash) -> Result<Self, StoreError> {
-        let layers = Layers { dir, staging, db, trash, leases: Leases::default(), changing: Arc::default() };
+        let layers = Layers {
+            dir,
+            staging,
+            db,
+            trash,
+            leases: Leases::default(),
+            changing: Arc::default(),
+            pending: Arc::default(),
+        };
         for path in layers.strays()? {
             layers.trash.discard(&path)?;
         }
@@ -156,20 +169,29 @@ impl Layers {
 
     /// What is known of a layer, `None` if there is no such layer.
     pub fn get(&self, chain: &ChainId) -> Result<Option<LayerInfo>, StoreError> {
+        if let Some(info) = self.pending.read().get(chain) {
+            return Ok(Some(info.clone()));
+        }
         Ok(self.db.read(|tx| tx.get(&LAYERS, chain))?)
     }
 
     /// All layers.
     pub fn list(&self) -> Result<Vec<(ChainId, LayerInfo)>, StoreError> {
-        Ok(self.db.read(|tx| tx.all(&LAYERS))?)
+        // Pending first: a flush in between moves them to where is looked next.
+        let mut all = self.pending.read().clone();
+        all.extend(self.db.read(|tx| tx.all(&LAYERS))?);
+        Ok(all.into_iter().collect())
     }
 
     /// The directories of a stack, topmost first, as overlayfs wants them.
     pub fn lower_dirs(&self, chain: &ChainId) -> Result<Vec<PathBuf>, StoreError> {
+        // Pending first, as in `get`.
+        let pending = self.pending.read().clone();
         self.db.read(|tx| {
             let (mut dirs, mut next) = (Vec::new(), Some(*chain));
             while let Some(chain) = next {
-                let info = tx.get(&LAYERS, &chain)?.ok_or(StoreError::NoLayer(chain))?;
+                let found = pending.get(&chain).cloned().map_or_else(|| tx.get(&LAYERS, &chain), |info| Ok(Some(info)));
+                let info = found?.ok_or(StoreError::NoLayer(chain))?;
                 dirs.push(self.dir.join(&info.dir).join("fs"));
                 next = info.parent.filter(|_| !info.opaque);
             }
@@ -191,14 +213,13 @@ impl Layers {
     /// Removes a layer. Refused while another layer stands on it.
     pub fn remove(&self, chain: &ChainId) -> Result<(), StoreError> {
         let _one_at_a_time = self.changing.lock();
-        let info = self.db.write(|tx| {
-            let info = tx.get(&LAYERS, chain)?.ok_or(StoreError::NoLayer(*chain))?;
-            if let Some((above, _)) = tx.all(&LAYERS)?.iter().find(|(_, other)| other.parent.as_ref() == Some(chain)) {
-                return Err(StoreError::LayerInUse(*chain, *above));
-            }
-            tx.remove(&LAYERS, chain)?;
-            Ok(info)
-        })?;
+        let info = self.get(chain)?.ok_or(StoreError::NoLayer(*chain))?;
+        if let Some((above, _)) = self.list()?.iter().find(|(_, other)| other.parent.as_ref() == Some(chain)) {
+            return Err(StoreError::LayerInUse(*chain, *above));
+        }
+        if self.pending.write().remove(chain).is_none() {
+            self.db.write(|tx| tx.remove(&LAYERS, chain))?;
+        }
         self.trash.discard(&self.dir.join(info.dir))
     }
 
@@ -233,7 +254,14 @@ impl Layers {
         if gone.is_empty() {
             return Ok(Vec::new());
         }
-        self.db.write(|tx| gone.iter().try_for_each(|(chain, _)| tx.remove(&LAYERS, chain).map(drop)))?;
+        {
+            let mut pending = self.pending.write();
+            let stored: Vec<_> = gone.iter().filter(|(chain, _)| !pending.contains_key(chain)).collect();
+            if !stored.is_empty() {
+                self.db.write(|tx| stored.iter().try_for_each(|(chain, _)| tx.remove(&LAYERS, chain).map(drop)))?;
+            }
+            pending.retain(|chain, _| !gone.iter().any(|(other, _)| other == chain));
+        }
         crash_point("layers-forgotten");
         drop(leases);
         for (_, info) in &gone {

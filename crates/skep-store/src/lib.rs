@@ -40,7 +40,7 @@ pub use containers::Containers;
 pub use crash::crash_point;
 pub use db::{Db, DbError, Key, ReadTx, Table, WriteTx};
 pub use error::StoreError;
-pub use layers::{LayerInfo, LayerLease, LayerTar, Layers, StagedLayer, Staging, UnpackOptions};
+pub use layers::{LayerInfo, LayerLease, LayerTar, Layers, StagedLayer, Staging, UnpackOptions, UpperDir};
 pub use partials::{Partial, PartialInfo, Partials};
 pub use skep_fs::apply::Limits;
 pub use trash::Trash;

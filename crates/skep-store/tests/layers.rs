@@ -255,3 +255,85 @@ fn layers_go_when_nothing_needs_them() {
     assert_eq!(store.layers().collect(&[]).unwrap().len(), 2);
     assert_clean(&store);
 }
+
+/// A tree as an upper directory has it: new files, a whiteout, and links.
+fn fill(upper: &Path) {
+    std::fs::create_dir(upper.join("dir")).unwrap();
+    std::fs::write(upper.join("dir/file"), vec![3u8; 300_000]).unwrap();
+    std::fs::hard_link(upper.join("dir/file"), upper.join("second")).unwrap();
+    std::os::unix::fs::symlink("dir/file", upper.join("link")).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, upper.join("gone"), rustix::fs::FileType::CharacterDevice, 0o0.into(), 0)
+        .unwrap();
+    drop(std::os::unix::net::UnixListener::bind(upper.join("socket")).unwrap());
+}
+
+fn sealed(store: &Store, parent: Option<&ChainId>) -> ChainId {
+    let upper = store.layers().stage_upper(parent).unwrap();
+    fill(&upper.path());
+    let staged = upper.seal().unwrap().expect("a layer");
+    store.layers().commit_pending(parent, staged).unwrap()
+}
+
+#[test]
+fn an_upper_directory_becomes_a_layer_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("d")).unwrap();
+    let base = put(&store, None, &archive(&[("gone", What::File(b"x")), ("dir", What::Dir(0o750))])).unwrap();
+    let chain = sealed(&store, Some(&base));
+    let bytes = read_back(&store, &chain);
+    let mut names: Vec<String> = Vec::new();
+    for entry in tar::Archive::new(&bytes[..]).entries().unwrap() {
+        names.push(entry.unwrap().path().unwrap().display().to_string());
+    }
+    assert_eq!(names, ["dir/", "dir/file", ".wh.gone", "link", "second"], "the socket is left out");
+    // The same layer, by the long way.
+    let other = Store::open(&dir.path().join("other")).unwrap();
+    let parent = put(&other, None, &archive(&[("gone", What::File(b"x")), ("dir", What::Dir(0o750))])).unwrap();
+    assert_eq!(put(&other, Some(&parent), &bytes).unwrap(), chain);
+    assert_eq!(store.layers().stage_upper(Some(&chain)).unwrap().seal().unwrap().map(|layer| layer.diff_id), None);
+    assert_clean(&store);
+}
+
+#[test]
+fn a_pending_layer_is_as_good_as_any_until_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("d");
+    let kept = {
+        let store = Store::open(&root).unwrap();
+        let base = put(&store, None, &archive(&[("gone", What::File(b"x"))])).unwrap();
+        let kept = sealed(&store, Some(&base));
+        store.layers().flush().unwrap();
+        let chain = sealed(&store, Some(&kept));
+        let layers = store.layers();
+        assert_eq!(layers.lower_dirs(&chain).unwrap().len(), 3);
+        assert_eq!(layers.list().unwrap().len(), 3);
+        assert!(matches!(layers.remove(&kept), Err(StoreError::LayerInUse(..))));
+        let lease = layers.lease();
+        lease.hold(&chain);
+        assert!(layers.collect(&[]).unwrap().is_empty(), "a lease holds it");
+        drop(lease);
+        assert_eq!(layers.collect(&[kept]).unwrap(), [chain]);
+        assert!(layers.get(&chain).unwrap().is_none());
+        sealed(&store, Some(&kept));
+        kept
+    };
+    // The process ended without a flush.
+    let store = Store::open(&root).unwrap();
+    assert!(store.layers().get(&kept).unwrap().is_some());
+    assert_eq!(store.layers().list().unwrap().len(), 2);
+    assert_clean(&store);
+}
+
+#[test]
+fn a_durable_layer_takes_the_pending_ones_below_it_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("d");
+    let top = {
+        let store = Store::open(&root).unwrap();
+        let pending = sealed(&store, None);
+        put(&store, Some(&pending), &archive(&[("a", What::File(b"x"))])).unwrap()
+    };
+    let store = Store::open(&root).unwrap();
+    assert_eq!(store.layers().lower_dirs(&top).unwrap().len(), 2);
+    assert_clean(&store);
+}

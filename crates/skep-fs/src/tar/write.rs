@@ -24,6 +24,17 @@ impl<W: Write> Writer<W> {
     /// Writes one entry; `data` gives the contents of a file and has at least `entry.size` bytes. A file that gives
     /// fewer, because it shrank meanwhile, is filled up with zeros.
     pub fn entry(&mut self, entry: &Entry, data: Option<&mut dyn Read>) -> io::Result<()> {
+        let size = self.header(entry)?;
+        if let Some(data) = data.filter(|_| size > 0) {
+            let copied = io::copy(&mut data.take(size), &mut self.out)?;
+            io::copy(&mut io::repeat(0).take(size - copied), &mut self.out)?;
+            self.pad(size)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what stands before an entry's contents; returns how many bytes of contents have to follow, and then [`Writer::pad`].
+    pub(crate) fn header(&mut self, entry: &Entry) -> io::Result<u64> {
         let records = records(entry);
         if !records.is_empty() {
             let length = records.len() as u64;
@@ -42,12 +53,12 @@ impl<W: Write> Writer<W> {
         };
         let size = if entry.kind == Kind::File { entry.size } else { 0 };
         self.out.write_all(&header(&entry.path, flag, size, entry))?;
-        if let Some(data) = data.filter(|_| size > 0) {
-            let copied = io::copy(&mut data.take(size), &mut self.out)?;
-            io::copy(&mut io::repeat(0).take(size - copied), &mut self.out)?;
-            self.pad(size)?;
-        }
-        Ok(())
+        Ok(size)
+    }
+
+    /// What was written, to be taken away.
+    pub(crate) fn out(&mut self) -> &mut W {
+        &mut self.out
     }
 
     /// Writes the end of the archive.
@@ -57,7 +68,8 @@ impl<W: Write> Writer<W> {
         Ok(self.out)
     }
 
-    fn pad(&mut self, size: u64) -> io::Result<()> {
+    /// Fills up the last block of contents of this size.
+    pub(crate) fn pad(&mut self, size: u64) -> io::Result<()> {
         let over = usize::try_from(size % BLOCK as u64).unwrap_or(0);
         self.out.write_all(&[0; BLOCK][..(BLOCK - over) % BLOCK])
     }

@@ -49,7 +49,13 @@ impl Layers {
         let flush = |path: &Path, source| StoreError::io("flush", path, source);
         let staging = File::open(&self.staging).map_err(|source| flush(&self.staging, source))?;
         crash_point("layers-staged");
+        // Layers may stand on pending ones: these get on the disk with them.
+        let pending = self.pending.read().clone();
         rustix::fs::syncfs(&staging).map_err(|error| flush(&self.staging, error.into()))?;
+        if !pending.is_empty() {
+            sync_dir(&self.dir).map_err(|source| flush(&self.dir, source))?;
+            self.store_pending(pending)?;
+        }
         let mut placed: Vec<PathBuf> = Vec::new();
         let done = self.place(fresh, &mut placed);
         if done.is_err() {
@@ -69,11 +75,8 @@ impl Layers {
         let mut records = Vec::new();
         for (chain, parent, layer) in fresh {
             let path = self.rename_in(&layer.dir.path)?;
-            let dir = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            records.push((chain, layer.info(parent, &path)));
             placed.push(path);
-            let opaque = layer.applied.opaque_root;
-            let (diff_id, size, tar_size) = (layer.diff_id, layer.size, layer.tar_size);
-            records.push((chain, LayerInfo { parent, diff_id, size, tar_size, dir, opaque }));
         }
         sync_dir(&self.dir).map_err(|source| StoreError::io("flush", &self.dir, source))?;
         crash_point("layers-renamed");
@@ -95,6 +98,14 @@ impl Layers {
 }
 
 impl StagedLayer {
+    /// What is stored of the layer, now that it is at `path`.
+    pub(super) fn info(&self, parent: Option<ChainId>, path: &Path) -> LayerInfo {
+        let dir = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let opaque = self.applied.opaque_root;
+        let (diff_id, size, tar_size) = (self.diff_id, self.size, self.tar_size);
+        LayerInfo { parent, diff_id, size, tar_size, dir, opaque }
+    }
+
     /// Gives the directories that the layer only implies what the layers below have, and stores where replaced files are.
     pub(super) fn take_from_below(&self, lower: &[PathBuf]) -> Result<(), StoreError> {
         let fail = |source: io::Error| StoreError::io("describe directories of", &self.dir.path, source);

@@ -36,6 +36,7 @@ impl Layers {
     /// Puts `fresh`, the same layer unpacked again, in the place of a layer's directory. `in_use`: containers that run have
     /// the old one open, so it stays aside for them.
     pub fn replace(&self, chain: &ChainId, fresh: StagedLayer, in_use: bool) -> Result<(), StoreError> {
+        self.flush()?;
         let _one_at_a_time = self.changing.lock();
         let old = self.get(chain)?.ok_or(StoreError::NoLayer(*chain))?;
         if fresh.diff_id != old.diff_id {
