@@ -8,6 +8,7 @@ use bytes::Bytes;
 use skep_types::{Digest, Platform, Reference};
 
 use crate::request::PullMode;
+use crate::worker::Stack;
 
 /// The place of a step in its [`Graph`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,13 +53,26 @@ pub enum Op {
     Run(Box<Run>),
     /// Files made and copied.
     Files(Box<Files>),
+    /// Layers that are here: the result of another build.
+    Given(Given),
+}
+
+/// What another build made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Its layers.
+    pub stack: Stack,
+    /// The same, one by one.
+    pub diff_ids: Vec<Digest>,
 }
 
 /// An image to begin with, or to copy from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageSource {
     /// Its name.
     pub reference: Reference,
+    /// The client's content store that has it, if it is an OCI layout there; `reference` has a digest then.
+    pub layout: Option<String>,
     /// Whether to ask the registry although it is here.
     pub pull: PullMode,
 }
@@ -367,7 +381,7 @@ impl Op {
     /// The steps that this one reads, its base first.
     pub fn inputs(&self) -> Vec<StepId> {
         match self {
-            Op::Scratch | Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_) => Vec::new(),
+            Op::Scratch | Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Given(_) => Vec::new(),
             Op::Run(run) => {
                 let more = run.mounts.iter().filter_map(|mount| match &mount.kind {
                     MountKind::Bind { from, .. } | MountKind::Cache { from: Some((from, _)), .. } => Some(*from),

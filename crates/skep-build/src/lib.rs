@@ -9,6 +9,7 @@
 //!
 //! | module | what it owns |
 //! |---|---|
+//! | [`builder`] | what a build is given, and what comes of it |
 //! | [`request`] | what a user asks for |
 //! | [`graph`] | steps and what they read |
 //! | [`worker`], [`services`] | what the solver needs of the engine and of the client |
@@ -19,6 +20,7 @@
 //! steps with the same key run once, also across builds that run at the same time; a step without a use is not run.
 #![warn(missing_docs)]
 
+pub mod builder;
 pub mod error;
 pub mod event;
 pub mod graph;
@@ -26,6 +28,7 @@ pub mod request;
 pub mod services;
 pub mod worker;
 
+pub use builder::{Built, BuiltImage, Job};
 pub use error::{BuildError, Location};
 pub use event::{BuildEvent, VertexId};
 pub use graph::{Graph, Op, Step, StepId};

@@ -113,7 +113,7 @@ pub enum NamedContext {
         /// `name@sha256:…`.
         reference: String,
     },
-    /// The result of another build: its number, as `Engine::build` gave it out.
+    /// The result of another build: its name among [`Job::inputs`](crate::builder::Job::inputs).
     Result(String),
 }
 
@@ -130,7 +130,7 @@ pub enum NoCache {
 }
 
 /// Whether to ask the registry for an image that is here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum PullMode {
     /// No.
     #[default]

@@ -54,16 +54,22 @@ pub struct ResolvedImage {
     pub here: bool,
 }
 
-/// A layer that a step made.
+/// A layer that a step made. There always is one, as in BuildKit: that of a step that changed nothing is [`EMPTY_LAYER`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
-    /// The stack with it on top; the base itself if nothing was changed.
-    pub stack: Stack,
-    /// What the layer is; none if nothing was changed.
-    pub diff_id: Option<Digest>,
+    /// The stack with it on top.
+    pub stack: ChainId,
+    /// What the layer is.
+    pub diff_id: Digest,
     /// Bytes of its files.
     pub size: u64,
 }
+
+/// The diff id of a layer without an entry: the archive of 1024 zero bytes.
+pub const EMPTY_LAYER: Digest = Digest::from_bytes([
+    0x5f, 0x70, 0xbf, 0x18, 0xa0, 0x86, 0x00, 0x70, 0x16, 0xe9, 0x48, 0xb0, 0x4a, 0xed, 0x3b, 0x82, 0x10, 0x3a, 0x36,
+    0xbe, 0xa4, 0x17, 0x55, 0xb6, 0xcd, 0xdf, 0xaf, 0x10, 0xac, 0xe3, 0xc6, 0xef,
+]);
 
 /// What a step is run with.
 #[derive(Clone)]
@@ -117,7 +123,8 @@ pub trait Worker: Send + Sync + 'static {
     /// Reads a small file of a tree, following links inside it; none if there is no such.
     fn read(&self, tree: &Tree, path: &str, limit: u64) -> impl Future<Output = Result<Option<Vec<u8>>>> + Send;
 
-    /// Runs a program on `base`. `inputs` are the trees of `run.mounts`, in the order in which they name steps.
+    /// Runs a program on `base`, whose layers are here. A program that fails is an error with an `exit_code` and BuildKit's text
+    /// (`process "/bin/sh -c false" did not complete successfully: exit code: 1`). `inputs` are the trees of `run.mounts`, in the order in which they name steps.
     fn run(
         &self,
         run: &Run,
@@ -135,8 +142,14 @@ pub trait Worker: Send + Sync + 'static {
         context: &Context,
     ) -> impl Future<Output = Result<Layer>> + Send;
 
-    /// The same layer on top of another stack (`COPY --link`).
+    /// The same layer on top of another stack (`COPY --link`), whose layers are here.
     fn rebase(&self, layer: &Layer, base: Stack) -> impl Future<Output = Result<Layer>> + Send;
+
+    /// All layers of `stack` above `base` as one layer on top of `base` (`--squash`).
+    fn squash(&self, stack: Stack, base: Stack) -> impl Future<Output = Result<Layer>> + Send;
+
+    /// Makes the layers durable that were made so far: one `syncfs`. Cache records of them are stored after it.
+    fn flush(&self) -> impl Future<Output = Result<()>> + Send;
 
     /// Keeps a stack from being collected as long as the result lives; none if it isn't here.
     fn hold(&self, stack: Stack) -> impl Future<Output = Result<Option<Box<dyn Any + Send + Sync>>>> + Send;
