@@ -1,0 +1,26 @@
+//! Dockerfile text to typed instructions, as BuildKit's frontend reads it. Pure: no files, no network, no environment.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`syntax`] | lines, comments, directives, heredocs: text to nodes |
+//! | [`instructions`] | nodes to one checked struct for each instruction |
+//! | [`expand`] | quotes, escapes and variables |
+//! | [`stages`] | which stage is built from which, and from what else |
+//!
+//! [`parse`] does the first two and cuts into stages. Variables are expanded by the caller, who alone knows the build's
+//! arguments and the environment at each step. Texts of errors are BuildKit's wherever it has one.
+#![warn(missing_docs)]
+
+mod csv;
+mod dockerfile;
+pub mod expand;
+pub mod instructions;
+mod quote;
+mod source;
+pub mod stages;
+pub mod suggest;
+pub mod syntax;
+
+pub use dockerfile::{Dockerfile, DockerfileError, Stage, parse, parse_trigger};
+pub use instructions::{Instruction, Step};
+pub use source::{Escape, Lines, Source};
