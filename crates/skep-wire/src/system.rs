@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::null::{if_empty, is_zero};
+use crate::time::Timestamp;
 use crate::{ContainerSummary, ImageDeleted, ImageSummary, Volume};
 
 /// The body of every error.
@@ -67,10 +68,39 @@ pub struct DiskUsage {
     pub images: Option<Vec<ImageSummary>>,
     pub containers: Option<Vec<ContainerSummary>>,
     pub volumes: Option<Vec<Volume>>,
-    pub build_cache: Option<Vec<serde_json::Value>>,
+    pub build_cache: Option<Vec<BuildCache>>,
     /// Only below v1.42.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub builder_size: Option<i64>,
+}
+
+/// One thing that builds keep for later ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct BuildCache {
+    /// Its name.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// What it was made from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<String>,
+    /// `regular`, `source.local`, `source.git.checkout`, `exec.cachemount`, `internal`, `frontend`.
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// The step.
+    pub description: String,
+    /// A build uses it now.
+    pub in_use: bool,
+    /// An image has it too.
+    pub shared: bool,
+    /// Bytes on disk.
+    pub size: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last used; missing if never since.
+    pub last_used_at: Option<Timestamp>,
+    /// How often.
+    pub usage_count: i64,
 }
 
 /// Answer of POST /containers/prune.

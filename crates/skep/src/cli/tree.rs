@@ -9,7 +9,7 @@ use super::command::runner;
 use super::flags::{FlagSet, NoFlags, Order, describe};
 use super::globals::GlobalFlags;
 use super::{
-    Args, Cli, Command, Completion, Failure, completion, container, daemon, image, inspect, manifest, network,
+    Args, Cli, Command, Completion, Failure, builder, completion, container, daemon, image, inspect, manifest, network,
     registry, system, volume,
 };
 use crate::ui;
@@ -24,6 +24,8 @@ static COMMANDS: &[&Command] = &[
     &image::ls::COMMAND,
     &system::version::COMMAND,
     &system::info::COMMAND,
+    &builder::du::COMMAND,
+    &builder::prune::COMMAND,
     &container::attach::COMMAND,
     &container::commit::COMMAND,
     &container::cp::COMMAND,
@@ -91,7 +93,9 @@ pub(crate) struct Group {
     about: &'static str,
 }
 
-static GROUPS: [Group; 7] = [
+static GROUPS: [Group; 9] = [
+    Group { name: "builder", about: "Manage builds" },
+    Group { name: "buildx", about: "Manage builds" },
     Group { name: "container", about: "Manage containers" },
     Group { name: "image", about: "Manage images" },
     Group { name: "manifest", about: "Manage image manifests and manifest lists" },

@@ -45,7 +45,7 @@ async fn run(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     if !pruned.containers_deleted.is_empty() {
         text.push_str(&format!("Deleted Containers:\n{}\n\n", pruned.containers_deleted.join("\n")));
     }
-    let reclaimed = human::size(i64::try_from(pruned.space_reclaimed).unwrap_or(i64::MAX));
+    let reclaimed = human::fine_size(i64::try_from(pruned.space_reclaimed).unwrap_or(i64::MAX));
     text.push_str(&format!("Total reclaimed space: {reclaimed}\n"));
     ui::print(&text);
     Ok(())

@@ -78,6 +78,20 @@ const VOLUMES: Columns = Columns {
     default_table: "{{.Name}}\t{{.Links}}\t{{.Size}}",
 };
 
+const BUILD_CACHE: Columns = Columns {
+    type_name: "*formatter.buildCacheContext",
+    titles: &[
+        ("ID", "CACHE ID"),
+        ("CacheType", "CACHE TYPE"),
+        ("Size", "SIZE"),
+        ("CreatedSince", "CREATED"),
+        ("LastUsedSince", "LAST USED"),
+        ("UsageCount", "USAGE"),
+        ("Shared", "SHARED"),
+    ],
+    default_table: "{{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t{{.LastUsedSince}}\t{{.UsageCount}}\t{{.Shared}}",
+};
+
 async fn run(cli: &Cli, flags: UsageFlags, _: Vec<String>) -> Outcome {
     let usage: DiskUsage = cli.client().await?.request(Method::GET, "/system/df").send().await?.json().await?;
     let shown = match (flags.verbose, flags.format.as_str()) {
@@ -85,7 +99,7 @@ async fn run(cli: &Cli, flags: UsageFlags, _: Vec<String>) -> Outcome {
         (true, "" | "table") => details(&usage)?,
         (true, format) => {
             let all = json!({
-                "BuildCache": [],
+                "BuildCache": build_cache(&usage),
                 "Containers": containers(&usage),
                 "Images": images(&usage),
                 "Volumes": volumes(&usage),
@@ -123,19 +137,35 @@ fn summary(usage: &DiskUsage) -> Vec<Value> {
         line("Images", images.len(), active_images, usage.layers_size, usage.layers_size - used),
         line("Containers", containers.len(), active.len(), size_of(&active) + size_of(&stopped), size_of(&stopped)),
         line("Local Volumes", volumes.len(), active_volumes, volume_size, unused),
-        line("Build Cache", 0, 0, 0, 0),
+        build_cache_line(usage),
     ]
 }
 
+/// Counted without what images have too, and without percents.
+fn build_cache_line(usage: &DiskUsage) -> Value {
+    let caches = usage.build_cache.as_deref().unwrap_or_default();
+    let size_of = |used_only: bool| -> i64 {
+        caches.iter().filter(|cache| !cache.shared && (cache.in_use || !used_only)).map(|cache| cache.size).sum()
+    };
+    let active = caches.iter().filter(|cache| cache.in_use).count();
+    json!({
+        "Active": active.to_string(),
+        "Reclaimable": human::fine_size(size_of(false) - size_of(true)),
+        "Size": human::fine_size(size_of(false)),
+        "TotalCount": caches.len().to_string(),
+        "Type": "Build Cache",
+    })
+}
+
 fn line(kind: &str, total: usize, active: usize, size: i64, reclaimable: i64) -> Value {
-    let mut free = human::size(reclaimable);
+    let mut free = human::fine_size(reclaimable);
     if size > 0 {
         free = format!("{free} ({}%)", reclaimable.saturating_mul(100) / size);
     }
     json!({
         "Active": active.to_string(),
         "Reclaimable": free,
-        "Size": human::size(size),
+        "Size": human::fine_size(size),
         "TotalCount": total.to_string(),
         "Type": kind,
     })
@@ -152,11 +182,12 @@ fn unique_size(image: &ImageSummary) -> Option<i64> {
 
 fn details(usage: &DiskUsage) -> Result<String, String> {
     Ok(format!(
-        "Images space usage:\n\n{}\nContainers space usage:\n\n{}\nLocal Volumes space usage:\n\n{}\nBuild cache usage: 0B\n\n\
-         CACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED\n",
+        "Images space usage:\n\n{}\nContainers space usage:\n\n{}\nLocal Volumes space usage:\n\n{}\nBuild cache usage: {}\n\n{}",
         listing::render(&IMAGES, "", &images(usage))?,
         listing::render(&CONTAINERS, "", &containers(usage))?,
         listing::render(&VOLUMES, "", &volumes(usage))?,
+        build_cache_line(usage)["Size"].as_str().unwrap_or_default(),
+        listing::render(&BUILD_CACHE, "", &build_cache(usage))?,
     ))
 }
 
@@ -164,7 +195,7 @@ fn details(usage: &DiskUsage) -> Result<String, String> {
 fn images(usage: &DiskUsage) -> Vec<Value> {
     let mut rows = Vec::new();
     for image in usage.images.iter().flatten() {
-        let unknown_or = |bytes: Option<i64>| bytes.map_or_else(|| "N/A".to_owned(), human::size);
+        let unknown_or = |bytes: Option<i64>| bytes.map_or_else(|| "N/A".to_owned(), human::fine_size);
         let untagged = ["<none>:<none>".to_owned()];
         let names = if image.repo_tags.is_empty() { &untagged[..] } else { &image.repo_tags };
         for name in names {
@@ -202,6 +233,30 @@ fn containers(usage: &DiskUsage) -> Vec<Value> {
                 "RunningFor": human::ago(container.created),
                 "Size": human::size(container.size_rw),
                 "Status": container.status,
+            })
+        })
+        .collect()
+}
+
+/// The longest unused first.
+fn build_cache(usage: &DiskUsage) -> Vec<Value> {
+    let mut caches: Vec<_> = usage.build_cache.iter().flatten().collect();
+    caches.sort_by_key(|cache| (cache.last_used_at, cache.id.clone()));
+    let ago = |time: skep_wire::Timestamp| time.time().map_or_else(String::new, |time| human::ago(time.timestamp()));
+    caches
+        .into_iter()
+        .map(|cache| {
+            json!({
+                "CacheType": cache.kind,
+                "CreatedSince": ago(cache.created_at),
+                "Description": cache.description,
+                "ID": format!("{}{}", human::short_id(&cache.id), if cache.in_use { "*" } else { "" }),
+                "InUse": cache.in_use.to_string(),
+                "LastUsedSince": cache.last_used_at.map_or_else(String::new, ago),
+                "Parent": cache.parents.join(", "),
+                "Shared": cache.shared.to_string(),
+                "Size": human::size(cache.size),
+                "UsageCount": cache.usage_count.to_string(),
             })
         })
         .collect()

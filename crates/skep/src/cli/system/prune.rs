@@ -75,7 +75,7 @@ async fn run(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
         deleted("build cache objects", &pruned.caches_deleted);
     }
 
-    ui::line(&format!("Total reclaimed space: {}", skep_types::format_decimal(reclaimed)));
+    ui::line(&format!("Total reclaimed space: {}", skep_types::format_decimal_fine(reclaimed)));
     Ok(())
 }
 

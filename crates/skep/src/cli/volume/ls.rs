@@ -74,9 +74,10 @@ async fn run(cli: &Cli, flags: ListFlags, _: Vec<String>) -> Outcome {
 pub(crate) fn row(volume: &Volume) -> Value {
     let labels: Vec<String> = volume.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let (links, size) = match &volume.usage_data {
-        Some(usage) => {
-            (usage.ref_count.to_string(), if usage.size < 0 { "N/A".to_owned() } else { ui::human::size(usage.size) })
-        }
+        Some(usage) => (
+            usage.ref_count.to_string(),
+            if usage.size < 0 { "N/A".to_owned() } else { ui::human::fine_size(usage.size) },
+        ),
         None => ("N/A".to_owned(), "N/A".to_owned()),
     };
     json!({

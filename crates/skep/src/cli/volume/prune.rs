@@ -45,7 +45,7 @@ async fn run(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     }
     let pruned = prune(cli.client().await?, &filter).await?;
     ui::print(&report(&pruned));
-    ui::line(&format!("Total reclaimed space: {}", skep_types::format_decimal(pruned.space_reclaimed)));
+    ui::line(&format!("Total reclaimed space: {}", skep_types::format_decimal_fine(pruned.space_reclaimed)));
     Ok(())
 }
 
