@@ -124,8 +124,33 @@ fn tls_reason(error: &rustls::Error, url: &Url) -> String {
             };
             format!("tls: failed to verify certificate: x509: {reason}")
         }
+        rustls::Error::AlertReceived(alert) => format!("remote error: tls: {}", alert_text(*alert)),
         other => format!("tls: {other}"),
     }
+}
+
+/// An alert in Go's words.
+fn alert_text(alert: rustls::AlertDescription) -> String {
+    use rustls::AlertDescription as Alert;
+    let text = match alert {
+        Alert::HandshakeFailure => "handshake failure",
+        Alert::BadCertificate => "bad certificate",
+        Alert::UnsupportedCertificate => "unsupported certificate",
+        Alert::CertificateRevoked => "revoked certificate",
+        Alert::CertificateExpired => "expired certificate",
+        Alert::CertificateUnknown => "unknown certificate",
+        Alert::UnknownCA => "unknown certificate authority",
+        Alert::AccessDenied => "access denied",
+        Alert::DecryptError => "error decrypting message",
+        Alert::ProtocolVersion => "protocol version not supported",
+        Alert::InsufficientSecurity => "insufficient security level",
+        Alert::InternalError => "internal error",
+        Alert::UnrecognisedName => "unrecognized name",
+        Alert::CertificateRequired => "certificate required",
+        Alert::NoApplicationProtocol => "no application protocol",
+        other => return format!("alert({})", u8::from(other)),
+    };
+    text.to_owned()
 }
 
 async fn connection_reason(error: &reqwest::Error, url: &Url) -> String {

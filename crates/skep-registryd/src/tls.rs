@@ -1,8 +1,10 @@
-//! TLS for the listener, from files in PEM.
+//! TLS for the listener, from files in PEM: the registry's identity, and whose clients it serves.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::RootCertStore;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -13,6 +15,8 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+    /// Authorities: only clients with a certificate of theirs are served. Everybody, without.
+    pub client_authorities: Option<PathBuf>,
 }
 
 /// Why the files make no identity.
@@ -29,6 +33,14 @@ pub enum TlsError {
     /// Certificate and key don't fit.
     #[error("TLS: {0}")]
     Identity(#[from] rustls::Error),
+    /// No client could show a certificate of these authorities.
+    #[error("TLS file {path}: {source}", path = path.display())]
+    Authorities {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: VerifierBuilderError,
+    },
 }
 
 /// Reads the files. TLS 1.2 and 1.3, HTTP/1.1.
@@ -37,15 +49,28 @@ pub(crate) fn config(files: &TlsFiles) -> Result<Arc<rustls::ServerConfig>, TlsE
         let path = path.to_owned();
         move |source| TlsError::File { path, source }
     };
-    let chain = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(fail(&files.certificate))?;
+    let bundle = |path: &Path| {
+        let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        all.map_err(fail(path))
+    };
+    let chain = bundle(&files.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(fail(&files.key))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+    let builder =
+        rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let builder = match &files.client_authorities {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for authority in bundle(path)? {
+                roots.add(authority)?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            let failed = |source| TlsError::Authorities { path: path.clone(), source };
+            builder.with_client_cert_verifier(verifier.map_err(failed)?)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

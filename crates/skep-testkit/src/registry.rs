@@ -1,7 +1,7 @@
 //! A registry on the loopback interface, with an empty store of its own: `skep registry serve`, or Debian's docker-registry with
 //! `SKEP_TEST_REGISTRY=docker-registry`, to prove the tests.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -37,30 +37,38 @@ impl Program {
 }
 
 /// Whom a registry serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Users {
     Everybody,
     /// The one of the password file.
     Me,
+    /// Those who show a certificate of the authority in this folder.
+    Certified(PathBuf),
 }
 
 impl Registry {
     /// Starts a registry on a free port.
     pub fn start() -> Registry {
-        Self::start_with(Users::Everybody, Program::wanted())
+        Self::start_with("127.0.0.1", Users::Everybody, Program::wanted())
     }
 
     /// Starts `skep registry serve` on a free port, whatever the others use.
     pub fn start_own() -> Registry {
-        Self::start_with(Users::Everybody, Program::Own)
+        Self::start_with("127.0.0.1", Users::Everybody, Program::Own)
     }
 
     /// Starts a registry that wants the name `me` and the password `secret`.
     pub fn start_protected() -> Registry {
-        Self::start_with(Users::Me, Program::wanted())
+        Self::start_with("127.0.0.1", Users::Me, Program::wanted())
     }
 
-    fn start_with(users: Users, program: Program) -> Registry {
+    /// Starts a registry at an address of this machine that speaks TLS, and only with clients that show a certificate. `folder` has
+    /// `server.pem` and `server.key`, and the clients' authority as `ca.pem`.
+    pub fn start_certified(ip: &str, folder: &Path) -> Registry {
+        Self::start_with(ip, Users::Certified(folder.to_owned()), Program::wanted())
+    }
+
+    fn start_with(ip: &str, users: Users, program: Program) -> Registry {
         let dir = tempfile::Builder::new().prefix("skep-registry-").tempdir().expect("a temporary directory");
         let log = dir.path().join("log");
         let passwords = dir.path().join("htpasswd");
@@ -68,13 +76,11 @@ impl Registry {
             .expect("write the registry's passwords");
         // The port could be taken between here and the start of the registry; then it ends, and another is tried.
         for _ in 0..20 {
-            let port =
-                TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
-            let address = format!("127.0.0.1:{port}");
-            let mut server = serve(dir.path(), &address, users, program);
-            let api = Api::Tcp(address.clone());
+            let port = TcpListener::bind((ip, 0)).and_then(|socket| socket.local_addr()).expect("a free port").port();
+            let address = format!("{ip}:{port}");
+            let mut server = serve(dir.path(), &address, &users, program);
             until("the registry answers or ends", || {
-                server.try_wait().expect("wait for a child").is_some() || api.request("GET", "/v2/", None).is_ok()
+                server.try_wait().expect("wait for a child").is_some() || answers(&address, &users)
             });
             if server.try_wait().expect("wait for a child").is_none() {
                 return Registry { address, server, dir, users, program };
@@ -92,8 +98,8 @@ impl Registry {
     /// Starts it again, at the same address, after [`Registry::kill`].
     #[track_caller]
     pub fn launch(&mut self) {
-        self.server = serve(self.dir.path(), &self.address, self.users, self.program);
-        until("the registry answers", || self.api().request("GET", "/v2/", None).is_ok());
+        self.server = serve(self.dir.path(), &self.address, &self.users, self.program);
+        until("the registry answers", || answers(&self.address, &self.users));
     }
 
     /// `127.0.0.1:PORT`.
@@ -166,7 +172,14 @@ impl Registry {
     }
 }
 
-fn serve(dir: &Path, address: &str, users: Users, program: Program) -> Child {
+fn answers(address: &str, users: &Users) -> bool {
+    match users {
+        Users::Everybody | Users::Me => Api::Tcp(address.to_owned()).request("GET", "/v2/", None).is_ok(),
+        Users::Certified(_) => TcpStream::connect(address).is_ok(),
+    }
+}
+
+fn serve(dir: &Path, address: &str, users: &Users, program: Program) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).expect("a log file");
     let mut command = match program {
         Program::Own => own(dir, address, users),
@@ -176,23 +189,39 @@ fn serve(dir: &Path, address: &str, users: Users, program: Program) -> Child {
     command.spawn().expect("a registry")
 }
 
-fn own(dir: &Path, address: &str, users: Users) -> Command {
+fn own(dir: &Path, address: &str, users: &Users) -> Command {
     let mut command = Command::new(crate::program("skep"));
     command.args(["registry", "serve", "--listen", address, "--root"]).arg(dir.join("store"));
-    if users == Users::Me {
-        command.arg("--htpasswd").arg(dir.join("htpasswd"));
+    match users {
+        Users::Everybody => {}
+        Users::Me => {
+            command.arg("--htpasswd").arg(dir.join("htpasswd"));
+        }
+        Users::Certified(folder) => {
+            command.arg("--tls-cert").arg(folder.join("server.pem")).arg("--tls-key").arg(folder.join("server.key"));
+            command.arg("--tls-client-ca").arg(folder.join("ca.pem"));
+        }
     }
     command
 }
 
-fn foreign(dir: &Path, address: &str, users: Users) -> Command {
-    let mut text = format!(
-        "version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{address}'}}\n",
+fn foreign(dir: &Path, address: &str, users: &Users) -> Command {
+    let (tls, auth) = match users {
+        Users::Everybody => (String::new(), String::new()),
+        Users::Me => {
+            (String::new(), format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", dir.join("htpasswd").display()))
+        }
+        Users::Certified(folder) => {
+            let file = |name: &str| folder.join(name).display().to_string();
+            let (certificate, key, authorities) = (file("server.pem"), file("server.key"), file("ca.pem"));
+            (format!(", tls: {{certificate: {certificate}, key: {key}, clientcas: [{authorities}]}}"), String::new())
+        }
+    };
+    let text = format!(
+        "version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\n\
+         http: {{addr: '{address}'{tls}}}\n{auth}",
         dir.join("store").display()
     );
-    if users == Users::Me {
-        text.push_str(&format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", dir.join("htpasswd").display()));
-    }
     let config = dir.join("config.yml");
     std::fs::write(&config, text).expect("write the registry's configuration");
     let mut command = Command::new("docker-registry");

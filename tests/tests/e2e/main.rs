@@ -6,6 +6,7 @@
 
 mod archives;
 mod basics;
+mod certificates;
 mod client;
 mod commit;
 mod copy;

@@ -37,7 +37,7 @@ fn tls_is_spoken_with_a_certificate() {
         let (certificate, key) = (settings.root.join("cert.pem"), settings.root.join("key.pem"));
         std::fs::write(&certificate, cert.pem()).expect("written");
         std::fs::write(&key, signing_key.serialize_pem()).expect("written");
-        settings.tls = Some(TlsFiles { certificate, key });
+        settings.tls = Some(TlsFiles { certificate, key, client_authorities: None });
     });
     let mut roots = RootCertStore::empty();
     roots.add(cert.der().clone()).expect("a root");

@@ -39,6 +39,7 @@ flags! {
         sparse_indexes: bool => "sparse-indexes", "Take an index whose manifests are not all there";
         storage: Option<String> => "storage", "Where content is kept instead of --root: s3://bucket/prefix";
         tls_cert: Option<String> => "tls-cert", "File of the registry's certificate and its chain";
+        tls_client_ca: Option<String> => "tls-client-ca", "File of authorities: serve only clients that show a certificate of theirs";
         tls_key: Option<String> => "tls-key", "File of its private key";
         token_issuer: Option<String> => "token-issuer", "Who makes the tokens: their iss";
         token_keys: Option<String> => "token-keys", "File of the keys that tokens are signed with: JWKS, or public keys in PEM";
@@ -121,9 +122,15 @@ fn settings(flags: &ServeFlags) -> Result<Settings, Failure> {
     let upstreams = flags.upstreams.as_ref().map(|file| CacheConfig::read(Path::new(file))).transpose();
     settings.cache = upstreams.map_err(|error| Failure::message(error.to_string()))?;
     settings.authority = Arc::new(authority::authority(flags)?);
+    let client_authorities = flags.tls_client_ca.as_ref().map(PathBuf::from);
     settings.tls = match (&flags.tls_cert, &flags.tls_key) {
+        (None, None) if client_authorities.is_some() => {
+            return Err(Failure::usage("--tls-client-ca needs --tls-cert and --tls-key"));
+        }
         (None, None) => None,
-        (Some(certificate), Some(key)) => Some(TlsFiles { certificate: certificate.into(), key: key.into() }),
+        (Some(certificate), Some(key)) => {
+            Some(TlsFiles { certificate: certificate.into(), key: key.into(), client_authorities })
+        }
         _ => return Err(Failure::usage("--tls-cert and --tls-key need each other")),
     };
     settings.metrics_listen = flags.metrics_listen.as_deref().map(address).transpose()?;
