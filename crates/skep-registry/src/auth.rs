@@ -7,6 +7,9 @@
 //! request ── 401 again ────► the token is dropped and fetched anew, once
 //! ```
 //!
+//! A token that another connection got for the same with the same credentials is used first ([`crate::shared`]). Rights may have changed
+//! since: when the registry refuses such a token, with 403 too, a new one is fetched before the refusal counts.
+//!
 //! A token is asked for what this connection is for (`repository:NAME:pull`, or `pull,push`), whatever scope a challenge names: that of
 //! a ping names none, or a wrong one. A request that needs more (a mount reads another repository) has a token of its own.
 
@@ -22,6 +25,7 @@ use url::Url;
 
 use crate::challenge::{Challenge, bearer_error, challenges};
 use crate::error::from_answer;
+use crate::shared::{Fingerprint, Shared, Token};
 use crate::transport::{failed, read_body};
 use crate::{Credentials, RegistryError, Result};
 
@@ -43,10 +47,14 @@ pub(crate) struct Auth {
     scope: Option<String>,
     /// Also ask for a refresh token, to be kept instead of the password.
     offline: bool,
+    /// The registry's address.
+    base: String,
     /// The registry itself is reached by TLS: then passwords go nowhere without.
     encrypted: bool,
     /// The only hosts of token services that get credentials; any, without.
     token_hosts: Option<Vec<String>>,
+    /// Where tokens are found and left; nowhere for a login.
+    shared: Option<Shared>,
     state: Mutex<State>,
 }
 
@@ -63,6 +71,8 @@ struct State {
 struct Held {
     header: HeaderValue,
     expires: Option<Instant>,
+    /// It was fetched by another connection.
+    borrowed: bool,
 }
 
 impl Held {
@@ -81,13 +91,28 @@ struct TokenAnswer {
 
 impl Auth {
     pub(crate) fn new(client: Client, credentials: Credentials, scope: Option<String>, base: &Url) -> Self {
-        let encrypted = base.scheme() == "https";
-        Auth { client, credentials, scope, offline: false, encrypted, token_hosts: None, state: Mutex::default() }
+        let (base, encrypted) = (base.to_string(), base.scheme() == "https");
+        Auth {
+            client,
+            credentials,
+            scope,
+            offline: false,
+            base,
+            encrypted,
+            token_hosts: None,
+            shared: None,
+            state: Mutex::default(),
+        }
     }
 
     /// The same, sending credentials to no other hosts.
     pub(crate) fn only_to(self, token_hosts: Option<Vec<String>>) -> Self {
         Auth { token_hosts, ..self }
+    }
+
+    /// The same, with tokens in common with other connections.
+    pub(crate) fn sharing(self, shared: &Shared) -> Self {
+        Auth { shared: Some(shared.clone()), ..self }
     }
 
     /// The same, asking for a refresh token too.
@@ -115,6 +140,25 @@ impl Auth {
         }))
     }
 
+    /// The registry answered 403 to a request that was sent with `used`. Returns whether that may be for the age of a token, which is
+    /// dropped then.
+    pub(crate) async fn forbidden(&self, used: Option<&HeaderValue>, extra: Option<&str>) -> bool {
+        let mut state = self.state.lock().await;
+        let key = extra.map(str::to_owned);
+        let borrowed = state.held.get(&key).is_some_and(|held| held.borrowed && Some(&held.header) == used);
+        if borrowed {
+            self.forget(&mut state, &key);
+        }
+        borrowed
+    }
+
+    /// Drops a header, here and for others.
+    fn forget(&self, state: &mut State, key: &Option<String>) {
+        if let (Some(held), Some(shared)) = (state.held.remove(key), &self.shared) {
+            shared.drop_token(&held.header);
+        }
+    }
+
     /// The registry answered 401 to a request that was sent with `used`. Returns whether to try again.
     pub(crate) async fn refused(
         &self,
@@ -136,7 +180,7 @@ impl Auth {
                 return Ok(false);
             }
             state.challenge = Some(challenge);
-            state.held.remove(&key);
+            self.forget(&mut state, &key);
         }
         let next = self.header(target, extra).await?;
         Ok(next.is_some() && next.as_ref() != used)
@@ -145,7 +189,7 @@ impl Auth {
     async fn authenticate(&self, state: &mut State, target: &Url, extra: Option<&str>) -> Result<Option<Held>> {
         if !self.credentials.registry_token.is_empty() {
             let header = secret(format!("Bearer {}", self.credentials.registry_token))?;
-            return Ok(Some(Held { header, expires: None }));
+            return Ok(Some(Held { header, expires: None, borrowed: false }));
         }
         match &state.challenge {
             None => Ok(None),
@@ -153,9 +197,14 @@ impl Auth {
                 if self.credentials.username.is_empty() {
                     return Err(RegistryError::NoCredentials { method: "Get", url: target.to_string() });
                 }
-                Ok(Some(Held { header: self.basic()?, expires: None }))
+                Ok(Some(Held { header: self.basic()?, expires: None, borrowed: false }))
             }
             Some(challenge) => {
+                let key = self.fingerprint(challenge, extra);
+                let known = self.shared.as_ref().and_then(|shared| shared.token(&key, Instant::now() + MARGIN));
+                if let Some(Token { header, expires }) = known {
+                    return Ok(Some(Held { header, expires: Some(expires), borrowed: true }));
+                }
                 let answer = self.fetch_token(challenge, extra).await.map_err(|error| match error {
                     RegistryError::Api(detail) => RegistryError::Token { url: target.to_string(), detail },
                     other => other,
@@ -166,9 +215,24 @@ impl Auth {
                 if let Some(token) = answer.refresh_token.filter(|token| !token.is_empty()) {
                     state.identity_token = Some(token);
                 }
-                Ok(Some(Held { header, expires: Instant::now().checked_add(Duration::from_secs(lifetime)) }))
+                let expires = Instant::now() + Duration::from_secs(lifetime);
+                if let Some(shared) = &self.shared {
+                    shared.keep_token(key, Token { header: header.clone(), expires });
+                }
+                Ok(Some(Held { header, expires: Some(expires), borrowed: false }))
             }
         }
+    }
+
+    /// All that a token depends on: who asks whom for what, and for which registry.
+    fn fingerprint(&self, challenge: &Challenge, extra: Option<&str>) -> Fingerprint {
+        let Credentials { username, password, identity_token, .. } = &self.credentials;
+        let part = |name| challenge.parameter(name).unwrap_or_default();
+        let scopes = [self.scope.as_deref().unwrap_or_default(), extra.unwrap_or_default()];
+        let texts =
+            [&self.base, part("realm"), part("service"), scopes[0], scopes[1], username, password, identity_token];
+        let allowed = self.token_hosts.iter().flatten().map(String::as_str);
+        Fingerprint::of(texts.into_iter().chain(allowed).map(str::as_bytes))
     }
 
     fn basic(&self) -> Result<HeaderValue> {

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::Shared;
+
 /// Settings of the client, fixed for its lifetime.
 #[derive(Debug, Clone)]
 pub struct RegistryConfig {
@@ -28,10 +30,12 @@ pub struct RegistryConfig {
     pub token_hosts: Option<Vec<String>>,
     /// Sent as User-Agent.
     pub user_agent: String,
+    /// Connections and tokens, which all that use this configuration or a clone of it have in common.
+    pub shared: Shared,
 }
 
 /// Proxies on the way to registries. Loopback addresses are never asked for through one.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Proxies {
     /// For plain HTTP.
     pub http: Option<String>,
@@ -64,6 +68,7 @@ impl Default for RegistryConfig {
             stall_timeout: Duration::from_secs(60),
             token_hosts: None,
             user_agent: concat!("skep/", env!("CARGO_PKG_VERSION")).to_owned(),
+            shared: Shared::default(),
         }
     }
 }

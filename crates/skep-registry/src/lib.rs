@@ -13,6 +13,7 @@
 mod auth;
 mod blob;
 mod challenge;
+mod client;
 mod config;
 mod endpoint;
 mod error;
@@ -25,6 +26,7 @@ mod manifest;
 mod push;
 mod repository;
 mod search;
+mod shared;
 mod signatures;
 mod sources;
 mod tags;
@@ -39,6 +41,7 @@ pub use manifest::{Descriptor, ImageManifest, Index, MAX_MANIFEST_SIZE, Manifest
 pub use push::{BlobSource, BlobStream, Mount, UploadEvent, UploadSession, Uploaded};
 pub use repository::{Access, FetchedManifest, Repository};
 pub use search::{Found, search};
+pub use shared::Shared;
 pub use signatures::AttachedSignature;
 
 /// What the client's calls return.

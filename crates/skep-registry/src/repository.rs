@@ -15,7 +15,8 @@ use url::Url;
 use crate::auth::Auth;
 use crate::blob::{Blob, digest_of};
 use crate::challenge::bearer_error;
-use crate::endpoint::{Endpoint, MAX_REDIRECTS, ways_to};
+use crate::client::MAX_REDIRECTS;
+use crate::endpoint::{Endpoint, ways_to};
 use crate::error::{Phase, from_answer};
 use crate::hosts::Host;
 use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, Manifest, media_type};
@@ -25,6 +26,9 @@ use crate::{Credentials, RegistryConfig, RegistryError, Result};
 
 /// The largest body of an error that is read.
 const MAX_ERROR_BODY: u64 = 1 << 20;
+
+/// How long the rest of an answer is waited for that nobody wants.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// A repository that answered. Cheap to clone; tokens are shared.
 #[derive(Debug, Clone)]
@@ -184,7 +188,8 @@ impl Inner {
             let actions = if access == Access::Push { "pull,push" } else { "pull" };
             let scope = Some(format!("repository:{}:{actions}", reference.path()));
             let auth = Auth::new(endpoint.client.clone(), credentials.clone(), scope, &endpoint.base)
-                .only_to(config.token_hosts.clone());
+                .only_to(config.token_hosts.clone())
+                .sharing(&config.shared);
             let attempts = config.max_download_attempts.max(1);
             let (reference, stall) = (reference.clone(), config.stall_timeout);
             let inner = Inner { reference, endpoint, auth, attempts, stall, not_before: Mutex::default() };
@@ -212,15 +217,27 @@ impl Inner {
     /// Asks for the API's root: does the registry answer, and how does it want to be authenticated to?
     async fn ping(&self) -> Result<()> {
         let url = self.endpoint.root.clone();
-        let request = self.endpoint.client.get(url.clone()).headers(self.endpoint.headers.clone());
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(e) => return Err(failed("Get", &url, e).await),
-        };
+        let mut response = self.ask_root(&url).await;
+        if let Err(RegistryError::Transport { phase: Phase::Exchange, .. }) = response {
+            // A connection that was kept open may be closed by the server just when it is used again.
+            response = self.ask_root(&url).await;
+        }
+        let response = response?;
         if response.status() == StatusCode::UNAUTHORIZED {
             self.auth.refused(None, None, response.headers(), &url).await?;
         }
+        // To its end, so that the connection can be used again. What it says does not matter, nor that it may not end.
+        let rest = read_body(response, MAX_ERROR_BODY, "answer of the registry");
+        let _ = tokio::time::timeout(DRAIN, rest).await;
         Ok(())
+    }
+
+    async fn ask_root(&self, url: &Url) -> Result<Response> {
+        let request = self.endpoint.client.get(url.clone()).headers(self.endpoint.headers.clone());
+        match request.send().await {
+            Ok(response) => Ok(response),
+            Err(e) => Err(failed("Get", url, e).await),
+        }
     }
 
     async fn manifest(&self, selector: &Selector) -> Result<FetchedManifest> {
@@ -281,11 +298,17 @@ impl Inner {
             if response.status().is_success() {
                 return Ok(response);
             }
-            if response.status() == StatusCode::UNAUTHORIZED && first {
+            let again = first
+                && match response.status() {
+                    StatusCode::UNAUTHORIZED => {
+                        self.auth.refused(authorization.as_ref(), call.scope, response.headers(), call.url).await?
+                    }
+                    StatusCode::FORBIDDEN => self.auth.forbidden(authorization.as_ref(), call.scope).await,
+                    _ => false,
+                };
+            if again {
                 first = false;
-                if self.auth.refused(authorization.as_ref(), call.scope, response.headers(), call.url).await? {
-                    continue;
-                }
+                continue;
             }
             self.heed_pause(&response);
             return Err(refusal(response).await);

@@ -167,6 +167,14 @@ async fn certificates_are_checked_and_an_authority_can_be_added() {
     let repository = Repository::connect(&trusting, &reference, None).await.expect("connect");
     repository.manifest(&tag()).await.expect("a manifest");
 
+    // A file that changes counts for the next connection.
+    let other = rcgen::generate_simple_self_signed([ip.to_string()]).expect("a certificate");
+    std::fs::write(mine.join("ca.crt"), other.cert.pem()).expect("write");
+    let error = text(Repository::connect(&trusting, &reference, None).await);
+    assert!(error.contains("x509: "), "{error}");
+    std::fs::write(mine.join("ca.crt"), made.cert.pem()).expect("write");
+    Repository::connect(&trusting, &reference, None).await.expect("connect");
+
     let any = RegistryConfig { insecure: vec![server.address.to_string()], ..config() };
     Repository::connect(&any, &reference, None).await.expect("any certificate will do");
 }

@@ -8,6 +8,7 @@ mod hosts;
 mod manifests;
 mod push;
 mod server;
+mod sharing;
 mod signatures;
 
 use std::time::Duration;
