@@ -1,15 +1,91 @@
-//! What a build is given besides its request, and what comes of it.
+//! The builder of a daemon; what a build is given besides its request, and what comes of it.
+//!
+//! ```text
+//! Builder::new ──▶ solve, as often as there is something to build, also at the same time
+//!              └─▶ finish, after each: layers made durable, cache records stored
+//! ```
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use skep_types::{Digest, Platform, Reference};
+use skep_types::{Digest, ErrorKind, Platform, Reference};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::event::Events;
+use crate::cache::Cache;
+use crate::error::{BuildError, Result};
+use crate::event::{Events, VertexId};
+use crate::graph::{Graph, StepId};
 use crate::services::Services;
-use crate::worker::Stack;
+use crate::solve::{Flights, Memo, Solve, Solver};
+use crate::worker::{Context, Stack, Tree, Worker};
+
+/// How many steps run at once unless somebody says something else.
+pub const DEFAULT_PARALLEL: usize = 16;
+
+/// Builds, with one cache. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Builder<W> {
+    solver: Arc<Solver<W>>,
+}
+
+/// What a step of a graph has made. It stays as long as this lives.
+#[derive(Debug)]
+pub struct Solved {
+    /// The files.
+    pub tree: Tree,
+    /// Its layers, the lowest first; none of a directory.
+    pub diff_ids: Vec<Digest>,
+    /// Whether nothing had to be done for it.
+    pub cached: bool,
+    /// What keeps it here.
+    pub guards: Vec<Arc<dyn Any + Send + Sync>>,
+}
+
+impl<W: Worker> Builder<W> {
+    /// A builder that runs at most `parallel` steps at once.
+    pub fn new(worker: Arc<W>, cache: Cache, parallel: usize) -> Self {
+        let slots = Semaphore::new(parallel.max(1));
+        Builder { solver: Arc::new(Solver { worker, cache, flights: Flights::default(), slots }) }
+    }
+
+    /// The cache.
+    pub fn cache(&self) -> &Cache {
+        &self.solver.cache
+    }
+
+    /// Makes what one step of a graph is; its layers are here then.
+    ///
+    /// # Errors
+    /// The first step that fails, with its vertex and its place in the Dockerfile.
+    pub async fn solve(&self, graph: &Graph, target: StepId, job: &Job) -> Result<Solved> {
+        let memo = Memo::default();
+        let solve = Solve::new(graph, job, &memo);
+        let values = self.solver.solve(&solve, &[target]).await?;
+        let value = values.into_iter().next().ok_or_else(|| BuildError::invalid("there is no such step"))?;
+        self.solver.ensure(&solve, target, &value).await?;
+        let diff_ids = value.layers.iter().map(|layer| layer.diff_id).collect();
+        Ok(Solved { diff_ids, cached: value.cached, guards: value.held(), tree: value.tree })
+    }
+
+    /// Makes durable what was built, then stores the cache records of it. Not called, or cut short by a crash, it costs nothing but
+    /// the work: what was built is built again. A caller that has a transaction of its own takes [`Worker::flush`] and
+    /// [`Cache::save`] instead.
+    ///
+    /// # Errors
+    /// The disk or the database fails.
+    pub async fn finish(&self) -> Result<()> {
+        if !self.cache().has_changed() {
+            return Ok(());
+        }
+        self.solver.worker.flush().await?;
+        let cache = self.cache().clone();
+        let stored = tokio::task::spawn_blocking(move || cache.commit()).await;
+        let stored = stored.map_err(|error| BuildError::new(ErrorKind::System, error.to_string()))?;
+        stored.map_err(|error| BuildError::new(error.kind(), error.to_string()))
+    }
+}
 
 /// What belongs to one build while it goes on.
 #[derive(Clone)]
@@ -22,6 +98,19 @@ pub struct Job {
     pub cancel: CancellationToken,
     /// Results of other builds, which [`NamedContext::Result`](crate::request::NamedContext::Result) names.
     pub inputs: BTreeMap<String, Arc<Built>>,
+}
+
+impl Job {
+    /// What a step of this build is run with.
+    pub(crate) fn context(&self, vertex: VertexId, platform: &Platform) -> Context {
+        Context {
+            services: Arc::clone(&self.services),
+            events: self.events.clone(),
+            vertex,
+            platform: platform.clone(),
+            cancel: self.cancel.clone(),
+        }
+    }
 }
 
 /// What a build made. The layers stay as long as it lives.

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use skep_types::{Digest, Platform, Reference};
 
 use crate::request::PullMode;
@@ -19,6 +21,17 @@ pub struct StepId(pub usize);
 pub struct Graph {
     /// The steps.
     pub steps: Vec<Step>,
+    /// The Dockerfile that they come from.
+    pub source: Option<SourceFile>,
+}
+
+/// A Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Its name, as the client called it.
+    pub name: String,
+    /// The whole text.
+    pub text: Arc<str>,
 }
 
 /// One thing to do.
@@ -289,6 +302,8 @@ pub struct Files {
     pub actions: Vec<FileAction>,
     /// Whether the layer doesn't depend on the base (`--link`).
     pub link: bool,
+    /// The time that all of it gets (`SOURCE_DATE_EPOCH`); what is copied keeps its own if there is none.
+    pub time: Option<DateTime<Utc>>,
 }
 
 /// One change of files.

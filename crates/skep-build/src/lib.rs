@@ -12,6 +12,9 @@
 //! | [`builder`] | what a build is given, and what comes of it |
 //! | [`request`] | what a user asks for |
 //! | [`graph`] | steps and what they read |
+//! | [`cache`] | what was made before, and what of it goes |
+//! | [`image`] | configurations of images |
+//! | `solve` | walks the graph: keys, cache, single flight, vertices |
 //! | [`worker`], [`services`] | what the solver needs of the engine and of the client |
 //! | [`event`] | what is told while a build goes on |
 //! | [`error`] | why a build failed, and where in the Dockerfile |
@@ -21,14 +24,18 @@
 #![warn(missing_docs)]
 
 pub mod builder;
+pub mod cache;
 pub mod error;
 pub mod event;
 pub mod graph;
+pub mod image;
 pub mod request;
 pub mod services;
+mod solve;
 pub mod worker;
 
-pub use builder::{Built, BuiltImage, Job};
+pub use builder::{Builder, Built, BuiltImage, Job, Solved};
+pub use cache::Cache;
 pub use error::{BuildError, Location};
 pub use event::{BuildEvent, VertexId};
 pub use graph::{Graph, Op, Step, StepId};

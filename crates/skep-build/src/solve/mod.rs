@@ -1,0 +1,198 @@
+//! Walks the steps of a graph that are needed, as many at once as can be.
+//!
+//! ```text
+//! needed steps ──▶ inputs known ──▶ key ──▶ cache? ──▶ flight of the same key? ──▶ worker ──▶ record
+//! ```
+//! All of it happens in one future without tasks of its own: dropping it, or the first error, ends what is under way, and what was
+//! finished stays in the cache. Layers of images are fetched when a step really runs on them or reads them.
+
+mod flight;
+mod key;
+mod report;
+mod step;
+mod value;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use parking_lot::Mutex;
+use skep_types::{Digest, Platform};
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::builder::Job;
+use crate::cache::Cache;
+use crate::error::Result;
+use crate::event::VertexId;
+use crate::graph::{Graph, ImageSource, Op, Step, StepId};
+use crate::worker::{Context, Layer, Worker};
+
+pub(crate) use flight::Flights;
+pub(crate) use key::Canon;
+use report::Report;
+use value::{Guard, Image, Value};
+
+/// What all builds of a daemon share.
+#[derive(Debug)]
+pub(crate) struct Solver<W> {
+    pub(crate) worker: Arc<W>,
+    pub(crate) cache: Cache,
+    pub(crate) flights: Flights,
+    /// Steps that may run at once.
+    pub(crate) slots: Semaphore,
+}
+
+/// An image of one build, found once.
+type Found = Arc<OnceCell<Arc<Image>>>;
+
+/// What all graphs of one build share.
+#[derive(Debug, Default)]
+pub(crate) struct Memo {
+    images: Mutex<BTreeMap<(ImageSource, String), Found>>,
+    made: Mutex<HashMap<Digest, (Layer, Guard)>>,
+}
+
+/// One walk over a graph.
+pub(crate) struct Solve<'s> {
+    pub(crate) graph: &'s Graph,
+    pub(crate) job: &'s Job,
+    pub(crate) memo: &'s Memo,
+    number: u64,
+    vertices: Vec<VertexId>,
+}
+
+impl Memo {
+    /// Finds an image, once for a build.
+    pub(crate) async fn resolve<W: Worker>(
+        &self,
+        worker: &W,
+        source: &ImageSource,
+        context: &Context,
+    ) -> Result<Arc<Image>> {
+        let key = (source.clone(), context.platform.to_string());
+        let cell = Arc::clone(self.images.lock().entry(key).or_default());
+        let resolve = || async { Ok(Arc::new(Image::new(worker.resolve(source, context).await?))) };
+        cell.get_or_try_init(resolve).await.map(Arc::clone)
+    }
+}
+
+impl<'s> Solve<'s> {
+    pub(crate) fn new(graph: &'s Graph, job: &'s Job, memo: &'s Memo) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Solve { graph, job, memo, number: NEXT.fetch_add(1, Ordering::Relaxed), vertices: key::vertex_ids(graph) }
+    }
+
+    fn context(&self, vertex: VertexId, platform: &Platform) -> Context {
+        self.job.context(vertex, platform)
+    }
+
+    async fn resolve<W: Worker>(&self, worker: &W, source: &ImageSource, context: &Context) -> Result<Arc<Image>> {
+        self.memo.resolve(worker, source, context).await
+    }
+
+    /// A key that only this walk has: of steps that run although their result is known.
+    fn own(&self, key: Digest) -> Digest {
+        let mut canon = Canon::new("own");
+        canon.digest(&key).number(self.number);
+        canon.finish()
+    }
+
+    /// What this build has made already, which counts even if the cache does not.
+    fn made(&self, key: &Digest) -> Option<(Layer, Guard)> {
+        self.memo.made.lock().get(key).cloned()
+    }
+
+    fn remember(&self, key: Digest, layer: Layer, guard: Guard) {
+        self.memo.made.lock().insert(key, (layer, guard));
+    }
+
+    /// The source that the lowest layers of a step come from.
+    fn origin(&self, mut id: StepId) -> StepId {
+        while let Op::Run(_) | Op::Files(_) = &self.graph.steps[id.0].op {
+            id = self.graph.steps[id.0].op.inputs()[0];
+        }
+        id
+    }
+
+    /// Which steps `targets` need.
+    fn needed(&self, targets: &[StepId]) -> Vec<bool> {
+        let mut needed = vec![false; self.graph.steps.len()];
+        let mut open = targets.to_vec();
+        while let Some(id) = open.pop() {
+            if !std::mem::replace(&mut needed[id.0], true) {
+                open.extend(self.graph.steps[id.0].op.inputs());
+            }
+        }
+        needed
+    }
+
+    fn report(&self, id: StepId) -> Report {
+        let step: &Step = &self.graph.steps[id.0];
+        let mut inputs: Vec<VertexId> = step.op.inputs().iter().map(|input| self.vertices[input.0]).collect();
+        inputs.retain(|input| self.is_shown(input));
+        Report::new(self.job.events.clone(), self.vertices[id.0], step.name.clone(), inputs)
+    }
+
+    /// Trees without files are no vertices.
+    fn is_shown(&self, vertex: &VertexId) -> bool {
+        let hidden = |step: &Step| matches!(step.op, Op::Scratch | Op::Given(_));
+        !self.vertices.iter().zip(&self.graph.steps).any(|(id, step)| id == vertex && hidden(step))
+    }
+}
+
+impl<W: Worker> Solver<W> {
+    /// Makes what `targets` are, in their order.
+    pub(crate) async fn solve(&self, solve: &Solve<'_>, targets: &[StepId]) -> Result<Vec<Value>> {
+        tokio::select! {
+            biased;
+            () = solve.job.cancel.cancelled() => Err(step::cancelled()),
+            result = self.walk(solve, targets) => result,
+        }
+    }
+
+    async fn walk(&self, solve: &Solve<'_>, targets: &[StepId]) -> Result<Vec<Value>> {
+        let needed = solve.needed(targets);
+        let ids = || (0..needed.len()).filter(|index| needed[*index]).map(StepId);
+        for id in ids().filter(|id| !matches!(solve.graph.steps[id.0].op, Op::Scratch | Op::Given(_))) {
+            solve.report(id).announce().await;
+        }
+        let mut waiting: Vec<StepId> = ids().collect();
+        let mut values: Vec<Option<Value>> = vec![None; needed.len()];
+        let mut running = FuturesUnordered::new();
+        loop {
+            waiting.retain(|id| match self.ready(solve, *id, &values) {
+                Some(ready) => {
+                    let id = *id;
+                    running.push(async move { (id, ready.run().await) });
+                    false
+                }
+                None => true,
+            });
+            match running.next().await {
+                Some((id, value)) => values[id.0] = Some(value?),
+                None => break,
+            }
+        }
+        Ok(targets.iter().filter_map(|id| values[id.0].clone()).collect())
+    }
+
+    /// Brings the layers of a result here, if they are not.
+    pub(crate) async fn ensure(&self, solve: &Solve<'_>, id: StepId, value: &Value) -> Result<()> {
+        let source = solve.origin(id);
+        let step = &solve.graph.steps[source.0];
+        let context = solve.context(solve.vertices[source.0], &step.platform);
+        value.ensure(&*self.worker, &context, &step.name).await
+    }
+
+    /// The step, if its inputs are known.
+    fn ready<'s>(&'s self, solve: &'s Solve<'s>, id: StepId, values: &[Option<Value>]) -> Option<step::Ready<'s, W>> {
+        let known = |input: StepId| values[input.0].clone().map(|value| (input, value));
+        let inputs = solve.graph.steps[id.0].op.inputs().into_iter().map(known).collect::<Option<Vec<_>>>()?;
+        Some(step::Ready { solver: self, solve, id, inputs, report: solve.report(id) })
+    }
+}
+
+#[cfg(test)]
+mod tests;
