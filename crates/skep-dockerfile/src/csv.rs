@@ -2,8 +2,8 @@
 
 /// The fields, or what is wrong in the words of Go's reader.
 pub(crate) fn fields(line: &str) -> Result<Vec<String>, String> {
-    let wrong =
-        |rest: &str, why: &str| Err(format!("parse error on line 1, column {}: {why}", line.len() - rest.len() + 1));
+    let wrong = |column: usize, why: &str| Err(format!("parse error on line 1, column {column}: {why}"));
+    let place = |rest: &str| line.len() - rest.len();
     let mut fields = Vec::new();
     let mut rest = line;
     if line.is_empty() {
@@ -16,7 +16,7 @@ pub(crate) fn fields(line: &str) -> Result<Vec<String>, String> {
                 None => (rest, None),
             };
             if let Some(quote) = field.find('"') {
-                return wrong(&rest[quote..], "bare \" in non-quoted-field");
+                return wrong(place(&rest[quote..]) + 1, "bare \" in non-quoted-field");
             }
             fields.push(field.to_owned());
             match after {
@@ -29,7 +29,7 @@ pub(crate) fn fields(line: &str) -> Result<Vec<String>, String> {
         rest = quoted;
         loop {
             let Some((text, after)) = rest.split_once('"') else {
-                return wrong("", "extraneous or missing \" in quoted-field");
+                return wrong(line.len(), "extraneous or missing \" in quoted-field");
             };
             field.push_str(text);
             match after.strip_prefix('"') {
@@ -47,7 +47,7 @@ pub(crate) fn fields(line: &str) -> Result<Vec<String>, String> {
         match rest.strip_prefix(',') {
             Some(after) => rest = after,
             None if rest.is_empty() => return Ok(fields),
-            None => return wrong(rest, "extraneous or missing \" in quoted-field"),
+            None => return wrong(place(rest), "extraneous or missing \" in quoted-field"),
         }
     }
 }

@@ -53,12 +53,23 @@ pub enum DockerfileError {
     /// Only ARG.
     #[error("dockerfile contains no stages to build")]
     NoStages,
-    /// A trigger of an image that is not exactly one instruction.
+}
+
+/// A trigger that can't be fired. The lines to name are those of the FROM that fires it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TriggerError {
+    /// It can't be cut into instructions.
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    /// It makes no sense.
+    #[error(transparent)]
+    Instruction(#[from] InstructionError),
+    /// It is not exactly one instruction.
     #[error("onbuild trigger should be a single expression")]
-    Trigger,
-    /// A trigger that can't be one.
-    #[error("{0} is not a command type")]
-    NotCommand(&'static str),
+    NotSingle,
+    /// It is FROM.
+    #[error("*instructions.Stage is not a command type")]
+    From,
 }
 
 impl DockerfileError {
@@ -67,7 +78,7 @@ impl DockerfileError {
         match self {
             DockerfileError::Syntax(error) => Some(error.lines),
             DockerfileError::Instruction { lines, .. } | DockerfileError::OutsideStage { lines } => Some(*lines),
-            DockerfileError::NoStages | DockerfileError::Trigger | DockerfileError::NotCommand(_) => None,
+            DockerfileError::NoStages => None,
         }
     }
 }
@@ -126,13 +137,13 @@ pub fn parse(text: &[u8]) -> Result<Dockerfile, DockerfileError> {
 ///
 /// # Errors
 /// It is not one instruction, or a wrong one.
-pub fn parse_trigger(text: &str, lines: Lines) -> Result<Step, DockerfileError> {
+pub fn parse_trigger(text: &str, lines: Lines) -> Result<Step, TriggerError> {
     let file = syntax::parse(text.as_bytes())?;
-    let [node] = file.nodes.as_slice() else { return Err(DockerfileError::Trigger) };
-    let node = Node { lines, ..node.clone() };
-    match instructions::read(&node).map_err(|problem| DockerfileError::Instruction { lines, problem })? {
-        Instruction::From(_) => Err(DockerfileError::NotCommand("FROM")),
-        instruction => Ok(Step { instruction, source: node.source() }),
+    let [node] = file.nodes.as_slice() else { return Err(TriggerError::NotSingle) };
+    let source = Source { lines, ..node.source() };
+    match instructions::read(node)? {
+        Instruction::From(_) => Err(TriggerError::From),
+        instruction => Ok(Step { instruction, source }),
     }
 }
 

@@ -21,6 +21,6 @@ pub mod stages;
 pub mod suggest;
 pub mod syntax;
 
-pub use dockerfile::{Dockerfile, DockerfileError, Stage, parse, parse_trigger};
+pub use dockerfile::{Dockerfile, DockerfileError, Stage, TriggerError, parse, parse_trigger};
 pub use instructions::{Instruction, Step};
 pub use source::{Escape, Lines, Source};

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::dockerfile::{Dockerfile, Stage};
+use crate::expand::{ExpandError, Lexer, Nothing, Uses};
 use crate::instructions::{Instruction, Step};
 use crate::source::Lines;
 use crate::suggest::{Hint, suggest};
@@ -40,6 +41,17 @@ pub enum StageError {
         /// Where.
         lines: Lines,
     },
+    /// `--from=$STAGE`.
+    #[error(
+        "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround"
+    )]
+    Variable {
+        /// Where.
+        lines: Lines,
+    },
+    /// `--from="stage`.
+    #[error(transparent)]
+    Expand(#[from] ExpandError),
     /// A stage needs itself.
     #[error("circular dependency detected on stage: {stage}")]
     Circle {
@@ -48,13 +60,23 @@ pub enum StageError {
         /// The instruction that closes the circle.
         lines: Lines,
     },
-    /// A stage takes from one that comes after it.
+    /// COPY takes from a stage that comes after it.
     #[error("cannot copy from stage {from:?}, it needs to be defined before current stage {stage:?}")]
-    Later {
+    CopyFromLater {
         /// What was asked for.
         from: String,
         /// Who asked.
         stage: String,
+        /// Where.
+        lines: Lines,
+    },
+    /// A mount takes from a stage that comes after it.
+    #[error("cannot mount from stage {from:?} to {target:?}, stage needs to be defined before current command")]
+    MountFromLater {
+        /// What was asked for.
+        from: String,
+        /// Where it was to be seen.
+        target: String,
         /// Where.
         lines: Lines,
     },
@@ -64,10 +86,12 @@ impl StageError {
     /// The lines that it is about.
     pub fn lines(&self) -> Option<Lines> {
         match self {
-            StageError::Target { .. } => None,
-            StageError::Index { lines, .. } | StageError::Circle { lines, .. } | StageError::Later { lines, .. } => {
-                Some(*lines)
-            }
+            StageError::Target { .. } | StageError::Expand(_) => None,
+            StageError::Index { lines, .. }
+            | StageError::Variable { lines }
+            | StageError::Circle { lines, .. }
+            | StageError::CopyFromLater { lines, .. }
+            | StageError::MountFromLater { lines, .. } => Some(*lines),
         }
     }
 }
@@ -109,8 +133,12 @@ impl Dockerfile {
     /// What `--from=` or `from=` refers to.
     ///
     /// # Errors
-    /// A number that is no stage's.
+    /// A number that is no stage's, or a variable.
     pub fn origin(&self, from: &str, lines: Lines) -> Result<Origin, StageError> {
+        let plain = Lexer::new(self.escape()).process(from, &Nothing, &mut Uses::default())?;
+        if plain.word != from {
+            return Err(StageError::Variable { lines });
+        }
         match from.parse::<i64>() {
             Ok(index) => match usize::try_from(index).ok().filter(|index| *index < self.stages.len()) {
                 Some(index) => Ok(Origin::Stage(index)),
@@ -127,9 +155,22 @@ impl Dockerfile {
     /// All stages that stage `target` needs, itself included, in the order of the file; `bases` are those of all stages.
     ///
     /// # Errors
-    /// A reference that leads nowhere, to a later stage, or round in a circle. All stages are looked at, needed or not.
+    /// A number that is no stage's, or a circle, in any stage; a reference to a later stage, in those that are needed.
     pub fn needed(&self, target: usize, bases: &[Origin]) -> Result<BTreeSet<usize>, StageError> {
-        let mut edges: Vec<Vec<(usize, Lines)>> = Vec::with_capacity(self.stages.len());
+        let edges = self.edges(bases)?;
+        self.check_circles(&edges)?;
+        let mut needed = BTreeSet::from([target]);
+        let mut open = vec![target];
+        while let Some(index) = open.pop() {
+            open.extend(edges[index].iter().map(|(next, _)| *next).filter(|next| needed.insert(*next)));
+        }
+        needed.iter().try_for_each(|index| self.check_order(&self.stages[*index]))?;
+        Ok(needed)
+    }
+
+    /// For each stage, the stages that it names, and where.
+    fn edges(&self, bases: &[Origin]) -> Result<Vec<Vec<(usize, Lines)>>, StageError> {
+        let mut edges = Vec::with_capacity(self.stages.len());
         for (stage, base) in self.stages.iter().zip(bases) {
             let mut own = Vec::new();
             if let Origin::Stage(index) = base {
@@ -144,19 +185,28 @@ impl Dockerfile {
             }
             edges.push(own);
         }
-        self.check_circles(&edges)?;
-        for (stage, own) in self.stages.iter().zip(&edges) {
-            if let Some((index, lines)) = own.iter().find(|(index, _)| *index >= stage.index) {
-                let (from, stage) = (self.stages[*index].label(), stage.label());
-                return Err(StageError::Later { from, stage, lines: *lines });
+        Ok(edges)
+    }
+
+    fn check_order(&self, stage: &Stage) -> Result<(), StageError> {
+        for step in &stage.steps {
+            let lines = step.source.lines;
+            for from in step.origins() {
+                if !matches!(self.origin(from, lines)?, Origin::Stage(index) if index >= stage.index) {
+                    continue;
+                }
+                let from = from.to_owned();
+                return Err(match &step.instruction {
+                    Instruction::Run(run) => {
+                        let mount = run.mounts.iter().find(|mount| mount.from.as_ref() == Some(&from));
+                        let target = mount.map(|mount| mount.target()).unwrap_or_default();
+                        StageError::MountFromLater { from, target, lines }
+                    }
+                    _ => StageError::CopyFromLater { from, stage: stage.label(), lines },
+                });
             }
         }
-        let mut needed = BTreeSet::from([target]);
-        let mut open = vec![target];
-        while let Some(index) = open.pop() {
-            open.extend(edges[index].iter().map(|(next, _)| *next).filter(|next| needed.insert(*next)));
-        }
-        Ok(needed)
+        Ok(())
     }
 
     /// Depth first, with a stack of our own: there may be many stages.

@@ -9,7 +9,7 @@ mod lexer;
 mod pattern;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub use error::{ExpandError, Problem};
 pub use lexer::{Expanded, Lexer, Uses};
@@ -56,14 +56,16 @@ impl Variables for [(String, String)] {
 pub struct Expander<'v> {
     lexer: Lexer,
     variables: &'v dyn Variables,
-    /// What was asked for so far.
-    pub uses: Uses,
+    /// Variables that were used and are set.
+    pub matched: BTreeSet<String>,
+    /// Variables that were used and are not set: once for each word that uses them, in the order of the words.
+    pub unmatched: Vec<String>,
 }
 
 impl<'v> Expander<'v> {
     /// An expander for words of a Dockerfile with this escape character.
     pub fn new(escape: Escape, variables: &'v dyn Variables) -> Self {
-        Expander { lexer: Lexer::new(escape), variables, uses: Uses::default() }
+        Expander { lexer: Lexer::new(escape), variables, matched: BTreeSet::new(), unmatched: Vec::new() }
     }
 
     /// One word: blanks in it stay.
@@ -71,7 +73,7 @@ impl<'v> Expander<'v> {
     /// # Errors
     /// An open quote, a substitution that makes no sense, a variable that `:?` demands.
     pub fn word(&mut self, word: &str) -> Result<String, ExpandError> {
-        Ok(self.lexer.process(word, self.variables, &mut self.uses)?.word)
+        Ok(self.process(self.lexer, word)?.word)
     }
 
     /// The words of a text, separated by blanks; blanks of a variable's value separate too, unless the variable is quoted.
@@ -79,7 +81,7 @@ impl<'v> Expander<'v> {
     /// # Errors
     /// As [`Expander::word`].
     pub fn words(&mut self, text: &str) -> Result<Vec<String>, ExpandError> {
-        Ok(self.lexer.process(text, self.variables, &mut self.uses)?.words)
+        Ok(self.process(self.lexer, text)?.words)
     }
 
     /// The text of a heredoc: quotes are ordinary characters there, and the escape character is `\` whatever the file's is.
@@ -88,7 +90,15 @@ impl<'v> Expander<'v> {
     /// As [`Expander::word`].
     pub fn document(&mut self, text: &str) -> Result<String, ExpandError> {
         let lexer = Lexer { skip_quotes: true, ..Lexer::new(Escape::Backslash) };
-        Ok(lexer.process(text, self.variables, &mut self.uses)?.word)
+        Ok(self.process(lexer, text)?.word)
+    }
+
+    fn process(&mut self, lexer: Lexer, text: &str) -> Result<Expanded, ExpandError> {
+        let mut uses = Uses::default();
+        let expanded = lexer.process(text, self.variables, &mut uses);
+        self.matched.append(&mut uses.matched);
+        self.unmatched.extend(uses.unmatched);
+        expanded
     }
 
     pub(crate) fn in_place(&mut self, word: &mut String) -> Result<(), ExpandError> {

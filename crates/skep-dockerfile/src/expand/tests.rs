@@ -157,8 +157,8 @@ fn words_are_split_after_expansion() {
     ] {
         assert_eq!(expander.words(text).expect(text), expected, "{text}");
     }
-    assert_eq!(expander.uses.matched.into_iter().collect::<Vec<_>>(), ["WORDS"]);
-    assert_eq!(expander.uses.unmatched.into_iter().collect::<Vec<_>>(), ["NONE"]);
+    assert_eq!(expander.matched.into_iter().collect::<Vec<_>>(), ["WORDS"]);
+    assert_eq!(expander.unmatched, ["NONE"]);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn what_was_used_is_known_even_of_wrong_words() {
     let mut expander = Expander::new(Escape::Backslash, &variables);
     let error = expander.word("$A ${NONE} ${").expect_err("open");
     assert_eq!(error.to_string(), "failed to process \"$A ${NONE} ${\": syntax error: missing '}'");
-    assert!(expander.uses.matched.contains("A") && expander.uses.unmatched.contains("NONE"));
+    assert!(expander.matched.contains("A") && expander.unmatched == ["NONE"]);
 }
 
 #[test]

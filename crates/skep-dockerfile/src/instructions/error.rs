@@ -14,7 +14,7 @@ pub enum InstructionError {
     AtLeastOne(&'static str),
     #[error("{0} requires exactly one argument")]
     ExactlyOne(&'static str),
-    #[error("{0} requires at least two arguments, but only one was provided. Destination could not be determined.")]
+    #[error("{0} requires at least two arguments, but only one was provided. Destination could not be determined")]
     NoDestination(&'static str),
     #[error("{0} names can not be blank")]
     BlankName(&'static str),
@@ -44,13 +44,13 @@ pub enum InstructionError {
     EmptyVolume,
     #[error("HEALTHCHECK NONE takes no arguments")]
     HealthcheckNone,
-    #[error("missing command after HEALTHCHECK CMD")]
+    #[error("Missing command after HEALTHCHECK CMD")]
     HealthcheckCommand,
-    #[error("unknown type {} in HEALTHCHECK (try CMD)", quoted(.0))]
+    #[error("Unknown type {} in HEALTHCHECK (try CMD)", quoted(.0))]
     HealthcheckKind(String),
     #[error("{0}")]
     Duration(String),
-    #[error("interval {} cannot be less than {minimum}", quoted(.name))]
+    #[error("Interval {} cannot be less than {minimum}", quoted(.name))]
     Interval { name: &'static str, minimum: String },
     #[error("strconv.ParseInt: parsing {}: {reason}", quoted(.text))]
     Number { text: String, reason: &'static str },
@@ -86,7 +86,7 @@ pub enum InstructionError {
     SecretSourceAndId,
     #[error("device name already set to {0}")]
     DeviceName(String),
-    #[error("invalid network mode: {}", quoted(.0))]
+    #[error("invalid network mode {}", quoted(.0))]
     Network(String),
     #[error("security {} is not valid", quoted(.0))]
     Security(String),

@@ -75,7 +75,7 @@ pub struct Mount {
     pub sharing: Option<Sharing>,
     /// `required`: the step fails if the client has no such secret or agent.
     pub required: bool,
-    /// `env`: the variable that a secret is in. It is then a file only if a target is given too.
+    /// `env`: the variable that a secret is in. It is then a file only if a target is given too. Means nothing elsewhere.
     pub env: Option<String>,
     /// `mode`.
     pub mode: Option<u32>,
@@ -124,6 +124,16 @@ impl MountFlag {
             from = Some(value.to_owned()).filter(|from| !from.is_empty());
         }
         Ok(MountFlag { text: text.to_owned(), from })
+    }
+
+    /// Where it is to be seen, as written.
+    pub(crate) fn target(&self) -> String {
+        let fields = csv::fields(&self.text).unwrap_or_default();
+        let target = fields.iter().rev().find_map(|field| {
+            let (key, value) = field.split_once('=')?;
+            ["target", "dst", "destination"].iter().any(|name| key.eq_ignore_ascii_case(name)).then_some(value)
+        });
+        target.unwrap_or_default().to_owned()
     }
 
     /// Expands the values and reads all of it.
@@ -179,12 +189,12 @@ impl Mount {
             "mode" => self.mode = Some(number(8).ok_or_else(|| invalid("mode"))?),
             "uid" => self.uid = Some(number(10).ok_or_else(|| invalid("uid"))?),
             "gid" => self.gid = Some(number(10).ok_or_else(|| invalid("gid"))?),
-            "env" if self.kind == MountKind::Secret => self.env = Some(value),
+            "env" => self.env = Some(value),
             "size" if self.kind == MountKind::Tmpfs => {
                 let size = skep_types::parse_bytes(&value).ok().and_then(|size| u64::try_from(size).ok());
                 self.size = Some(size.ok_or(InstructionError::Value { key: key.to_owned(), value })?);
             }
-            "env" | "size" => return Err(foreign(key, self.kind)),
+            "size" => return Err(foreign(key, self.kind)),
             _ => {
                 let hint = suggest(key, KEYS).into();
                 return Err(InstructionError::Key { key: key.to_owned(), field: field.to_owned(), hint });

@@ -82,7 +82,8 @@ pub fn read(node: &Node) -> Result<Instruction, InstructionError> {
         "HEALTHCHECK" => Instruction::Healthcheck(health::read(arguments)?),
         "SHELL" => Instruction::Shell(command::read_shell(arguments)?),
         unknown => {
-            let hint = suggest(unknown, NAMES).into();
+            let is_upper = node.keyword == unknown;
+            let hint = suggest(unknown, NAMES).map(|name| if is_upper { name } else { name.to_lowercase() }).into();
             return Err(InstructionError::Unknown { name: node.keyword.clone(), hint });
         }
     })
