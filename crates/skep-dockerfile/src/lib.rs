@@ -5,6 +5,7 @@
 //! | [`syntax`] | lines, comments, directives, heredocs: text to nodes |
 //! | [`instructions`] | nodes to one checked struct for each instruction |
 //! | [`expand`] | quotes, escapes and variables |
+//! | [`scope`] | which variables a stage sees |
 //! | [`stages`] | which stage is built from which, and from what else |
 //!
 //! [`parse`] does the first two and cuts into stages. Variables are expanded by the caller, who alone knows the build's
@@ -16,6 +17,7 @@ mod dockerfile;
 pub mod expand;
 pub mod instructions;
 mod quote;
+pub mod scope;
 mod source;
 pub mod stages;
 pub mod suggest;
