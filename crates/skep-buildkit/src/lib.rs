@@ -1,0 +1,2 @@
+//! BuildKit's protocol.
+pub use bollard_buildkit_proto as proto;
