@@ -7,6 +7,7 @@
 //! | [`expand`] | quotes, escapes and variables |
 //! | [`scope`] | which variables a stage sees |
 //! | [`stages`] | which stage is built from which, and from what else |
+//! | [`ignore`], [`glob`] | `.dockerignore`, and patterns of paths |
 //!
 //! [`parse`] does the first two and cuts into stages. Variables are expanded by the caller, who alone knows the build's
 //! arguments and the environment at each step. Texts of errors are BuildKit's wherever it has one.
@@ -15,6 +16,8 @@
 mod csv;
 mod dockerfile;
 pub mod expand;
+pub mod glob;
+pub mod ignore;
 pub mod instructions;
 mod quote;
 pub mod scope;
