@@ -146,7 +146,7 @@ impl ImageBuilder {
 }
 
 /// `sha256:` and the digest in hexadecimal digits.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
+pub fn sha256(bytes: &[u8]) -> String {
     let mut text = String::from("sha256:");
     for byte in digest(&SHA256, bytes).as_ref() {
         text.push_str(&format!("{byte:02x}"));

@@ -44,7 +44,7 @@ pub use api::{Api, Reply};
 pub use binaries::program;
 pub use command::{Command, Outcome};
 pub use engine::{Engine, EngineBuilder, EngineKind};
-pub use image::{Image, ImageBuilder};
+pub use image::{Image, ImageBuilder, sha256};
 pub use registry::Registry;
 pub use relay::{BlobRequest, Flow, Relay};
 pub use signature::Signer;
