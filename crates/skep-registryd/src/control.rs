@@ -144,5 +144,5 @@ async fn answer(shared: &Shared, stream: UnixStream) -> Result<(), ControlError>
 }
 
 fn rules(shared: &Shared, file: Option<&Path>) -> Result<Retention, RetentionError> {
-    file.map_or_else(|| Ok(shared.maintenance.retention.clone()), Retention::read)
+    file.map_or_else(|| Ok(shared.retention.read().clone()), Retention::read)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::collect::{Collection, Retention};
+use crate::collect::Collection;
 use crate::http::server::Shared;
 
 /// How a running registry keeps its house.
@@ -13,8 +13,6 @@ pub struct Maintenance {
     pub interval: Option<Duration>,
     /// How.
     pub collection: Collection,
-    /// Which tags stay.
-    pub retention: Retention,
 }
 
 /// Collects garbage until the registry stops.
@@ -26,7 +24,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             () = shared.stop.cancelled() => return,
         }
         let started = Instant::now();
-        match shared.content.collect(&shared.maintenance.collection, &shared.maintenance.retention).await {
+        let retention = shared.retention.read().clone();
+        match shared.content.collect(&shared.maintenance.collection, &retention).await {
             Ok(report) => {
                 shared.metrics.collected(&report);
                 for damage in &report.missing {

@@ -7,20 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Authority;
 use crate::cache::{Cache, CacheConfig};
-use crate::content::{Clients, Content, Parts};
+use crate::collect::Retention;
+use crate::content::{Clients, Content, METADATA, Parts};
 use crate::control;
 use crate::error::Error;
 use crate::http::server::{Access, Listener, Offer, Shared, serve};
 use crate::maintenance::{self, Maintenance};
 use crate::metrics::Metrics;
-use crate::storage::{Location, StorageError};
-use crate::tls::{self, TlsError, TlsFiles};
+use crate::reload::Reloader;
+use crate::storage::{Location, Storage, StorageError};
+use crate::tls::{Identity, TlsError, TlsFiles};
 
 /// How a registry is to run.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub struct Settings {
     pub cache: Option<CacheConfig>,
     /// What it does by itself.
     pub maintenance: Maintenance,
+    /// Which tags stay.
+    pub retention: Retention,
     /// How long requests may go on after the end was asked for.
     pub grace: Duration,
 }
@@ -63,6 +66,7 @@ impl Settings {
             parts: Parts::All,
             cache: None,
             maintenance: Maintenance::default(),
+            retention: Retention::default(),
             grace: Duration::from_secs(10),
         }
     }
@@ -82,6 +86,14 @@ pub enum StartError {
     /// Another process has it.
     #[error("{} is in use by another registry", .0.display())]
     InUse(PathBuf),
+    /// There is content, but nothing that says whose: the next garbage collection would take all of it.
+    #[error(
+        "there is content in the storage of {root}, but no {file} there, which says whose it is: bring that file back, \
+         or begin with an empty storage",
+        root = .0.display(),
+        file = METADATA
+    )]
+    Orphaned(PathBuf),
     /// What is there can't be used.
     #[error("{0}")]
     Content(#[from] Error),
@@ -113,10 +125,15 @@ pub struct Registry {
 impl Registry {
     /// Opens the root and the listener; clients wait until [`Registry::run`].
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let content = open(&settings.root, settings.storage.as_ref(), Clients::Served)?;
-        let tls = settings.tls.as_ref().map(tls::config).transpose()?.map(TlsAcceptor::from);
+        make_root(&settings.root)?;
+        let storage = Location::open(&settings.root, settings.storage.as_ref())?;
+        if !settings.root.join(METADATA).exists() && !storage.list().await?.is_empty() {
+            return Err(StartError::Orphaned(settings.root));
+        }
+        let content = open_with(&settings.root, storage, Clients::Served)?;
+        let identity = settings.tls.map(Identity::open).transpose()?.map(Arc::new);
         let offer = if settings.metrics_listen.is_some() { Offer::Registry } else { Offer::All };
-        let (listener, address) = listen(settings.listen, tls, offer).await?;
+        let (listener, address) = listen(settings.listen, identity.clone(), offer).await?;
         let mut listeners = vec![listener];
         let mut metrics_address = None;
         if let Some(own) = settings.metrics_listen {
@@ -132,6 +149,8 @@ impl Registry {
             parts: settings.parts,
             cache: settings.cache.map(|config| Arc::new(Cache::new(config))),
             maintenance: settings.maintenance,
+            retention: settings.retention.into(),
+            identity,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -154,6 +173,11 @@ impl Registry {
         self.metrics_address
     }
 
+    /// For reading its files again while it runs.
+    pub fn reloader(&self) -> Reloader {
+        Reloader(Arc::downgrade(&self.shared))
+    }
+
     /// Serves until `shutdown`, and then until its requests are done.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         serve(self.shared, self.listeners, self.grace, shutdown).await;
@@ -162,20 +186,27 @@ impl Registry {
 
 async fn listen(
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    identity: Option<Arc<Identity>>,
     offer: Offer,
 ) -> Result<(Listener, SocketAddr), StartError> {
     let fail = |source| StartError::Listen { address, source };
     let socket = TcpListener::bind(address).await.map_err(fail)?;
     let bound = socket.local_addr().map_err(fail)?;
-    Ok((Listener { socket, tls, offer }, bound))
+    Ok((Listener { socket, identity, offer }, bound))
 }
 
 /// Opens the content of `root` for whoever is alone with it; without a `location` it is where it always was.
 pub fn open(root: &Path, location: Option<&Location>, clients: Clients) -> Result<Content, StartError> {
+    make_root(root)?;
+    open_with(root, Location::open(root, location)?, clients)
+}
+
+fn make_root(root: &Path) -> Result<(), StartError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
-    made.map_err(|source| StartError::Root { path: root.to_owned(), source })?;
-    let storage = Location::open(root, location)?;
+    made.map_err(|source| StartError::Root { path: root.to_owned(), source })
+}
+
+fn open_with(root: &Path, storage: Arc<dyn Storage>, clients: Clients) -> Result<Content, StartError> {
     Content::open(root, storage, clients).map_err(|error| match error {
         Error::Metadata(skep_store::DbError::InUse(_)) => StartError::InUse(root.to_owned()),
         other => other.into(),

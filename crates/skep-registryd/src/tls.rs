@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::RootCertStore;
+use parking_lot::RwLock;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
 
 /// The files of the registry's identity.
 #[derive(Debug, Clone)]
@@ -43,8 +45,36 @@ pub enum TlsError {
     },
 }
 
+/// The registry's identity. Connections keep the one that they began with when it is exchanged.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    files: TlsFiles,
+    config: RwLock<Arc<ServerConfig>>,
+}
+
+impl Identity {
+    pub(crate) fn open(files: TlsFiles) -> Result<Self, TlsError> {
+        let config = RwLock::new(config(&files)?);
+        Ok(Identity { files, config })
+    }
+
+    /// For the next connection.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.config.read().clone())
+    }
+
+    /// What the files hold now.
+    pub(crate) fn read_again(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        config(&self.files)
+    }
+
+    pub(crate) fn replace(&self, config: Arc<ServerConfig>) {
+        *self.config.write() = config;
+    }
+}
+
 /// Reads the files. TLS 1.2 and 1.3, HTTP/1.1.
-pub(crate) fn config(files: &TlsFiles) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let fail = |path: &Path| {
         let path = path.to_owned();
         move |source| TlsError::File { path, source }
@@ -56,8 +86,7 @@ pub(crate) fn config(files: &TlsFiles) -> Result<Arc<rustls::ServerConfig>, TlsE
     let chain = bundle(&files.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(fail(&files.key))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder =
-        rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
     let builder = match &files.client_authorities {
         None => builder.with_no_client_auth(),
         Some(path) => {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use serde_json::json;
-use skep_testkit::{Command, DEADLINE, Image, Registry, program, until};
+use skep_testkit::{Api, Command, DEADLINE, Image, Registry, program, until};
 
 use crate::peers::installed;
 
@@ -140,22 +140,60 @@ fn garbage_is_collected_by_command() {
     assert_eq!(registry.api().call("GET", "/v2/_catalog", None), json!({"repositories": []}));
 }
 
-#[test]
-fn a_stop_answers_what_was_asked() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("root").display().to_string();
-    let mut server =
-        Command::new(program("skep"), ["registry", "serve", "--listen", "127.0.0.1:0", "--root", &root]).spawn();
+/// A registry of the test's own, and where it listens.
+fn serve(root: &str, more: &[&str]) -> (std::process::Child, String) {
+    let words = ["registry", "serve", "--listen", "127.0.0.1:0", "--root", root];
+    let mut server = Command::new(program("skep"), [&words[..], more].concat()).spawn();
     let mut line = String::new();
     let mut byte = [0];
     let out = server.stdout.as_mut().unwrap();
     while !line.ends_with('\n') && out.read(&mut byte).unwrap() == 1 {
         line.push(char::from(byte[0]));
     }
-    assert!(line.starts_with("listening on http://127.0.0.1:"), "{line}");
+    let address = line.trim_end().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line}")).to_owned();
+    (server, address)
+}
+
+fn signal(server: &std::process::Child, name: &str) {
+    Command::new("kill", [name, &server.id().to_string()]).run().success();
+}
+
+#[test]
+fn a_hangup_makes_it_read_its_files_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, rules) = (dir.path().join("root").display().to_string(), dir.path().join("rules.json"));
+    let write = |text: &str| std::fs::write(&rules, text).unwrap();
+    write(r#"{"rules": []}"#);
+    let (mut server, address) = serve(&root, &["--retention", &rules.display().to_string()]);
+    let api = Api::Tcp(address);
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).to_string();
+    let put = api.send("PUT", "/v2/app/manifests/old", &[("Content-Type", OCI_INDEX)], index.as_bytes()).unwrap();
+    assert_eq!(put.status, 201, "{}", put.text());
+    let drops = || {
+        let words = ["registry", "gc", "--dry-run", "--root", &root];
+        Command::new(program("skep"), words).run().success().stdout.contains("tag app:old")
+    };
+    assert!(!drops());
+    write(r#"{"rules": [{"repositories": "**", "keepLast": 0}]}"#);
+    signal(&server, "-HUP");
+    until("the new rules count", drops);
+    // What can't be read changes nothing, and ends nothing.
+    write("{");
+    signal(&server, "-HUP");
+    assert!(drops());
+    assert_eq!(api.request("GET", "/v2/app/manifests/old", None).unwrap().status, 200);
+    signal(&server, "-TERM");
+    assert!(server.wait().unwrap().success());
+}
+
+#[test]
+fn a_stop_answers_what_was_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root").display().to_string();
+    let (mut server, _) = serve(&root, &[]);
     let second = Command::new(program("skep"), ["registry", "serve", "--listen", "127.0.0.1:0", "--root", &root]).run();
     assert_eq!(second.code, 1, "{second}");
     second.stderr_has("is in use by another registry");
-    Command::new("kill", ["-TERM", &server.id().to_string()]).run().success();
+    signal(&server, "-TERM");
     assert!(server.wait().unwrap().success());
 }

@@ -41,6 +41,10 @@ impl Htpasswd {
         })
     }
 
+    pub(crate) fn read_again(&self) -> Result<(), FileError> {
+        self.file.read_again()
+    }
+
     /// Whether this is the user's password.
     pub(crate) async fn verify(&self, user: &str, password: &str) -> bool {
         let users = self.file.get();

@@ -119,6 +119,16 @@ impl Authority {
         matches!(self.scheme, Scheme::Open)
     }
 
+    /// Reads the files of users, rights and keys again. They are read when they change, too; here it is known whether they are good.
+    pub(crate) fn read_again(&self) -> Result<(), FileError> {
+        match &self.scheme {
+            Scheme::Open => {}
+            Scheme::Basic(users) | Scheme::Issuing(users, _) => users.read_again()?,
+            Scheme::Token(verifier) => verifier.read_again()?,
+        }
+        self.rules.as_ref().map_or(Ok(()), Rules::read_again)
+    }
+
     /// Who sent this. Credentials that are there have to be good, even where none are needed.
     pub(crate) async fn identify(&self, headers: &HeaderMap) -> Result<Caller> {
         if self.is_open() {

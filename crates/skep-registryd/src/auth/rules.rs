@@ -49,6 +49,10 @@ impl Rules {
         Watched::open(path, |bytes| serde_json::from_slice(bytes).map_err(|error| error.to_string())).map(Rules)
     }
 
+    pub(crate) fn read_again(&self) -> Result<(), FileError> {
+        self.0.read_again()
+    }
+
     /// Whether a user, or nobody, may do this there.
     pub(crate) fn allow(&self, user: Option<&str>, name: &RepositoryName, action: Action) -> bool {
         let is_user = |listed: &String| match user {

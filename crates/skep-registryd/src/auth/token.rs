@@ -94,6 +94,10 @@ impl Verifier {
         Ok(Verifier { source, keys: Watched::open(keys, parse_keys)? })
     }
 
+    pub(crate) fn read_again(&self) -> Result<(), FileError> {
+        self.keys.read_again()
+    }
+
     /// What a good token allows.
     pub(crate) fn verify(&self, token: &str) -> Option<Grant> {
         verify(token, &self.keys.get(), &self.source)

@@ -56,6 +56,14 @@ impl<T> Watched<T> {
         }
         state.1.clone()
     }
+
+    /// Reads it whether it looks changed or not, and says if it can't be used.
+    pub(crate) fn read_again(&self) -> Result<(), FileError> {
+        let stamp = stamp(&self.path);
+        let value = read(&self.path, self.parse).map_err(|reason| FileError::new(&self.path, reason))?;
+        *self.state.lock() = (stamp, Arc::new(value));
+        Ok(())
+    }
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {

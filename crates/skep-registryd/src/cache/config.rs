@@ -18,12 +18,14 @@ use skep_registry::{Credentials, RegistryConfig};
 const TTL: Duration = Duration::from_secs(300);
 
 /// A cache's upstreams.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct CacheConfig {
     /// The longest prefix first.
     pub upstreams: Vec<Upstream>,
     /// How long a tag is served without asking again.
     pub manifest_ttl: Duration,
+    /// Where it was read.
+    file: PathBuf,
 }
 
 /// A registry that is copied from.
@@ -81,7 +83,13 @@ impl CacheConfig {
         let mut upstreams = upstreams.map_err(fail)?;
         // The longest prefix counts, whatever the order in the file.
         upstreams.sort_by_key(|upstream| std::cmp::Reverse(upstream.prefix.len()));
-        Ok(CacheConfig { upstreams, manifest_ttl: ttl.map_err(|error| fail(error.to_string()))?.unwrap_or(TTL) })
+        let manifest_ttl = ttl.map_err(|error| fail(error.to_string()))?.unwrap_or(TTL);
+        Ok(CacheConfig { upstreams, manifest_ttl, file: path.to_owned() })
+    }
+
+    /// What its file holds now.
+    pub(crate) fn read_again(&self) -> Result<Self, CacheError> {
+        Self::read(&self.file)
     }
 
     /// How the client speaks to the upstreams.

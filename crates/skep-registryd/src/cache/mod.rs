@@ -9,17 +9,16 @@
 //! ```
 //! Only registries of the configuration are ever asked: neither `ns` nor a repository's name makes the cache speak to another one.
 //! A blob is fetched if a manifest that was served before names it; so its size is known before its first byte. What comes from
-//! upstream has been checked against its digest by the client (`skep-registry`) before it is stored.
+//! upstream is checked against its digest before it is stored. A download that broke off is gone on with, also after a restart.
 
 mod config;
 mod flight;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use skep_registry::{RegistryConfig, RegistryError, Repository};
 use skep_types::{ErrorKind, Reference, Selector};
 use tokio_util::task::TaskTracker;
@@ -36,9 +35,8 @@ use crate::name::{ManifestReference, RepositoryName};
 /// Upstreams, and what is under way.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    upstreams: Vec<Upstream>,
-    manifest_ttl: Duration,
-    client: RegistryConfig,
+    /// Replaced when its file is read again; what is under way goes on with the one that it began with.
+    config: RwLock<Arc<CacheConfig>>,
     /// One question at a time for each manifest.
     asking: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     flights: Mutex<HashMap<(RepositoryName, ContentDigest), Arc<Flight>>>,
@@ -57,42 +55,48 @@ pub(crate) enum Cached {
 pub(crate) struct Source {
     local: RepositoryName,
     reference: Reference,
-    number: usize,
+    upstream: Upstream,
+    client: RegistryConfig,
+}
+
+impl Source {
+    async fn connect(&self) -> Result<Repository, RegistryError> {
+        Repository::connect(&self.client, &self.reference, self.upstream.credentials.as_ref()).await
+    }
 }
 
 impl Cache {
     pub(crate) fn new(config: CacheConfig) -> Self {
-        Cache {
-            client: config.client(),
-            upstreams: config.upstreams,
-            manifest_ttl: config.manifest_ttl,
-            asking: Mutex::default(),
-            flights: Mutex::default(),
-        }
+        Cache { config: RwLock::new(Arc::new(config)), asking: Mutex::default(), flights: Mutex::default() }
+    }
+
+    /// What counts now.
+    pub(crate) fn config(&self) -> Arc<CacheConfig> {
+        self.config.read().clone()
+    }
+
+    pub(crate) fn replace(&self, config: CacheConfig) {
+        *self.config.write() = Arc::new(config);
     }
 
     /// The name here of a repository of the registry `namespace` (containerd's `ns`).
     pub(crate) fn local(&self, name: &RepositoryName, namespace: &str) -> Result<RepositoryName> {
-        let upstream = self.upstreams.iter().find(|upstream| upstream.registry == namespace);
+        let config = self.config();
+        let upstream = config.upstreams.iter().find(|upstream| upstream.registry == namespace);
         let local = upstream.and_then(|upstream| format!("{}{name}", upstream.prefix).parse().ok());
         local.map_or_else(|| refuse(Code::NameUnknown, "this registry caches nothing of that namespace"), Ok)
     }
 
     /// What a repository is a copy of; `None` if of nothing.
     pub(crate) fn source(&self, name: &RepositoryName) -> Option<Source> {
-        let (number, path) = self
+        let config = self.config();
+        let (upstream, path) = config
             .upstreams
             .iter()
-            .enumerate()
-            .find_map(|(number, upstream)| Some((number, name.as_str().strip_prefix(upstream.prefix.as_str())?)))?;
-        let reference = format!("{}/{path}", self.upstreams[number].registry).parse().ok()?;
-        Some(Source { local: name.clone(), reference, number })
-    }
-
-    async fn connect(&self, source: &Source) -> Result<Repository, RegistryError> {
-        let upstream = &self.upstreams[source.number];
-        let client = RegistryConfig { token_hosts: Some(upstream.token_hosts()), ..self.client.clone() };
-        Repository::connect(&client, &source.reference, upstream.credentials.as_ref()).await
+            .find_map(|upstream| Some((upstream, name.as_str().strip_prefix(upstream.prefix.as_str())?)))?;
+        let reference = format!("{}/{path}", upstream.registry).parse().ok()?;
+        let client = RegistryConfig { token_hosts: Some(upstream.token_hosts()), ..config.client() };
+        Some(Source { local: name.clone(), reference, upstream: upstream.clone(), client })
     }
 
     /// Finds a manifest here or upstream.
@@ -136,7 +140,7 @@ impl Cache {
     ) -> Result<Option<StoredManifest>> {
         if let ManifestReference::Tag(tag) = wanted {
             let age = content.tag_age(&source.local, tag).await?;
-            if age.is_none_or(|age| age >= self.manifest_ttl) {
+            if age.is_none_or(|age| age >= self.config().manifest_ttl) {
                 return Ok(None);
             }
         }
@@ -150,7 +154,7 @@ impl Cache {
         wanted: &ManifestReference,
         selector: &Selector,
     ) -> Result<Cached> {
-        let fetched = match self.connect(source).await {
+        let fetched = match source.connect().await {
             Ok(repository) => repository.manifest(selector).await,
             Err(error) => Err(error),
         };
@@ -232,18 +236,20 @@ impl Cache {
             platform: None,
             annotations: BTreeMap::new(),
         };
-        let repository = self.connect(source).await.map_err(unavailable)?;
-        let mut blob = repository.blob(&descriptor);
-        let mut staging = content.uploads.staging().await?;
-        flight.file(staging.reader()?);
+        let repository = source.connect().await.map_err(unavailable)?;
+        let mut partial = content.uploads.partial(digest, flight.size()).await?;
+        let mut blob = repository.blob_from(&descriptor, partial.size());
+        flight.file(partial.reader()?);
+        // What was here before is told of when the upstream has answered: without more bytes it is of no use.
+        let mut told = 0;
         while let Some(part) = blob.next().await.map_err(unavailable)? {
             if let skep_registry::BlobPart::Data(data) = part {
-                let length = data.len() as u64;
-                staging = staging.write(data).await?;
-                flight.advance(length);
+                partial = partial.write(data).await?;
+                flight.advance(partial.size() - told);
+                told = partial.size();
             }
         }
-        let staged = staging.finish().await?;
+        let staged = partial.finish(digest).await?;
         content.adopt_blob(&source.local, digest, flight.size(), staged).await
     }
 }

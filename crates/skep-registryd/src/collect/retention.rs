@@ -23,7 +23,11 @@ use crate::name::{RepositoryName, Tag};
 
 /// Rules; without any, everything stays.
 #[derive(Debug, Clone, Default)]
-pub struct Retention(Arc<[Rule]>);
+pub struct Retention {
+    rules: Arc<[Rule]>,
+    /// Where they were read.
+    file: Option<PathBuf>,
+}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,16 +76,22 @@ impl Retention {
     /// Reads a file of rules.
     pub fn read(path: &Path) -> Result<Self, RetentionError> {
         let bytes = std::fs::read(path).map_err(|source| RetentionError::File { path: path.to_owned(), source })?;
-        Self::parse(&bytes).map_err(|source| RetentionError::Form { path: path.to_owned(), source })
+        let read = Self::parse(&bytes).map_err(|source| RetentionError::Form { path: path.to_owned(), source })?;
+        Ok(Retention { file: Some(path.to_owned()), ..read })
+    }
+
+    /// What their file holds now; the same if they are of no file.
+    pub(crate) fn read_again(&self) -> Result<Self, RetentionError> {
+        self.file.as_deref().map_or_else(|| Ok(self.clone()), Self::read)
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice::<File>(bytes).map(|file| Retention(file.rules.into()))
+        serde_json::from_slice::<File>(bytes).map(|file| Retention { rules: file.rules.into(), file: None })
     }
 
     /// The tags of a repository that no rule keeps.
     pub(crate) fn dropped(&self, repository: &RepositoryName, mut tags: Vec<Dated>, now: Moment) -> Vec<Tag> {
-        let Some(rule) = self.0.iter().find(|rule| rule.repositories.matches(repository.as_str())) else {
+        let Some(rule) = self.rules.iter().find(|rule| rule.repositories.matches(repository.as_str())) else {
             return Vec::new();
         };
         if rule.keep_matching.is_empty() && rule.keep_last.is_none() && rule.max_age.is_none() {

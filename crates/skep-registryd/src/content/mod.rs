@@ -12,6 +12,7 @@ mod blobs;
 pub(crate) mod leases;
 mod listing;
 mod manifests;
+mod partial;
 pub(crate) mod tables;
 pub(crate) mod uploads;
 
@@ -35,6 +36,9 @@ use crate::storage::Storage;
 use leases::Leases;
 use tables::{CONTENT, ContentRecord, HOLDERS, Moment, REPOSITORIES, RepositoryRecord, Rows, holder, now};
 use uploads::Uploads;
+
+/// The file of a root that holds the metadata.
+pub(crate) const METADATA: &str = "registry.redb";
 
 /// How many digests share a lock.
 const STRIPES: usize = 64;
@@ -65,7 +69,7 @@ impl Content {
     /// Opens what is below `root`: the metadata and unfinished uploads, with `storage` for the rest.
     pub fn open(root: &Path, storage: Arc<dyn Storage>, clients: Clients) -> Result<Self> {
         Ok(Content {
-            db: Db::open(&root.join("registry.redb"))?,
+            db: Db::open(&root.join(METADATA))?,
             storage,
             uploads: Uploads::open(root.join("uploads")).map_err(Error::Upload)?,
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),

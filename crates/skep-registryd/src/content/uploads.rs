@@ -4,6 +4,7 @@
 //! DIR/ID/data          the bytes so far
 //! DIR/ID/upload.json   whose they are
 //! DIR/RANDOM.new       something in the making; removed at start
+//! DIR/*.partial        downloads ([`super::partial`])
 //! ```
 //! The bytes are hashed as they come. Whoever goes on with an upload after a restart finds its file, from which the hash is made
 //! again. How far an upload is, is what its file holds; a client that broke off goes on from there.
@@ -68,7 +69,11 @@ impl Uploads {
         Ok(Uploads { dir, open: Mutex::default() })
     }
 
-    fn unfinished(&self) -> PathBuf {
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn unfinished(&self) -> PathBuf {
         self.dir.join(skep_fs::atomic::random_name() + ".new")
     }
 
@@ -148,17 +153,9 @@ impl Uploads {
         .map_err(Error::Upload)
     }
 
-    /// A file for bytes that come one after the other.
-    pub(crate) async fn staging(&self) -> Result<Staging> {
-        let staged = Staged(self.unfinished());
-        spawn_blocking(move || File::create_new(&staged.0).map(|file| Staging { file, staged }))
-            .await?
-            .map_err(Error::Upload)
-    }
-
-    /// Removes uploads that nobody has written to since `before`; how many they were and what they held.
+    /// Removes uploads and downloads that nobody has written to since `before`; how many they were and what they held.
     pub(crate) async fn expire(&self, before: SystemTime) -> Result<(usize, u64)> {
-        let (mut count, mut bytes) = (0, 0);
+        let (mut count, mut bytes) = self.expire_partials(before).await?;
         for id in self.ids().await? {
             let dir = self.dir.join(id.as_str());
             let Some(size) = stale(dir.clone(), before).await? else { continue };
@@ -207,7 +204,7 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// A file that goes when nobody has taken it.
 #[derive(Debug)]
-pub(crate) struct Staged(PathBuf);
+pub(crate) struct Staged(pub(super) PathBuf);
 
 impl Staged {
     pub(crate) fn path(&self) -> &Path {
@@ -219,29 +216,6 @@ impl Drop for Staged {
     fn drop(&mut self) {
         // Gone already when the storage took it; else it is removed at the next start.
         let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// A file that is being written, for the storage to take.
-#[derive(Debug)]
-pub(crate) struct Staging {
-    file: File,
-    staged: Staged,
-}
-
-impl Staging {
-    /// Another view of the file, for who reads along.
-    pub(crate) fn reader(&self) -> Result<File> {
-        File::open(self.staged.path()).map_err(Error::Upload)
-    }
-
-    pub(crate) async fn write(mut self, bytes: Bytes) -> Result<Self> {
-        spawn_blocking(move || self.file.write_all(&bytes).map(|()| self)).await?.map_err(Error::Upload)
-    }
-
-    /// Makes the bytes durable.
-    pub(crate) async fn finish(self) -> Result<Staged> {
-        spawn_blocking(move || self.file.sync_all().map(|()| self.staged)).await?.map_err(Error::Upload)
     }
 }
 
@@ -290,7 +264,7 @@ impl Session {
 }
 
 /// Hashes a file from its beginning; it is at its end afterwards.
-fn hash(file: &mut File, algorithm: Algorithm) -> io::Result<(Hasher, u64)> {
+pub(super) fn hash(file: &mut File, algorithm: Algorithm) -> io::Result<(Hasher, u64)> {
     let (mut hasher, mut size) = (Hasher::new(algorithm), 0);
     let mut buffer = vec![0; BATCH];
     file.seek(SeekFrom::Start(0))?;

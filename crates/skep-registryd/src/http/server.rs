@@ -4,17 +4,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Authority;
 use crate::cache::Cache;
+use crate::collect::Retention;
 use crate::content::{Content, Parts};
 use crate::http::connection::{self, Peer};
 use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
+use crate::tls::Identity;
 
 /// How long a client may take for its TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(20);
@@ -29,6 +31,10 @@ pub(crate) struct Shared {
     /// What is a copy of other registries.
     pub(crate) cache: Option<Arc<Cache>>,
     pub(crate) maintenance: Maintenance,
+    /// Which tags stay.
+    pub(crate) retention: RwLock<Retention>,
+    /// Plain HTTP without.
+    pub(crate) identity: Option<Arc<Identity>>,
     /// No new requests.
     pub(crate) stop: CancellationToken,
     /// Owns every connection and every change under way.
@@ -48,7 +54,7 @@ pub enum Access {
 /// A socket that accepts clients.
 pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) offer: Offer,
 }
 
@@ -102,7 +108,7 @@ async fn accept_one(shared: &Arc<Shared>, listener: &Listener, grace: Duration) 
     let (stream, peer) = listener.socket.accept().await?;
     // A client that is gone already says so when it is read from.
     let _ = stream.set_nodelay(true);
-    let (owner, tls) = (shared.clone(), listener.tls.clone());
+    let (owner, tls) = (shared.clone(), listener.identity.as_ref().map(|identity| identity.acceptor()));
     let from = Peer { address: peer, https: tls.is_some(), offer: listener.offer };
     shared.tasks.spawn(cut_off(shared.clone(), grace, async move {
         match tls {

@@ -97,6 +97,65 @@ fn rules_say_what_users_may() {
     assert_eq!(as_ana("GET", "/v2/_catalog", b"").json(), json!({"repositories": ["private/a", "public/a"]}));
 }
 
+/// CVE-2026-41888: deleting a tag is deleting.
+#[test]
+fn who_may_not_delete_may_not_delete_tags() {
+    let server = Server::with(|settings| {
+        let path = settings.root.join("rules.json");
+        let rules = json!({"rules": [{"users": ["bob"], "repositories": ["**"], "actions": ["pull", "push"]}]});
+        std::fs::write(&path, rules.to_string()).expect("written");
+        let rules = Some(Rules::open(&path).expect("rules"));
+        settings.authority =
+            Arc::new(Authority { scheme: Scheme::Basic(users(&settings.root)), rules, anonymous_pull: false });
+    });
+    let bob = basic("bob", "other");
+    let send = |method: &str, path: &str, body: &[u8]| {
+        let headers = [("Authorization", bob.as_str()), ("Content-Type", crate::client::OCI_INDEX)];
+        server.send(method, path, &headers, body)
+    };
+    let index = json!({"schemaVersion": 2, "mediaType": crate::client::OCI_INDEX, "manifests": []}).to_string();
+    let digest = crate::client::sha256(index.as_bytes());
+    send("PUT", "/v2/app/manifests/v1", index.as_bytes()).expect(201);
+    for path in
+        ["/v2/app/manifests/v1".to_owned(), format!("/v2/app/manifests/{digest}"), "/v2/app/manifests/no".to_owned()]
+    {
+        send("DELETE", &path, b"").refused(403, "DENIED");
+    }
+    send("DELETE", &format!("/v2/app/blobs/{digest}"), b"").refused(403, "DENIED");
+    send("GET", "/v2/app/manifests/v1", b"").expect(200);
+}
+
+/// What somebody may not see is refused whether it is there or not.
+#[test]
+fn nobody_learns_which_repositories_there_are() {
+    let server = Server::with(|settings| {
+        let path = settings.root.join("rules.json");
+        let rules = json!({"rules": [{"users": ["ana"], "repositories": ["**"], "actions": ["pull", "push"]}]});
+        std::fs::write(&path, rules.to_string()).expect("written");
+        let rules = Some(Rules::open(&path).expect("rules"));
+        settings.authority =
+            Arc::new(Authority { scheme: Scheme::Basic(users(&settings.root)), rules, anonymous_pull: false });
+    });
+    let digest = crate::client::sha256(b"x");
+    let ana = basic("ana", "secret");
+    let path = format!("/v2/there/blobs/uploads/?digest={digest}");
+    server.send("POST", &path, &[("Authorization", &ana)], b"x").expect(201);
+    let bob = basic("bob", "other");
+    for name in ["there", "nowhere"] {
+        for rest in
+            ["tags/list".to_owned(), "manifests/1".to_owned(), format!("blobs/{digest}"), format!("referrers/{digest}")]
+        {
+            let path = format!("/v2/{name}/{rest}");
+            let reply = server.send("GET", &path, &[("Authorization", &bob)], b"").refused(403, "DENIED");
+            assert!(!String::from_utf8_lossy(&reply.body).contains(name), "{path}");
+            challenged(server.get(&path), "Basic realm=");
+        }
+    }
+    let seen = server.send("GET", "/v2/_catalog?n=1", &[("Authorization", &bob)], b"").expect(200);
+    assert_eq!((seen.json(), seen.header("link")), (json!({"repositories": []}), None));
+    challenged(server.get("/v2/_catalog"), "Basic realm=");
+}
+
 #[test]
 fn a_mount_needs_the_right_to_read_the_source() {
     let server = Server::with(|settings| {

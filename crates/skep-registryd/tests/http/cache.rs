@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -127,6 +127,10 @@ fn pretender(answer: impl Fn(&str, usize) -> Vec<u8> + Send + Sync + 'static) ->
                 let mut byte = [0];
                 while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
                     head.push(byte[0]);
+                    // The beginning of TLS, which would wait for an answer in kind.
+                    if head[0] == 0x16 {
+                        return;
+                    }
                 }
                 let head = String::from_utf8_lossy(&head).into_owned();
                 let number = if head.contains("/blobs/") { counter.fetch_add(1, Ordering::SeqCst) } else { 0 };
@@ -183,6 +187,58 @@ fn many_clients_cause_one_download() {
     assert_eq!(downloads.load(Ordering::SeqCst), 1);
     assert!(cache.get(&path).expect(200).body == layer);
     assert_eq!(downloads.load(Ordering::SeqCst), 1);
+}
+
+/// Where a request wants its blob from.
+fn asked_from(head: &str) -> usize {
+    let range = head.to_ascii_lowercase();
+    let from = range.split_once("range: bytes=").and_then(|(_, rest)| rest.split_once('-'));
+    from.map_or(0, |(from, _)| from.parse().expect("a number"))
+}
+
+#[test]
+fn a_download_goes_on_where_it_broke_off_after_a_restart() {
+    let layer: &'static [u8] = (0..3_000_000_u32).map(|number| number.to_le_bytes()[1]).collect::<Vec<_>>().leak();
+    let (half, whole) = (layer.len() / 2, Arc::new(AtomicBool::new(false)));
+    let (asked, complete) = (Arc::new(Mutex::new(Vec::new())), whole.clone());
+    let seen = asked.clone();
+    let (address, _) = pretender(move |head, number| match head {
+        _ if head.contains("/manifests/") => ok(OCI_MANIFEST, manifest(layer).as_bytes()),
+        // The first is cut short, and then the upstream is at an end.
+        _ if head.contains("/blobs/") && number > 0 && !complete.load(Ordering::SeqCst) => {
+            b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec()
+        }
+        _ if head.contains("/blobs/") => {
+            let from = asked_from(head);
+            seen.lock().expect("nobody panicked").push(from);
+            let status = if from == 0 { "200 OK" } else { "206 Partial Content" };
+            let head = format!(
+                "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\nContent-Range: bytes {from}-{}/{}\r\n\r\n",
+                layer.len() - from,
+                layer.len() - 1,
+                layer.len()
+            );
+            let end = if complete.load(Ordering::SeqCst) { layer.len() } else { half.max(from) };
+            [head.as_bytes(), &layer[from..end]].concat()
+        }
+        _ => ok("application/json", b"{}"),
+    });
+    let upstreams = json!([{"registry": address, "insecure": true}]);
+    let cache = cache_of(&upstreams, "1h");
+    cache.get("/v2/app/manifests/v1").expect(200);
+    let path = format!("/v2/app/blobs/{}", sha256(layer));
+    let mut stream = cache.connect();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(answer.len() < layer.len());
+    let cache = cache.restart_with(|settings| caching(settings, &upstreams, "1h"));
+    let before = std::mem::take(&mut *asked.lock().expect("nobody panicked"));
+    assert_eq!(before[0], 0);
+    whole.store(true, Ordering::SeqCst);
+    assert!(cache.get(&path).expect(200).body == layer);
+    assert_eq!(*asked.lock().expect("nobody panicked"), [half]);
+    assert_eq!(std::fs::read_dir(cache.root().join("uploads")).expect("a directory").count(), 0);
 }
 
 #[test]

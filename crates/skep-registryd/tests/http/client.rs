@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use skep_registryd::digest::{Algorithm, ContentDigest};
-use skep_registryd::{Access, Registry, Settings};
+use skep_registryd::{Access, Registry, Reloader, Settings};
 use tokio::sync::oneshot;
 
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -20,6 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A registry that runs until this is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    pub(crate) reloader: Reloader,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     root: PathBuf,
@@ -50,12 +51,12 @@ impl Server {
     pub(crate) fn run(settings: Settings) -> Self {
         let root = settings.root.clone();
         let (stop, stopped) = oneshot::channel::<()>();
-        let (told, address) = std::sync::mpsc::channel();
+        let (told, started) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             runtime.expect("a runtime").block_on(async move {
                 let registry = Registry::start(settings).await.expect("a registry");
-                told.send(registry.address()).expect("told");
+                told.send((registry.address(), registry.reloader())).expect("told");
                 registry
                     .run(async {
                         let _ = stopped.await;
@@ -63,8 +64,8 @@ impl Server {
                     .await;
             });
         });
-        let address = address.recv().expect("an address");
-        Server { address, stop: Some(stop), thread: Some(thread), root, _dir: None }
+        let (address, reloader) = started.recv().expect("an address");
+        Server { address, reloader, stop: Some(stop), thread: Some(thread), root, _dir: None }
     }
 
     /// Ends it, and starts another on the same root.

@@ -10,5 +10,6 @@ mod manifests;
 mod page;
 mod pull;
 mod push;
+mod reload;
 mod serving;
 mod uploads;

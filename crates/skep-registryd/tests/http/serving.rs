@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::RootCertStore;
-use skep_registryd::TlsFiles;
+use skep_registryd::{Registry, StartError, TlsFiles};
 
-use crate::client::{Reply, Server, sha256};
+use crate::client::{Reply, Server, settings, sha256};
 
 #[test]
 fn metrics_count_requests_and_name_nobody() {
@@ -61,6 +61,22 @@ fn tls_is_spoken_with_a_certificate() {
     let mut answer = Vec::new();
     let _ = plain.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+}
+
+/// A registry that has lost its metadata would take all content for garbage.
+#[test]
+fn content_without_metadata_is_not_touched() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::run(settings(dir.path()));
+    server.image("a", "1", "x");
+    drop(server);
+    let metadata = dir.path().join("registry.redb");
+    std::fs::rename(&metadata, dir.path().join("elsewhere")).expect("renamed");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let refused = runtime.block_on(Registry::start(settings(dir.path()))).map(drop);
+    assert!(matches!(refused, Err(StartError::Orphaned(_))), "{refused:?}");
+    std::fs::rename(dir.path().join("elsewhere"), &metadata).expect("renamed");
+    Server::run(settings(dir.path())).get("/v2/a/manifests/1").expect(200);
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use skep_registryd::storage::Location;
 use skep_registryd::{
-    Access, CacheConfig, Collection, Maintenance, Mode, Parts, Registry, Retention, Settings, TlsFiles, Untagged,
+    Access, CacheConfig, Collection, Maintenance, Mode, Parts, Registry, Reloader, Retention, Settings, TlsFiles,
+    Untagged,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -57,8 +58,13 @@ pub(crate) const COMMAND: Command = Command {
 
 Everything is kept below --root: no other program or database is needed. With
 --storage the content, though not the metadata, is in an S3-compatible store,
-with credentials from the environment (AWS_ACCESS_KEY_ID and so on). The
-first line on standard output says where the registry listens; requests are
+with credentials from the environment (AWS_ACCESS_KEY_ID and so on). Names and
+tags are in registry.redb below --root in any case: whoever loses that file has
+content that nobody can name, so keep copies of it, made while the registry is
+stopped or by a snapshot of the file system. Without it, the registry does not
+start on a storage that has content.
+
+The first line on standard output says where the registry listens; requests are
 logged on standard error. SIGTERM ends it once running requests are done.
 
 A registry for this machine:
@@ -74,8 +80,12 @@ What users may do is everything, or what rules allow:
              {\"users\": [\"ana\"], \"repositories\": [\"**\"],
               \"actions\": [\"pull\", \"push\", \"delete\"]}]}
 Tokens of another service are taken with --token-realm, --token-service,
---token-issuer and --token-keys. Files of users, rules and keys are read again
-when they change.
+--token-issuer and --token-keys.
+
+SIGHUP makes the registry read its files again (certificate and key, users,
+rules, keys, upstreams, retention) without a client noticing; if one of them is
+wrong all stay as they were, and the log says why. Files of users, access rules
+and keys for tokens are read again by themselves when they change.
 
 A cache of other registries, for names that begin with their prefix or that a
 client asks for with ns=REGISTRY:
@@ -144,8 +154,8 @@ fn settings(flags: &ServeFlags) -> Result<Settings, Failure> {
             untagged: if flags.gc_untagged { Untagged::Remove } else { Untagged::Keep },
             mode: Mode::Remove,
         },
-        retention: retention(flags.retention.as_deref())?,
     };
+    settings.retention = retention(flags.retention.as_deref())?;
     Ok(settings)
 }
 
@@ -177,22 +187,37 @@ fn serve(settings: Settings) -> Outcome {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         let scheme = if settings.tls.is_some() { "https" } else { "http" };
         let registry = Registry::start(settings).await.map_err(|error| Failure::message(error.to_string()))?;
         ui::line(&format!("listening on {scheme}://{}", registry.address()));
         if let Some(address) = registry.metrics_address() {
             ui::line(&format!("metrics on http://{address}/metrics"));
         }
+        let reloader = registry.reloader();
         let shutdown = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
+                    _ = hangup.recv() => reload(&reloader).await,
+                }
             }
             tracing::info!("stopping: requests that run may end");
         };
         registry.run(shutdown).await;
         Ok(())
     })
+}
+
+/// The files are few and small, but a disk may be slow.
+async fn reload(reloader: &Reloader) {
+    let reloader = reloader.clone();
+    match tokio::task::spawn_blocking(move || reloader.reload()).await {
+        Ok(Ok(())) => tracing::info!("all files are read again"),
+        Ok(Err(error)) => tracing::error!(%error, "what was in the files before still counts"),
+        Err(error) => tracing::error!(%error, "reading the files again"),
+    }
 }
 
 #[cfg(test)]
