@@ -38,6 +38,17 @@ fn main() {
     {
         write("change", number, text.as_bytes());
     }
+    let hosts = "server = \"https://a.b\"\n[host.\"http://c:5\"]\ncapabilities = [\"pull\"]\nca = \"ca.pem\"\n\
+                 client = [[\"c\", \"k\"], \"b\"]\ndial_timeout = \"1.5s\"\noverride_path = true\n[host.\"http://c:5\".header]\nx = [\"a\"]";
+    write("hosts", 0, hosts.as_bytes());
+    let kept = r#"{"auths":{"https://a.b/v1/":{"auth":"dTpw"},"https://index.docker.io/v1/":{"username":"u","identitytoken":"t"}}}"#;
+    for (number, text) in
+        ["eyJ1c2VybmFtZSI6InUiLCJwYXNzd29yZCI6InAifQ==", r#"{"username":"u","password":"p","auth":""}"#, kept]
+            .iter()
+            .enumerate()
+    {
+        write("credentials", number, text.as_bytes());
+    }
     let policy =
         r#"{"default":[{"type":"reject"}],"transports":{"docker":{"a.b":[{"type":"sigstoreSigned","keyPath":"/k"}]}}}"#;
     write("policy", 0, policy.as_bytes());

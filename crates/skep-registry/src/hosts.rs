@@ -142,7 +142,7 @@ fn read(path: &Path, registry: &str) -> Result<Vec<Host>> {
     parse(&text, path.parent().unwrap_or(path), registry).map_err(failed)
 }
 
-fn parse(text: &str, dir: &Path, registry: &str) -> Result<Vec<Host>, String> {
+pub(crate) fn parse(text: &str, dir: &Path, registry: &str) -> Result<Vec<Host>, String> {
     let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.message().to_owned())?;
     let mut hosts = Vec::new();
     if let Some(entries) = table.remove("host") {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Failure;
+use super::credentials::StoredAuth;
 use super::failure::go_path_error;
 use crate::ui;
 
@@ -35,29 +36,6 @@ pub(crate) struct ConfigFile {
     pub(crate) auths: BTreeMap<String, StoredAuth>,
     #[serde(skip)]
     path: PathBuf,
-}
-
-/// Credentials as the file holds them.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct StoredAuth {
-    /// `user:password` in base64.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) auth: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) username: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) password: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) identitytoken: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) registrytoken: String,
-}
-
-impl std::fmt::Debug for StoredAuth {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("StoredAuth")
-    }
 }
 
 impl ConfigFile {

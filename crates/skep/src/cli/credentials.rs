@@ -8,18 +8,16 @@
 //! addresses with a scheme and a path, too.
 
 mod helper;
+mod stored;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use skep_wire::AuthConfig;
 
-use super::config::{ConfigFile, StoredAuth};
+use super::config::ConfigFile;
 use super::{Cli, Failure};
 use crate::ui;
 use helper::Helper;
-
-/// Docker Hub as a key of credentials.
-pub(crate) const HUB: &str = "https://index.docker.io/v1/";
+use stored::lookup;
+pub(crate) use stored::{HUB, StoredAuth, host_of};
 
 /// Overrides the file, for one call: the JSON of `{"auths": …}`.
 const ENVIRONMENT: &str = "DOCKER_AUTH_CONFIG";
@@ -42,7 +40,7 @@ pub(crate) fn find(config: &ConfigFile, server: &str) -> Result<AuthConfig, Fail
     }
     let found = match helper_for(config, server) {
         Some(helper) => helper.get(server)?,
-        None => in_file(&config.auths, server),
+        None => lookup(&config.auths, server),
     };
     Ok(found.unwrap_or_default())
 }
@@ -55,13 +53,7 @@ pub(crate) fn store(config: &ConfigFile, auth: &AuthConfig) -> Result<(), Failur
         // The entry without credentials says that there are some elsewhere.
         return config.store_auth(server, &StoredAuth::default());
     }
-    let entry = StoredAuth {
-        auth: STANDARD.encode(format!("{}:{}", auth.username, auth.password)),
-        identitytoken: auth.identitytoken.clone(),
-        registrytoken: auth.registrytoken.clone(),
-        ..StoredAuth::default()
-    };
-    config.store_auth(server, &entry)?;
+    config.store_auth(server, &StoredAuth::of(auth))?;
     if !auth.password.is_empty() {
         ui::error_line(&format!(
             "\nWARNING! Your credentials are stored unencrypted in '{}'.\nConfigure a credential helper to remove this \
@@ -80,12 +72,6 @@ pub(crate) fn erase(config: &ConfigFile, server: &str) -> Result<(), Failure> {
     config.erase_auth(server)
 }
 
-/// `https://host/v1/` and `host` mean the same registry.
-pub(crate) fn host_of(key: &str) -> &str {
-    let rest = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    rest.split('/').next().unwrap_or(rest)
-}
-
 fn helper_for(config: &ConfigFile, server: &str) -> Option<Helper> {
     let special = config.cred_helpers.get(server).filter(|name| !name.is_empty());
     let name = special.or(Some(&config.creds_store)).filter(|name| !name.is_empty())?;
@@ -95,32 +81,7 @@ fn helper_for(config: &ConfigFile, server: &str) -> Option<Helper> {
 fn from_environment(server: &str) -> Option<AuthConfig> {
     let text = std::env::var(ENVIRONMENT).ok().filter(|text| !text.is_empty())?;
     let config: ConfigFile = serde_json::from_str(&text).ok()?;
-    in_file(&config.auths, server)
-}
-
-fn in_file(auths: &std::collections::BTreeMap<String, StoredAuth>, server: &str) -> Option<AuthConfig> {
-    let (_, stored) = auths
-        .get_key_value(server)
-        .or_else(|| auths.iter().find(|(key, _)| server != HUB && host_of(key) == server))?;
-    let (username, password) = match stored.auth.as_str() {
-        "" => (stored.username.clone(), stored.password.clone()),
-        pair => decode_pair(pair)?,
-    };
-    Some(AuthConfig {
-        username,
-        password,
-        identitytoken: stored.identitytoken.clone(),
-        registrytoken: stored.registrytoken.clone(),
-        serveraddress: server.to_owned(),
-        ..AuthConfig::default()
-    })
-}
-
-fn decode_pair(text: &str) -> Option<(String, String)> {
-    let bytes = STANDARD.decode(text.trim()).ok()?;
-    let pair = String::from_utf8(bytes).ok()?;
-    let (username, password) = pair.split_once(':')?;
-    Some((username.to_owned(), password.trim_end_matches('\0').to_owned()))
+    lookup(&config.auths, server)
 }
 
 #[cfg(test)]
