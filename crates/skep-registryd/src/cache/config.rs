@@ -24,6 +24,8 @@ pub struct CacheConfig {
     pub upstreams: Vec<Upstream>,
     /// How long a tag is served without asking again.
     pub manifest_ttl: Duration,
+    /// How the client speaks to them; connections and tokens are shared by all who have this configuration.
+    pub(crate) client: RegistryConfig,
     /// Where it was read.
     file: PathBuf,
 }
@@ -84,23 +86,23 @@ impl CacheConfig {
         // The longest prefix counts, whatever the order in the file.
         upstreams.sort_by_key(|upstream| std::cmp::Reverse(upstream.prefix.len()));
         let manifest_ttl = ttl.map_err(|error| fail(error.to_string()))?.unwrap_or(TTL);
-        Ok(CacheConfig { upstreams, manifest_ttl, file: path.to_owned() })
+        let client = client(&upstreams);
+        Ok(CacheConfig { upstreams, manifest_ttl, client, file: path.to_owned() })
     }
 
     /// What its file holds now.
     pub(crate) fn read_again(&self) -> Result<Self, CacheError> {
         Self::read(&self.file)
     }
+}
 
-    /// How the client speaks to the upstreams.
-    pub(crate) fn client(&self) -> RegistryConfig {
-        let insecure = self.upstreams.iter().filter(|upstream| upstream.insecure);
-        RegistryConfig {
-            insecure: insecure.map(|upstream| upstream.registry.clone()).collect(),
-            connect_timeout: Duration::from_secs(10),
-            user_agent: concat!("skep-registry/", env!("CARGO_PKG_VERSION")).to_owned(),
-            ..RegistryConfig::default()
-        }
+fn client(upstreams: &[Upstream]) -> RegistryConfig {
+    let insecure = upstreams.iter().filter(|upstream| upstream.insecure);
+    RegistryConfig {
+        insecure: insecure.map(|upstream| upstream.registry.clone()).collect(),
+        connect_timeout: Duration::from_secs(10),
+        user_agent: concat!("skep-registry/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..RegistryConfig::default()
     }
 }
 

@@ -95,7 +95,7 @@ impl Cache {
             .iter()
             .find_map(|upstream| Some((upstream, name.as_str().strip_prefix(upstream.prefix.as_str())?)))?;
         let reference = format!("{}/{path}", upstream.registry).parse().ok()?;
-        let client = RegistryConfig { token_hosts: Some(upstream.token_hosts()), ..config.client() };
+        let client = RegistryConfig { token_hosts: Some(upstream.token_hosts()), ..config.client.clone() };
         Some(Source { local: name.clone(), reference, upstream: upstream.clone(), client })
     }
 
