@@ -112,18 +112,39 @@ impl Stage {
 /// # Errors
 /// The first thing that is wrong.
 pub fn parse(text: &[u8]) -> Result<Dockerfile, DockerfileError> {
-    let file = syntax::parse(text)?;
+    assemble(syntax::parse(text)?, &mut ())
+}
+
+/// Who wants to see the instructions one by one while they are read.
+pub(crate) trait Observer {
+    /// Before it is known whether the instruction makes sense.
+    fn before(&mut self, node: &Node);
+    /// After that.
+    fn after(&mut self, node: &Node, instruction: &Instruction);
+}
+
+impl Observer for () {
+    fn before(&mut self, _: &Node) {}
+    fn after(&mut self, _: &Node, _: &Instruction) {}
+}
+
+pub(crate) fn assemble(file: syntax::File, observer: &mut dyn Observer) -> Result<Dockerfile, DockerfileError> {
     let mut global_arguments = Vec::new();
     let mut stages: Vec<Stage> = Vec::new();
     for node in &file.nodes {
+        observer.before(node);
+        let lines = node.lines;
+        let instruction =
+            instructions::read(node).map_err(|problem| DockerfileError::Instruction { lines, problem })?;
+        observer.after(node, &instruction);
         let source = node.source();
-        match (read(node)?, stages.last_mut()) {
+        match (instruction, stages.last_mut()) {
             (Instruction::From(from), _) => {
                 stages.push(Stage { index: stages.len(), from, source, steps: Vec::new() });
             }
             (instruction, Some(stage)) => stage.steps.push(Step { instruction, source }),
             (Instruction::Arg(arg), None) => global_arguments.push((arg, source)),
-            (_, None) => return Err(DockerfileError::OutsideStage { lines: node.lines }),
+            (_, None) => return Err(DockerfileError::OutsideStage { lines }),
         }
     }
     if stages.is_empty() {
@@ -145,8 +166,4 @@ pub fn parse_trigger(text: &str, lines: Lines) -> Result<Step, TriggerError> {
         Instruction::From(_) => Err(TriggerError::From),
         instruction => Ok(Step { instruction, source }),
     }
-}
-
-fn read(node: &Node) -> Result<Instruction, DockerfileError> {
-    instructions::read(node).map_err(|problem| DockerfileError::Instruction { lines: node.lines, problem })
 }

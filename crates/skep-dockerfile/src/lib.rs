@@ -8,6 +8,7 @@
 //! | [`scope`] | which variables a stage sees |
 //! | [`stages`] | which stage is built from which, and from what else |
 //! | [`ignore`], [`glob`] | `.dockerignore`, and patterns of paths |
+//! | [`lint`] | the checks of `build --check` |
 //!
 //! [`parse`] does the first two and cuts into stages. Variables are expanded by the caller, who alone knows the build's
 //! arguments and the environment at each step. Texts of errors are BuildKit's wherever it has one.
@@ -19,6 +20,7 @@ pub mod expand;
 pub mod glob;
 pub mod ignore;
 pub mod instructions;
+pub mod lint;
 mod quote;
 pub mod scope;
 mod source;

@@ -36,7 +36,7 @@ pub struct Source {
     pub code: String,
     /// From the keyword to the last line, heredocs included.
     pub lines: Lines,
-    /// The comment lines right before it, without `#` and blanks around.
+    /// The comment lines before it, since the last instruction or empty comment, without `#` and blanks around.
     pub comments: Vec<String>,
 }
 

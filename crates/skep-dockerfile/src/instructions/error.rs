@@ -84,6 +84,8 @@ pub enum InstructionError {
     SecretSource,
     #[error("both source and id can't be set")]
     SecretSourceAndId,
+    #[error("invalid mount target \"/\"")]
+    MountTarget,
     #[error("device name already set to {0}")]
     DeviceName(String),
     #[error("invalid network mode {}", quoted(.0))]

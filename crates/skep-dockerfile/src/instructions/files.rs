@@ -64,10 +64,12 @@ pub struct Add {
 const COMMON: [Flag; 4] = [Flag::text("chown"), Flag::text("chmod"), Flag::bool("link"), Flag::many("exclude")];
 
 impl Transfer {
-    fn expand(&mut self, expander: &mut Expander<'_>) -> Result<(), ExpandError> {
-        for text in [&mut self.chown, &mut self.chmod].into_iter().flatten() {
-            expander.in_place(text)?;
-        }
+    fn expand_owner(&mut self, expander: &mut Expander<'_>) -> Result<(), ExpandError> {
+        let texts = [&mut self.chown, &mut self.chmod];
+        texts.into_iter().flatten().try_for_each(|text| expander.in_place(text))
+    }
+
+    fn expand_paths(&mut self, expander: &mut Expander<'_>) -> Result<(), ExpandError> {
         expander.each_in_place(&mut self.sources)?;
         expander.in_place(&mut self.destination)?;
         for document in self.documents.iter_mut().filter(|document| document.expands) {
@@ -79,14 +81,16 @@ impl Transfer {
 
 impl Copy {
     pub(super) fn expand(&mut self, expander: &mut Expander<'_>) -> Result<(), ExpandError> {
-        self.transfer.expand(expander)
+        self.transfer.expand_owner(expander)?;
+        self.transfer.expand_paths(expander)
     }
 }
 
 impl Add {
     pub(super) fn expand(&mut self, expander: &mut Expander<'_>) -> Result<(), ExpandError> {
+        self.transfer.expand_owner(expander)?;
         self.checksum.as_mut().map_or(Ok(()), |checksum| expander.in_place(checksum))?;
-        self.transfer.expand(expander)
+        self.transfer.expand_paths(expander)
     }
 }
 

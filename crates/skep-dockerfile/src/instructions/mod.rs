@@ -17,6 +17,7 @@
 mod arg;
 mod command;
 mod error;
+mod expose;
 mod files;
 mod flags;
 mod from;
@@ -34,8 +35,9 @@ pub(crate) use arg::description;
 pub use arg::{Arg, Argument};
 pub use command::{Cmd, CommandLine, Entrypoint, Shell};
 pub use error::InstructionError;
+pub use expose::{ExposeError, PortWords};
 pub use files::{Add, Copy, Document, Transfer};
-pub use from::From;
+pub use from::{From, FromError};
 pub use health::{Healthcheck, Probe};
 pub use mount::{Mount, MountFlag, MountKind, Sharing};
 pub use pairs::{Env, Label, Pair};
@@ -168,3 +170,6 @@ impl Instruction {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -176,6 +176,19 @@ fn foreign(key: &str, kind: MountKind) -> InstructionError {
 }
 
 impl Mount {
+    /// Where a bind, cache or tmpfs mount is to be seen: an absolute path, from `workdir` if the target isn't one.
+    ///
+    /// # Errors
+    /// It would be the root.
+    pub fn path(&self, workdir: &str) -> Result<String, InstructionError> {
+        let path =
+            if self.target.starts_with('/') { self.target.clone() } else { format!("/{workdir}/{}", self.target) };
+        match crate::glob::clean(&path).as_str() {
+            "/" => Err(InstructionError::MountTarget),
+            path => Ok(path.to_owned()),
+        }
+    }
+
     fn set(&mut self, key: &str, value: String, field: &str) -> Result<(), InstructionError> {
         let number = |radix| u32::from_str_radix(&value, radix).ok().filter(|_| !value.starts_with('+'));
         let invalid = |name: &str| InstructionError::MountNumber { value: value.clone(), key: name.to_owned() };

@@ -62,12 +62,15 @@ impl<'t> Parser<'t> {
                 continue;
             }
             if let Some(comment) = line.strip_prefix('#') {
-                comments.push(comment.trim().to_owned());
+                // An empty comment separates; an empty line does not.
+                match comment.trim() {
+                    "" => comments.clear(),
+                    comment => comments.push(comment.to_owned()),
+                }
                 continue;
             }
             let (first, continues) = self.continuation(line);
             if first.is_empty() && !continues {
-                comments.clear();
                 continue;
             }
             let start = self.current;

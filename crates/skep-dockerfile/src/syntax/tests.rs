@@ -18,12 +18,13 @@ fn words(node: &Node) -> Vec<&str> {
 
 #[test]
 fn lines_and_comments() {
-    let file = file("\u{feff}\n# far\n\n  # near \n from a  AS\tb\r\nRUN x\\\r\n # in between\r\n\r\n  y \\ \n z\n");
+    let file =
+        file("\u{feff}\n# far\n#\n\n  # near\n \n from a  AS\tb\r\nRUN x\\\r\n # in between\r\n\r\n  y \\ \n z\n");
     let [from, run] = file.nodes.as_slice() else { panic!("{file:?}") };
     assert_eq!((from.keyword.as_str(), words(from)), ("from", vec!["a", "AS", "b"]));
-    assert_eq!((from.lines, from.comments.as_slice()), (Lines::one(5), &["near".to_owned()][..]));
-    assert_eq!((run.lines, run.code.as_str()), (Lines { start: 6, end: 10 }, "RUN x  y  z"));
-    assert_eq!(file.empty_continuations, [Lines::one(10)]);
+    assert_eq!((from.lines, from.comments.as_slice()), (Lines::one(7), &["near".to_owned()][..]));
+    assert_eq!((run.lines, run.code.as_str()), (Lines { start: 8, end: 12 }, "RUN x  y  z"));
+    assert_eq!(file.empty_continuations, [Lines::one(12)]);
 }
 
 #[test]
