@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::Cache;
 use crate::error::{BuildError, Result};
 use crate::event::{Events, VertexId};
+use crate::frontend::Frontend;
 use crate::graph::{Graph, StepId};
+use crate::request::BuildRequest;
 use crate::services::Services;
 use crate::solve::{Flights, Memo, Solve, Solver};
 use crate::worker::{Context, Stack, Tree, Worker};
@@ -27,7 +29,7 @@ pub const DEFAULT_PARALLEL: usize = 16;
 /// Builds, with one cache. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Builder<W> {
-    solver: Arc<Solver<W>>,
+    pub(crate) solver: Arc<Solver<W>>,
 }
 
 /// What a step of a graph has made. It stays as long as this lives.
@@ -53,6 +55,19 @@ impl<W: Worker> Builder<W> {
     /// The cache.
     pub fn cache(&self) -> &Cache {
         &self.solver.cache
+    }
+
+    /// Builds what a request asks for. Exporting it is up to the caller; the layers stay as long as the result lives.
+    ///
+    /// # Errors
+    /// The request, the Dockerfile, an image that isn't found, the first step that fails; with vertex and place where there is one.
+    pub async fn build(&self, request: &BuildRequest, job: &Job) -> Result<Built> {
+        let frontend = Frontend { solver: &self.solver, request, job, memo: Memo::default() };
+        tokio::select! {
+            biased;
+            () = job.cancel.cancelled() => Err(BuildError::new(ErrorKind::Cancelled, "context canceled")),
+            result = frontend.build() => result,
+        }
     }
 
     /// Makes what one step of a graph is; its layers are here then.

@@ -340,7 +340,8 @@ pub enum FileAction {
 pub struct Copy {
     /// From which.
     pub from: StepId,
-    /// What: patterns below its root.
+    /// What: patterns below its root, each beginning with a slash. With `parents` only what comes after `/./` is made again in the
+    /// destination, all of it if there is no such pivot.
     pub sources: Vec<String>,
     /// Where, absolute; a trailing slash says that it is a directory.
     pub dest: String,
@@ -393,6 +394,31 @@ pub enum Owner {
 }
 
 impl Op {
+    /// Puts other steps in the place of those that this one reads.
+    pub(crate) fn map_inputs(&mut self, to: impl Fn(StepId) -> StepId) {
+        match self {
+            Op::Scratch | Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Given(_) => {}
+            Op::Run(run) => {
+                run.base = to(run.base);
+                for mount in &mut run.mounts {
+                    if let MountKind::Bind { from, .. } | MountKind::Cache { from: Some((from, _)), .. } =
+                        &mut mount.kind
+                    {
+                        *from = to(*from);
+                    }
+                }
+            }
+            Op::Files(files) => {
+                files.base = to(files.base);
+                for action in &mut files.actions {
+                    if let FileAction::Copy(copy) = action {
+                        copy.from = to(copy.from);
+                    }
+                }
+            }
+        }
+    }
+
     /// The steps that this one reads, its base first.
     pub fn inputs(&self) -> Vec<StepId> {
         match self {

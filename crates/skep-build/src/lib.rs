@@ -14,6 +14,8 @@
 //! | [`graph`] | steps and what they read |
 //! | [`cache`] | what was made before, and what of it goes |
 //! | [`image`] | configurations of images |
+//! | `convert` | Dockerfile to graph and configuration |
+//! | `frontend` | request to images: loads, plans, converts, solves, finishes |
 //! | `solve` | walks the graph: keys, cache, single flight, vertices |
 //! | [`worker`], [`services`] | what the solver needs of the engine and of the client |
 //! | [`event`] | what is told while a build goes on |
@@ -25,8 +27,10 @@
 
 pub mod builder;
 pub mod cache;
+mod convert;
 pub mod error;
 pub mod event;
+mod frontend;
 pub mod graph;
 pub mod image;
 pub mod request;

@@ -120,7 +120,7 @@ pub trait Worker: Send + Sync + 'static {
     /// Fails with `"/x": not found` for a path without a wildcard that leads nowhere.
     fn digest(&self, tree: &Tree, selection: &Selection) -> impl Future<Output = Result<Digest>> + Send;
 
-    /// Reads a small file of a tree, following links inside it; none if there is no such.
+    /// The first `limit` bytes of a file of a tree, following links inside it; none if there is no such.
     fn read(&self, tree: &Tree, path: &str, limit: u64) -> impl Future<Output = Result<Option<Vec<u8>>>> + Send;
 
     /// Runs a program on `base`, whose layers are here. A program that fails is an error with an `exit_code` and BuildKit's text

@@ -30,4 +30,5 @@ pub mod syntax;
 
 pub use dockerfile::{Dockerfile, DockerfileError, Stage, TriggerError, parse, parse_trigger};
 pub use instructions::{Instruction, Step};
+pub use quote::quoted;
 pub use source::{Escape, Lines, Source};

@@ -1,7 +1,7 @@
 //! Texts as Go's `%q` prints them, which is how they stand in BuildKit's messages.
 
 /// `text` in double quotes, with Go's escapes.
-pub(crate) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {

@@ -2,6 +2,8 @@
 //!
 //! What a base has that is not known here is kept. Go writes `null` for empty lists and maps; it is read as such.
 
+mod history;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, FixedOffset};
@@ -10,6 +12,8 @@ use serde_json::Value;
 use skep_types::{Digest, Platform};
 
 use crate::error::{BuildError, Result};
+
+pub(crate) use history::complete_history;
 
 /// Fields that are kept as they are.
 pub type Others = BTreeMap<String, Value>;
@@ -165,7 +169,11 @@ impl ImageConfig {
             architecture: platform.architecture.clone(),
             variant: platform.variant.clone(),
             os: platform.os.clone(),
-            config: Settings { working_dir: "/".to_owned(), env: vec![default_path()], ..Settings::default() },
+            config: Settings {
+                working_dir: "/".to_owned(),
+                env: vec![format!("PATH={}", skep_dockerfile::scope::DEFAULT_PATH)],
+                ..Settings::default()
+            },
             ..ImageConfig::default()
         }
     }
@@ -193,11 +201,6 @@ impl ImageConfig {
         let (os, architecture, variant) = (self.os.clone(), self.architecture.clone(), self.variant.clone());
         Platform { os, architecture, variant }
     }
-}
-
-/// The search path of images that say nothing else.
-fn default_path() -> String {
-    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()
 }
 
 /// The layers that a configuration names.

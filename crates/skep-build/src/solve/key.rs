@@ -145,7 +145,7 @@ pub(crate) fn reads(op: &Op) -> Vec<Selection> {
         Op::Files(files) => {
             let read = files.actions.iter().filter_map(|action| match action {
                 FileAction::Copy(copy) => Some(Selection {
-                    paths: copy.sources.clone(),
+                    paths: copy.sources.iter().map(|source| source.replace("/./", "/")).collect(),
                     exclude: copy.exclude.clone(),
                     follow: true,
                     wildcards: !copy.fetched,
@@ -172,6 +172,13 @@ pub(crate) fn vertex_ids(graph: &Graph) -> Vec<VertexId> {
     ids
 }
 
+/// The id of a vertex that is no step of a graph.
+pub(crate) fn internal_vertex(name: &str) -> VertexId {
+    let mut canon = Canon::new("internal vertex");
+    canon.text(name);
+    VertexId(canon.finish())
+}
+
 /// What a step says, without what it reads. Two steps with the same definition, the same inputs and the same platform are one.
 fn define(canon: &mut Canon, op: &Op) {
     match op {
@@ -196,6 +203,16 @@ fn define(canon: &mut Canon, op: &Op) {
         Op::Run(run) => define_run(canon, run),
         Op::Files(files) => define_files(canon, files),
     };
+}
+
+/// Whether two steps say the same, apart from what they read.
+pub(crate) fn same(one: &Op, other: &Op) -> bool {
+    let digest = |op: &Op| {
+        let mut canon = Canon::new("same");
+        define(&mut canon, op);
+        canon.finish()
+    };
+    digest(one) == digest(other)
 }
 
 fn define_run<'c>(canon: &'c mut Canon, run: &Run) -> &'c mut Canon {

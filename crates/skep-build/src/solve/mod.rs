@@ -30,9 +30,11 @@ use crate::graph::{Graph, ImageSource, Op, Step, StepId};
 use crate::worker::{Context, Layer, Worker};
 
 pub(crate) use flight::Flights;
-pub(crate) use key::Canon;
-use report::Report;
-use value::{Guard, Image, Value};
+pub(crate) use key::{Canon, same};
+pub(crate) use report::Report;
+pub(crate) use value::{Image, LayerMade, Value};
+
+use value::Guard;
 
 /// What all builds of a daemon share.
 #[derive(Debug)]
@@ -195,4 +197,4 @@ impl<W: Worker> Solver<W> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use crate::error::{BuildError, Result};
 use crate::event::{BuildEvent, Events, Vertex, VertexId};
 
+use super::key::internal_vertex;
+
 /// One vertex, and where news of it go. One that is dropped between its start and its end was cancelled, and says so.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -18,6 +20,11 @@ impl Report {
     pub(crate) fn new(events: Events, id: VertexId, name: String, inputs: Vec<VertexId>) -> Self {
         let vertex = Vertex { id, name, inputs, started: None, completed: None, cached: false, error: None };
         Report { events, vertex }
+    }
+
+    /// A vertex that is no step of a graph.
+    pub(crate) fn internal(events: Events, name: &str) -> Self {
+        Self::new(events, internal_vertex(name), name.to_owned(), Vec::new())
     }
 
     pub(crate) fn id(&self) -> VertexId {

@@ -25,7 +25,7 @@ use crate::services::{Duplex, Later, RegistryLogin, Services, Synced};
 use crate::worker::{Dir, ResolvedImage, Selection, Stack, Tree};
 
 /// A client that has nothing.
-pub(super) struct Nobody;
+pub(crate) struct Nobody;
 
 fn nothing<'a, T>() -> Later<'a, T> {
     Box::pin(async { Err(BuildError::new(ErrorKind::NotFound, "the client has nothing")) })
@@ -75,20 +75,22 @@ impl Services for Nobody {
 
 /// Knows what it was asked to do.
 #[derive(Default)]
-pub(super) struct Pretender {
+pub(crate) struct Pretender {
     /// Every call, in order.
-    pub(super) done: Mutex<Vec<String>>,
+    pub(crate) done: Mutex<Vec<String>>,
     /// Contents of directories by their names, and files in them.
-    pub(super) files: Mutex<BTreeMap<String, String>>,
+    pub(crate) files: Mutex<BTreeMap<String, String>>,
     /// Images by name: their configurations.
-    pub(super) images: Mutex<BTreeMap<String, String>>,
+    pub(crate) images: Mutex<BTreeMap<String, String>>,
+    /// Directories that were asked for.
+    pub(crate) sources: Mutex<Vec<LocalSource>>,
     /// Whether the layers of images are here.
-    pub(super) here: Mutex<bool>,
+    pub(crate) here: Mutex<bool>,
     /// Stacks that are gone.
-    pub(super) gone: Mutex<Vec<ChainId>>,
+    pub(crate) gone: Mutex<Vec<ChainId>>,
     running: AtomicUsize,
     /// How many programs ran at once at most.
-    pub(super) most: AtomicUsize,
+    pub(crate) most: AtomicUsize,
     /// Programs called `wait` go on when this is told.
     gate: Notify,
     /// Programs that were ended before their end.
@@ -111,7 +113,7 @@ impl Pretender {
         self.done.lock().push(what);
     }
 
-    pub(super) fn count(&self, what: &str) -> usize {
+    pub(crate) fn count(&self, what: &str) -> usize {
         self.done.lock().iter().filter(|done| done.starts_with(what)).count()
     }
 
@@ -155,6 +157,7 @@ impl Worker for Pretender {
 
     async fn local(&self, source: &LocalSource, _: &Context) -> Result<Tree> {
         self.note(format!("local {}", source.name));
+        self.sources.lock().push(source.clone());
         let dir = Dir { path: PathBuf::from(&source.name), identity: None, guard: Box::new(()) };
         Ok(Tree::Dir(Arc::new(dir)))
     }
@@ -242,12 +245,12 @@ impl Worker for Pretender {
 }
 
 /// A solver with a cache of its own.
-pub(super) struct Bench {
-    pub(super) solver: Arc<Solver<Pretender>>,
+pub(crate) struct Bench {
+    pub(crate) solver: Arc<Solver<Pretender>>,
     _dir: tempfile::TempDir,
 }
 
-pub(super) fn bench() -> Bench {
+pub(crate) fn bench() -> Bench {
     let dir = tempfile::tempdir().expect("a directory");
     let cache = Cache::open(Db::open(&dir.path().join("db")).expect("a database")).expect("a cache");
     let worker = Arc::new(Pretender::default());
@@ -255,7 +258,7 @@ pub(super) fn bench() -> Bench {
     Bench { solver: Arc::new(solver), _dir: dir }
 }
 
-pub(super) fn job() -> (Job, mpsc::Receiver<BuildEvent>) {
+pub(crate) fn job() -> (Job, mpsc::Receiver<BuildEvent>) {
     let (events, heard) = mpsc::channel(1000);
     let services = Arc::new(Nobody);
     (Job { services, events, cancel: CancellationToken::new(), inputs: BTreeMap::new() }, heard)

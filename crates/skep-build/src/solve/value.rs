@@ -9,6 +9,7 @@ use skep_types::Digest;
 use tokio::sync::OnceCell;
 
 use crate::error::{BuildError, Result};
+use crate::graph::Given;
 use crate::worker::{Context, ResolvedImage, Stack, Tree, Worker};
 
 use super::report::Report;
@@ -72,6 +73,12 @@ impl Value {
             Tree::Layers(stack) => Ok(*stack),
             Tree::Dir(_) => Err(BuildError::invalid("a directory of the client can't be the base of a stage")),
         }
+    }
+
+    /// The layers as a source of another graph.
+    pub(crate) fn given(&self) -> Result<Given> {
+        let diff_ids = self.layers.iter().map(|layer| layer.diff_id).collect();
+        Ok(Given { stack: self.stack()?, diff_ids })
     }
 
     /// What stands for all of the content, where the content never changes.

@@ -1,0 +1,469 @@
+//! Dockerfiles to images with a worker that only pretends. What is expected is what dockerd 28.5 gave for the same files.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::builder::{Builder, Built};
+use crate::error::BuildError;
+use crate::event::BuildEvent;
+use crate::image::ImageConfig;
+use crate::request::{BuildRequest, NamedContext, NoCache};
+use crate::solve::tests::{Bench, bench, job};
+
+/// A builder with the images `base` and `base-onbuild`.
+fn builder() -> (Bench, Builder<crate::solve::tests::Pretender>) {
+    let bench = bench();
+    let image = |more: &str| {
+        let layer = format!("sha256:{}", "b".repeat(64));
+        format!(
+            r#"{{"architecture":"amd64","os":"linux","config":{{"Env":["PATH=/bin"],"Cmd":["sh"]{more}}},
+            "rootfs":{{"type":"layers","diff_ids":["{layer}"]}},
+            "history":[{{"created":"2020-01-01T00:00:00Z","comment":"Imported from -"}}]}}"#
+        )
+    };
+    let mut images = bench.solver.worker.images.lock();
+    images.insert("base:latest".to_owned(), image(r#","Labels":{"l":"base"}"#));
+    images.insert("base-onbuild:latest".to_owned(), image(r#","OnBuild":["RUN echo onbuild"]"#));
+    drop(images);
+    *bench.solver.worker.here.lock() = true;
+    let builder = Builder { solver: Arc::clone(&bench.solver) };
+    (bench, builder)
+}
+
+struct Outcome {
+    result: Result<Built, BuildError>,
+    /// Names of vertices in the order in which they were announced, without those that load something.
+    vertices: Vec<String>,
+    calls: Vec<String>,
+}
+
+async fn build_with(text: &str, change: impl FnOnce(&mut BuildRequest)) -> Outcome {
+    let (bench, builder) = builder();
+    bench.solver.worker.files.lock().insert("dockerfile/Dockerfile".to_owned(), text.to_owned());
+    let mut request = BuildRequest::default();
+    change(&mut request);
+    let (job, mut heard) = job();
+    let result = builder.build(&request, &job).await;
+    drop(job);
+    let mut vertices: Vec<String> = Vec::new();
+    while let Some(event) = heard.recv().await {
+        if let BuildEvent::Vertex(vertex) = event
+            && !vertices.contains(&vertex.name)
+        {
+            vertices.push(vertex.name);
+        }
+    }
+    let calls = bench.solver.worker.done.lock().clone();
+    Outcome { result, vertices, calls }
+}
+
+async fn build(text: &str) -> Outcome {
+    build_with(text, |_| {}).await
+}
+
+impl Outcome {
+    fn config(&self) -> ImageConfig {
+        match &self.result {
+            Ok(built) => ImageConfig::parse(&built.images[0].config).expect("a configuration"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Texts of the history, an asterisk before those that have a layer.
+    fn history(&self) -> Vec<String> {
+        let text = |step: &crate::image::History| match step.empty_layer {
+            true => step.created_by.clone(),
+            false => format!("*{}", step.created_by),
+        };
+        self.config().history.iter().skip(1).map(text).collect()
+    }
+
+    fn settings(&self) -> Value {
+        serde_json::to_value(self.config().config).expect("JSON")
+    }
+
+    fn error(&self) -> String {
+        match &self.result {
+            Ok(_) => "no error".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn steps(&self) -> Vec<&str> {
+        self.vertices.iter().map(String::as_str).filter(|name| !name.starts_with("[internal]")).collect()
+    }
+}
+
+#[tokio::test]
+async fn settings_and_their_history() {
+    let outcome = build(
+        r#"FROM base
+MAINTAINER me
+LABEL a=b "c d"='e f'
+ENV A=1 B="two words"
+ENV C three four
+EXPOSE 80 53/udp 90-92
+VOLUME ["/v", "/w x"]
+USER 5:6
+WORKDIR /app
+WORKDIR sub
+CMD echo $A
+ENTRYPOINT ["x"]
+CMD ["a", "b\"c"]
+HEALTHCHECK --interval=5s --retries=3 CMD echo ok
+STOPSIGNAL SIGTERM
+SHELL ["/bin/sh", "-ec"]
+CMD run this
+ONBUILD RUN echo hi
+"#,
+    )
+    .await;
+    assert_eq!(
+        outcome.history(),
+        [
+            "MAINTAINER me",
+            "LABEL a=b c d=e f",
+            "ENV A=1 B=two words",
+            "ENV C=three four",
+            "EXPOSE [53/udp 80/tcp 90/tcp 91/tcp 92/tcp]",
+            "VOLUME [/v /w x]",
+            "USER 5:6",
+            "*WORKDIR /app",
+            "*WORKDIR /app/sub",
+            r#"CMD ["/bin/sh" "-c" "echo $A"]"#,
+            r#"ENTRYPOINT ["x"]"#,
+            r#"CMD ["a" "b\"c"]"#,
+            r#"HEALTHCHECK &{["CMD-SHELL" "echo ok"] "5s" "0s" "0s" "0s" '\x03'}"#,
+            "STOPSIGNAL SIGTERM",
+            "SHELL [/bin/sh -ec]",
+            r#"CMD ["/bin/sh" "-ec" "run this"]"#,
+        ]
+    );
+    assert_eq!(
+        outcome.settings(),
+        json!({"User":"5:6","ExposedPorts":{"53/udp":{},"80/tcp":{},"90/tcp":{},"91/tcp":{},"92/tcp":{}},
+            "Env":["PATH=/bin","A=1","B=two words","C=three four"],"Entrypoint":["x"],
+            "Cmd":["/bin/sh","-ec","run this"],"Volumes":{"/v":{},"/w x":{}},"WorkingDir":"/app/sub",
+            "Labels":{"a":"b","c d":"e f","l":"base"},"StopSignal":"SIGTERM","ArgsEscaped":true,
+            "Healthcheck":{"Test":["CMD-SHELL","echo ok"],"Interval":5_000_000_000_i64,"Retries":3},
+            "OnBuild":["RUN echo hi"],"Shell":["/bin/sh","-ec"]})
+    );
+    let config = outcome.config();
+    assert_eq!(config.author, "me");
+    assert_eq!(config.rootfs.diff_ids.len(), 3);
+    assert!(
+        config.history.iter().skip(1).all(|step| step.comment == "buildkit.dockerfile.v0" && step.created.is_some())
+    );
+    assert_eq!(config.created, config.history.last().and_then(|step| step.created));
+    assert_eq!(
+        outcome.vertices,
+        [
+            "[internal] load build definition from Dockerfile",
+            "[internal] load .dockerignore",
+            "[internal] load metadata for docker.io/library/base:latest",
+            "[1/3] FROM docker.io/library/base:latest",
+            "[2/3] WORKDIR /app",
+            "[3/3] WORKDIR sub",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn arguments_and_stages() {
+    let text = r#"ARG G=global
+FROM base AS one
+ARG G
+ARG L=local
+ARG N
+RUN echo $G $L
+ENV L=env
+RUN echo $L
+FROM one
+ARG TARGETARCH
+COPY file /x
+RUN ["echo", "exec"]
+ADD --chown=1:2 --chmod=0644 file dir /y/
+"#;
+    let outcome = build_with(text, |request| {
+        request.args.insert("G".to_owned(), "given".to_owned());
+        request.args.insert("HTTP_PROXY".to_owned(), "http://proxy".to_owned());
+    })
+    .await;
+    assert_eq!(
+        outcome.history(),
+        [
+            "ARG G=given",
+            "ARG L=local",
+            "ARG N",
+            "*RUN |3 G=given L=local N= /bin/sh -c echo $G $L # buildkit",
+            "ENV L=env",
+            "*RUN |3 G=given L=env N= /bin/sh -c echo $L # buildkit",
+            "ARG TARGETARCH=amd64",
+            "*COPY file /x # buildkit",
+            "*RUN |4 G=given L=env N= TARGETARCH=amd64 echo exec # buildkit",
+            "*ADD --chown=1:2 --chmod=0644 file dir /y/ # buildkit",
+        ]
+    );
+    let mut steps = outcome.steps();
+    steps.sort_unstable();
+    assert_eq!(
+        steps,
+        [
+            "[one 1/3] FROM docker.io/library/base:latest",
+            "[one 2/3] RUN echo given local",
+            "[one 3/3] RUN echo env",
+            "[stage-1 1/3] COPY file /x",
+            "[stage-1 2/3] RUN [\"echo\", \"exec\"]",
+            "[stage-1 3/3] ADD --chown=1:2 --chmod=0644 file dir /y/",
+        ]
+    );
+    assert_eq!(outcome.settings()["Env"], json!(["PATH=/bin", "L=env"]));
+}
+
+#[tokio::test]
+async fn documents_and_mounts() {
+    let outcome = build(
+        "FROM base
+RUN <<EOF
+echo one
+echo two
+EOF
+RUN <<EOF
+#!/bin/sh
+echo script
+EOF
+RUN cat <<EOF > /x && true
+text
+EOF
+COPY <<A <<\"B\" /dir/
+a $X
+A
+b $X
+B
+RUN --mount=type=cache,target=/c --mount=type=bind,target=/ctx ls /ctx
+",
+    )
+    .await;
+    assert_eq!(
+        outcome.history(),
+        [
+            "*RUN /bin/sh -c echo one\necho two\n # buildkit",
+            "*RUN /bin/sh -c /dev/pipes/EOF # buildkit",
+            "*RUN /bin/sh -c cat <<EOF > /x && true\ntext\nEOF # buildkit",
+            "*COPY <<A <<B /dir/ # buildkit",
+            "*RUN /bin/sh -c ls /ctx # buildkit",
+        ]
+    );
+    assert!(outcome.vertices.contains(&"[stage-0 2/6] RUN <<EOF (echo one...)".to_owned()), "{:?}", outcome.vertices);
+    assert!(outcome.vertices.contains(&"[stage-0 5/6] COPY <<A <<B /dir/".to_owned()), "{:?}", outcome.vertices);
+}
+
+#[tokio::test]
+async fn triggers_fire_and_are_not_inherited() {
+    let outcome = build("FROM base-onbuild AS b\nONBUILD COPY file /f\nFROM b\nCMD []\n").await;
+    assert_eq!(outcome.history(), ["*RUN /bin/sh -c echo onbuild # buildkit", "*COPY file /f # buildkit", "CMD []"]);
+    assert_eq!(outcome.settings(), json!({"Env":["PATH=/bin"],"ArgsEscaped":true}));
+    let mut steps = outcome.steps();
+    steps.sort_unstable();
+    assert_eq!(
+        steps,
+        [
+            "[b 1/1] FROM docker.io/library/base-onbuild:latest",
+            "[b 2/2] ONBUILD RUN echo onbuild",
+            "[stage-1 1/1] ONBUILD COPY file /f",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn nothing_to_begin_with() {
+    let outcome = build_with("FROM scratch\nCOPY --link file /\nWORKDIR /\n", |request| {
+        request.labels.insert("z".to_owned(), "1".to_owned());
+    })
+    .await;
+    let config = outcome.config();
+    let texts: Vec<&str> = config.history.iter().map(|step| step.created_by.as_str()).collect();
+    assert_eq!(texts, ["COPY file / # buildkit", "WORKDIR /"]);
+    assert_eq!(
+        outcome.settings(),
+        json!({"Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"WorkingDir":"/","Labels":{"z":"1"}})
+    );
+    assert_eq!(outcome.steps(), ["[1/2] COPY --link file /"]);
+}
+
+#[tokio::test]
+async fn an_entrypoint_takes_the_inherited_command_away() {
+    let outcome = build("FROM base\nCOPY --from=base-onbuild /etc/passwd /p\nENTRYPOINT echo\n").await;
+    assert_eq!(outcome.history(), ["*COPY /etc/passwd /p # buildkit", r#"ENTRYPOINT ["/bin/sh" "-c" "echo"]"#]);
+    let expected = json!({"Env":["PATH=/bin"],"Entrypoint":["/bin/sh","-c","echo"],"Labels":{"l":"base"}});
+    assert_eq!(outcome.settings(), expected);
+    assert!(outcome.steps().contains(&"FROM docker.io/library/base-onbuild:latest"), "{:?}", outcome.steps());
+    assert_eq!(outcome.calls.iter().filter(|call| call.starts_with("resolve")).count(), 2);
+}
+
+#[tokio::test]
+async fn stages_that_nobody_needs_are_not_looked_at() {
+    let outcome = build("FROM nosuch AS x\nRUN a\nFROM base AS y\nRUN b\nFROM y\n").await;
+    assert_eq!(outcome.history(), ["*RUN /bin/sh -c b # buildkit"]);
+    let outcome =
+        build_with("FROM base AS x\nRUN a\nFROM nosuch\n", |request| request.target = Some("x".to_owned())).await;
+    assert_eq!(outcome.history(), ["*RUN /bin/sh -c a # buildkit"]);
+}
+
+#[tokio::test]
+async fn only_what_is_used_of_the_context_is_sent() {
+    let (bench, builder) = builder();
+    let text = "FROM base\nCOPY a/b c* /x/\nRUN --mount=target=/m,source=d true\n";
+    bench.solver.worker.files.lock().insert("dockerfile/Dockerfile".to_owned(), text.to_owned());
+    bench.solver.worker.files.lock().insert("context/.dockerignore".to_owned(), "# no\n*.o\n!x.o\n".to_owned());
+    let (job, _heard) = job();
+    builder.build(&BuildRequest::default(), &job).await.expect("built");
+    let sources = bench.solver.worker.sources.lock().clone();
+    let context = sources.iter().find(|source| source.follow.contains(&"a/b".to_owned())).expect("the context");
+    assert_eq!(context.follow, ["a/b", "c*", "d"]);
+    assert_eq!(context.exclude, ["*.o", "!x.o"]);
+}
+
+#[tokio::test]
+async fn named_contexts_replace_images_and_stages() {
+    let outcome =
+        build_with("FROM nosuch AS x\nRUN a\nFROM other\nCOPY --from=x /a /b\nCOPY --from=dir /c /d\n", |request| {
+            let image = || NamedContext::Image("base".parse().expect("a name"));
+            request.contexts.insert("x".to_owned(), image());
+            request.contexts.insert("other".to_owned(), image());
+            request.contexts.insert("dir".to_owned(), NamedContext::Local("client-dir".to_owned()));
+        })
+        .await;
+    assert_eq!(outcome.history(), ["*COPY /a /b # buildkit", "*COPY /c /d # buildkit"]);
+    assert!(outcome.calls.contains(&"local client-dir".to_owned()), "{:?}", outcome.calls);
+    assert_eq!(outcome.calls.iter().filter(|call| call.starts_with("run")).count(), 0);
+}
+
+#[tokio::test]
+async fn steps_of_a_stage_run_again() {
+    let (bench, builder) = builder();
+    let text = "FROM base AS a\nRUN one\nFROM base AS b\nRUN two\nCOPY --from=a /x /y\n";
+    bench.solver.worker.files.lock().insert("dockerfile/Dockerfile".to_owned(), text.to_owned());
+    let (job, _heard) = job();
+    let mut request = BuildRequest::default();
+    builder.build(&request, &job).await.expect("built");
+    request.no_cache = NoCache::Stages(vec!["a".to_owned()]);
+    builder.build(&request, &job).await.expect("built");
+    assert_eq!(bench.solver.worker.count("run /bin/sh -c one"), 2);
+    assert_eq!(bench.solver.worker.count("run /bin/sh -c two"), 1);
+    assert_eq!(bench.solver.worker.count("files"), 1, "the contents are the same");
+}
+
+#[tokio::test]
+async fn a_cached_build_is_the_same_image() {
+    let (bench, builder) = builder();
+    bench
+        .solver
+        .worker
+        .files
+        .lock()
+        .insert("dockerfile/Dockerfile".to_owned(), "FROM base\nRUN a\nENV b=c\n".to_owned());
+    let (job, _heard) = job();
+    let first = builder.build(&BuildRequest::default(), &job).await.expect("built");
+    let second = builder.build(&BuildRequest::default(), &job).await.expect("built");
+    assert_eq!(first.images[0].config, second.images[0].config);
+}
+
+#[tokio::test]
+async fn several_platforms_share_what_they_can() {
+    let text = "FROM --platform=$BUILDPLATFORM base AS tool\nRUN make\nFROM base\nARG TARGETARCH\nCOPY --from=tool /x /y\nRUN use $TARGETARCH\n";
+    let outcome = build_with(text, |request| {
+        request.platforms = ["linux/amd64", "linux/arm64"].map(|text| text.parse().expect("a platform")).to_vec();
+    })
+    .await;
+    let built = outcome.result.as_ref().expect("built");
+    assert_eq!(
+        built.images.iter().map(|image| image.platform.to_string()).collect::<Vec<_>>(),
+        ["linux/amd64", "linux/arm64"]
+    );
+    assert_eq!(ImageConfig::parse(&built.images[1].config).expect("a configuration").architecture, "arm64");
+    assert_eq!(outcome.calls.iter().filter(|call| call.starts_with("run /bin/sh -c make")).count(), 1);
+    assert_eq!(outcome.calls.iter().filter(|call| call.starts_with("run /bin/sh -c use")).count(), 2);
+    assert!(
+        outcome.vertices.iter().any(|name| name == "[linux/arm64 stage-1 3/3] RUN use arm64"),
+        "{:?}",
+        outcome.vertices
+    );
+}
+
+#[tokio::test]
+async fn a_time_for_everything() {
+    let time = chrono::DateTime::from_timestamp(1000, 0).expect("a time");
+    let outcome = build_with("FROM base\nRUN a\nENV b=c\n", |request| request.source_date_epoch = Some(time)).await;
+    let config = outcome.config();
+    assert_eq!(config.created, Some(time.into()));
+    assert!(config.history.iter().skip(1).all(|step| step.created == Some(time.into())));
+}
+
+#[tokio::test]
+async fn squashed_layers_are_one() {
+    let outcome = build_with("FROM base\nRUN a\nRUN b\nRUN c\n", |request| request.squash = true).await;
+    let config = outcome.config();
+    assert_eq!(config.rootfs.diff_ids.len(), 2);
+    assert_eq!(config.history.iter().filter(|step| !step.empty_layer).count(), 2);
+}
+
+#[tokio::test]
+async fn errors_say_what_and_where() {
+    let cases = [
+        ("FROM base\nFOO x\n", "dockerfile parse error on line 2: unknown instruction: FOO", 2),
+        ("FROM $X\n", "base name ($X) should not be blank", 1),
+        ("FROM base\nCOPY --from=7 a b\n", "invalid stage index 7", 2),
+        (
+            "FROM base AS a\nCOPY --from=b x y\nFROM base AS b\nCOPY --from=a x y\n",
+            "circular dependency detected on stage: a",
+            4,
+        ),
+        ("FROM base\nCOPY https://example.com/x /\n", "source can't be a URL for COPY", 2),
+        (
+            "FROM base\nCOPY --chmod=99 a b\n",
+            "invalid chmod parameter: '99'. it should be octal string and between 0 and 07777",
+            2,
+        ),
+        ("FROM base\nEXPOSE x\n", "invalid containerPort: x", 2),
+        ("FROM base\nADD --checksum=sha256:00 a b\n", "checksum requires HTTP(S) or Git sources", 2),
+        ("FROM base\nRUN --mount=target=/ true\n", "invalid mount target \"/\"", 2),
+        (
+            "FROM base\nRUN --network=host true\n",
+            "granting entitlement network.host is not allowed by build daemon configuration",
+            2,
+        ),
+        (
+            "FROM --platform=a/b/c/d base\n",
+            "failed to parse platform a/b/c/d: \"a/b/c/d\": cannot parse platform specifier: invalid argument",
+            1,
+        ),
+        ("FROM base\nSTOPSIGNAL nosuch\n", "Invalid signal: nosuch", 2),
+        (
+            "FROM nosuch\n",
+            "nosuch: failed to resolve source metadata for docker.io/library/nosuch:latest: no such image",
+            1,
+        ),
+        ("FROM BASE:x:y\n", "failed to parse stage name \"BASE:x:y\": invalid reference format", 1),
+    ];
+    for (text, expected, line) in cases {
+        let outcome = build(text).await;
+        let error = outcome.result.as_ref().err().unwrap_or_else(|| panic!("{text}: built"));
+        assert!(outcome.error().starts_with(expected), "{text}: {}", outcome.error());
+        let lines = error.location.as_ref().map(|location| *location.lines.start());
+        assert_eq!(lines, Some(line), "{text}");
+    }
+    assert_eq!(build("").await.error(), "the Dockerfile cannot be empty");
+    let outcome = build_with("FROM base AS x\n", |request| request.target = Some("y".to_owned())).await;
+    assert_eq!(outcome.error(), "target stage \"y\" could not be found (did you mean x?)");
+    let outcome = build("# syntax=example.com/other/frontend\nFROM base\n").await;
+    assert!(outcome.error().contains("example.com/other/frontend"), "{}", outcome.error());
+    assert!(build("# syntax=docker/dockerfile:1.7-labs\nFROM base\n").await.result.is_ok());
+    let outcome = build_with("", |request| {
+        request.dockerfile =
+            crate::request::Dockerfile::Local { name: "dockerfile".to_owned(), path: "a/None".to_owned() };
+    })
+    .await;
+    assert_eq!(outcome.error(), "failed to read dockerfile: open None: no such file or directory");
+}
