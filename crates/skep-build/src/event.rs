@@ -34,6 +34,44 @@ pub enum BuildEvent {
     },
     /// The Dockerfile could be better.
     Warning(Warning),
+    /// What the classic builder's text stream tells, in its order.
+    Classic(Classic),
+}
+
+/// News of a classic build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Classic {
+    /// `Step 1/5 : RUN make`.
+    Step {
+        /// The number of the instruction, from 1.
+        number: usize,
+        /// How many there are.
+        total: usize,
+        /// The instruction.
+        text: String,
+    },
+    /// `# Executing 2 build triggers`.
+    Triggers {
+        /// How many.
+        count: usize,
+    },
+    /// ` ---> Using cache`.
+    Cached,
+    /// ` ---> Running in 0123456789ab`.
+    Running {
+        /// What stands for the container: there is none.
+        container: String,
+    },
+    /// ` ---> Removed intermediate container 0123456789ab`.
+    Removed {
+        /// As in [`Classic::Running`].
+        container: String,
+    },
+    /// ` ---> 0123456789ab`.
+    Image {
+        /// The image after the instruction; none for `FROM scratch`.
+        id: Option<Digest>,
+    },
 }
 
 /// One line of a progress display, whole each time something of it changes.

@@ -151,6 +151,12 @@ pub trait Worker: Send + Sync + 'static {
     /// Makes the layers durable that were made so far: one `syncfs`. Cache records of them are stored after it.
     fn flush(&self) -> impl Future<Output = Result<()>> + Send;
 
+    /// Whether the engine has an image with this id: the cache of the classic builder, whose intermediate images are stored.
+    fn is_stored(&self, image: &Digest) -> impl Future<Output = Result<bool>> + Send {
+        let _ = image;
+        async { Ok(false) }
+    }
+
     /// Keeps a stack from being collected as long as the result lives; none if it isn't here.
     fn hold(&self, stack: Stack) -> impl Future<Output = Result<Option<Box<dyn Any + Send + Sync>>>> + Send;
 }

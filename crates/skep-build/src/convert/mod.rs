@@ -8,9 +8,11 @@
 //! | `plan` | stages, what they begin with, which are needed, triggers |
 //! | `stage` | the instructions of a stage, one after the other |
 //! | `run`, `copy` | those that make layers |
+//! | `classic` | marks for the classic builder |
 //! | `expose`, `git`, `text` | words |
 //! | `merge` | graphs of several platforms become one |
 
+mod classic;
 mod copy;
 mod expose;
 mod git;
@@ -36,6 +38,7 @@ use crate::image::ImageConfig;
 use crate::request::NamedContext;
 use crate::solve::Image;
 
+pub(crate) use classic::{Mark, MarkKind};
 pub(crate) use git::git_source;
 pub(crate) use merge::merge;
 pub(crate) use plan::{Options, Plan, Wanted};
@@ -73,6 +76,8 @@ pub(crate) struct Converted {
     pub(crate) base: Option<(Reference, Option<Digest>)>,
     /// The step that the last stage begins with.
     pub(crate) below: StepId,
+    /// For the classic builder: what there is after each instruction.
+    pub(crate) marks: Vec<Mark>,
 }
 
 impl Images {
@@ -109,6 +114,7 @@ struct Converter<'c> {
     contexts: BTreeMap<Option<String>, (StepId, BTreeSet<String>)>,
     /// Whether names of vertices leave out the stage: there is only one.
     single: bool,
+    marks: Vec<Mark>,
 }
 
 /// Converts the stages that the target needs.
@@ -121,17 +127,26 @@ pub(crate) fn convert(plan: &Plan<'_>, images: &Images, sources: &Sources) -> Re
         states: BTreeMap::new(),
         contexts: BTreeMap::new(),
         single: is_single(plan),
+        marks: Vec::new(),
     };
+    if plan.options.request.classic {
+        converter.mark_globals();
+    }
     for index in &plan.needed {
         let state = converter.stage(*index)?;
         converter.states.insert(*index, state);
     }
     converter.restrict_contexts();
-    let state = converter.states.remove(&plan.target).ok_or_else(|| BuildError::invalid("there is no such stage"))?;
+    let state = converter.states.remove(&plan.target);
+    let mut state = state.ok_or_else(|| BuildError::invalid("there is no such stage"))?;
+    if plan.options.request.classic {
+        converter.mark_labels(&mut state, plan.target);
+    }
     let mut image = state.image;
     image.config.labels.extend(plan.options.request.labels.clone());
     finish_platform(&mut image, &plan.options);
-    Ok(Converted { graph: converter.graph, target: state.step, image, base: state.base, below: state.below })
+    let Converter { graph, marks, .. } = converter;
+    Ok(Converted { graph, target: state.step, image, base: state.base, below: state.below, marks })
 }
 
 /// Whether there is one stage, and nothing that BuildKit counts as another: an image or nothing that is mounted or copied from.

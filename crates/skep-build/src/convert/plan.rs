@@ -206,6 +206,9 @@ impl<'r> Plan<'r> {
                 None => failed,
             }
         })?;
+        if self.options.request.classic {
+            self.needed = (0..=self.target).collect(); // the classic builder leaves nothing out
+        }
         Ok(())
     }
 

@@ -125,9 +125,19 @@ impl Converter<'_> {
         let stage = &plan.file.stages[index];
         let place = |error: BuildError, lines: Lines| error.at(plan.options.location(lines));
         let mut state = self.begin(index).map_err(|error| place(error, stage.source.lines))?;
+        let classic = plan.options.request.classic;
+        if classic {
+            self.mark_begin(&state, index);
+        }
         for (number, line) in stage.steps.iter().enumerate() {
             state.is_trigger = number < plan.triggers[index];
-            self.line(&mut state, line).map_err(|error| place(error, line.source.lines))?;
+            let below = state.step;
+            let mut read = self.line(&mut state, line);
+            if classic && read.is_ok() {
+                let is_trigger = state.is_trigger;
+                read = self.mark_line(&mut state, below, line, is_trigger, index);
+            }
+            read.map_err(|error| place(error, line.source.lines))?;
         }
         Ok(state)
     }

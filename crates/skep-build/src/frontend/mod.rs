@@ -5,6 +5,7 @@
 //! load: definition, context ──▶ plan ⇄ load metadata, .dockerignore ──▶ convert, merge ──▶ solve ──▶ finish: history, squash
 //! ```
 
+mod classic;
 mod finish;
 mod load;
 
@@ -43,10 +44,13 @@ impl<W: Worker> Frontend<'_, W> {
         let ignored = self.ignored(&loaded);
         let planned = try_join_all(platforms.iter().map(|platform| self.plan(&file, &loaded, platform)));
         let (sources, planned) = futures_util::future::try_join(ignored, planned).await?;
+        if let (true, Some((plan, images))) = (self.request.classic, planned.first()) {
+            return self.build_classic(plan.options.platform.clone(), convert(plan, images, &sources)?).await;
+        }
         let mut graph = Graph::default();
         let mut parts = Vec::with_capacity(planned.len());
         for (plan, images) in &planned {
-            let Converted { graph: own, target, image, base, below } = convert(plan, images, &sources)?;
+            let Converted { graph: own, target, image, base, below, .. } = convert(plan, images, &sources)?;
             let places = merge(&mut graph, own);
             parts.push((plan.options.platform.clone(), places[target.0], places[below.0], image, base));
         }
@@ -145,6 +149,9 @@ impl<W: Worker> Frontend<'_, W> {
         let resolve = async {
             let found = self.memo.resolve(&*self.solver.worker, &wanted.source, &context).await;
             found.map_err(|error| {
+                if self.request.classic {
+                    return error;
+                }
                 let what = format!("{}: failed to resolve source metadata for {reference}", wanted.name);
                 BuildError { message: format!("{what}: {}", error.message), ..error }
             })

@@ -11,6 +11,20 @@ use crate::image::ImageConfig;
 use crate::request::{BuildRequest, NamedContext, NoCache};
 use crate::solve::tests::{Bench, bench, job};
 
+#[path = "classic_tests.rs"]
+mod classic_tests;
+
+/// A builder, and what it works with.
+pub(super) struct Setup {
+    pub(super) bench: Bench,
+    pub(super) builder: Builder<crate::solve::tests::Pretender>,
+}
+
+pub(super) fn setup() -> Setup {
+    let (bench, builder) = builder();
+    Setup { bench, builder }
+}
+
 /// A builder with the images `base` and `base-onbuild`.
 fn builder() -> (Bench, Builder<crate::solve::tests::Pretender>) {
     let bench = bench();

@@ -79,8 +79,7 @@ impl Canon {
 }
 
 /// The sha256 of some bytes.
-#[cfg(test)]
-pub(super) fn sha256(bytes: &[u8]) -> Digest {
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
     let mut out = [0; 32];
     out.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
     Digest::from_bytes(out)

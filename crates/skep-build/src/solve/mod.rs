@@ -30,7 +30,7 @@ use crate::graph::{Graph, ImageSource, Op, Step, StepId};
 use crate::worker::{Context, Layer, Worker};
 
 pub(crate) use flight::Flights;
-pub(crate) use key::{Canon, same};
+pub(crate) use key::{Canon, same, sha256};
 pub(crate) use report::Report;
 pub(crate) use value::{Image, LayerMade, Value};
 
@@ -63,6 +63,8 @@ pub(crate) struct Solve<'s> {
     pub(crate) memo: &'s Memo,
     number: u64,
     vertices: Vec<VertexId>,
+    /// What is known already: a graph may be walked in several goes.
+    values: Mutex<Vec<Option<Value>>>,
 }
 
 impl Memo {
@@ -83,7 +85,18 @@ impl Memo {
 impl<'s> Solve<'s> {
     pub(crate) fn new(graph: &'s Graph, job: &'s Job, memo: &'s Memo) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Solve { graph, job, memo, number: NEXT.fetch_add(1, Ordering::Relaxed), vertices: key::vertex_ids(graph) }
+        let (number, values) = (NEXT.fetch_add(1, Ordering::Relaxed), vec![None; graph.steps.len()]);
+        Solve { graph, job, memo, number, vertices: key::vertex_ids(graph), values: Mutex::new(values) }
+    }
+
+    /// The result of a step, if it was made in an earlier go.
+    pub(crate) fn value(&self, id: StepId) -> Option<Value> {
+        self.values.lock()[id.0].clone()
+    }
+
+    /// Puts something else in the place of a result.
+    pub(crate) fn put(&self, id: StepId, value: Value) {
+        self.values.lock()[id.0] = Some(value);
     }
 
     fn context(&self, vertex: VertexId, platform: &Platform) -> Context {
@@ -118,12 +131,13 @@ impl<'s> Solve<'s> {
         id
     }
 
-    /// Which steps `targets` need.
+    /// Which steps `targets` need, besides those that are known.
     fn needed(&self, targets: &[StepId]) -> Vec<bool> {
         let mut needed = vec![false; self.graph.steps.len()];
         let mut open = targets.to_vec();
         while let Some(id) = open.pop() {
-            if !std::mem::replace(&mut needed[id.0], true) {
+            let known = self.values.lock()[id.0].is_some();
+            if !known && !std::mem::replace(&mut needed[id.0], true) {
                 open.extend(self.graph.steps[id.0].op.inputs());
             }
         }
@@ -161,10 +175,9 @@ impl<W: Worker> Solver<W> {
             solve.report(id).announce().await;
         }
         let mut waiting: Vec<StepId> = ids().collect();
-        let mut values: Vec<Option<Value>> = vec![None; needed.len()];
         let mut running = FuturesUnordered::new();
         loop {
-            waiting.retain(|id| match self.ready(solve, *id, &values) {
+            waiting.retain(|id| match self.ready(solve, *id) {
                 Some(ready) => {
                     let id = *id;
                     running.push(async move { (id, ready.run().await) });
@@ -173,11 +186,11 @@ impl<W: Worker> Solver<W> {
                 None => true,
             });
             match running.next().await {
-                Some((id, value)) => values[id.0] = Some(value?),
+                Some((id, value)) => solve.put(id, value?),
                 None => break,
             }
         }
-        Ok(targets.iter().filter_map(|id| values[id.0].clone()).collect())
+        Ok(targets.iter().filter_map(|id| solve.value(*id)).collect())
     }
 
     /// Brings the layers of a result here, if they are not.
@@ -188,9 +201,23 @@ impl<W: Worker> Solver<W> {
         value.ensure(&*self.worker, &context, &step.name).await
     }
 
+    /// Whether the cache has the result of a step whose inputs besides sources are known.
+    pub(crate) async fn is_known(&self, solve: &Solve<'_>, id: StepId) -> Result<bool> {
+        let step = &solve.graph.steps[id.0];
+        if step.ignore_cache {
+            return Ok(false);
+        }
+        let inputs = step.op.inputs();
+        self.solve(solve, &inputs).await?;
+        match self.ready(solve, id) {
+            Some(ready) => ready.is_known().await,
+            None => Ok(false),
+        }
+    }
+
     /// The step, if its inputs are known.
-    fn ready<'s>(&'s self, solve: &'s Solve<'s>, id: StepId, values: &[Option<Value>]) -> Option<step::Ready<'s, W>> {
-        let known = |input: StepId| values[input.0].clone().map(|value| (input, value));
+    fn ready<'s>(&'s self, solve: &'s Solve<'s>, id: StepId) -> Option<step::Ready<'s, W>> {
+        let known = |input: StepId| solve.value(input).map(|value| (input, value));
         let inputs = solve.graph.steps[id.0].op.inputs().into_iter().map(known).collect::<Option<Vec<_>>>()?;
         Some(step::Ready { solver: self, solve, id, inputs, report: solve.report(id) })
     }

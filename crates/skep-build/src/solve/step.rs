@@ -42,6 +42,17 @@ impl<W: Worker> Ready<'_, W> {
         result.map_err(|error| self.place(error))
     }
 
+    /// Whether its layer is known. What can't be found out is not.
+    pub(super) async fn is_known(&self) -> Result<bool> {
+        let context = self.solve.context(self.report.id(), &self.step().platform);
+        let linked = matches!(&self.step().op, Op::Files(files) if files.link);
+        let base = if linked { None } else { self.inputs[0].1.stack()? };
+        match self.key(base, &context).await {
+            Ok(key) => Ok(self.lookup(&key).await?.is_some()),
+            Err(_) => Ok(false), // doing it says why
+        }
+    }
+
     fn step(&self) -> &Step {
         &self.solve.graph.steps[self.id.0]
     }

@@ -22,7 +22,7 @@ use crate::event::BuildEvent;
 use crate::graph::*;
 use crate::request::PullMode;
 use crate::services::{Duplex, Later, RegistryLogin, Services, Synced};
-use crate::worker::{Dir, ResolvedImage, Selection, Stack, Tree};
+use crate::worker::{Dir, EMPTY_LAYER, ResolvedImage, Selection, Stack, Tree};
 
 /// A client that has nothing.
 pub(crate) struct Nobody;
@@ -86,6 +86,8 @@ pub(crate) struct Pretender {
     pub(crate) sources: Mutex<Vec<LocalSource>>,
     /// Whether the layers of images are here.
     pub(crate) here: Mutex<bool>,
+    /// Ids of images of the engine.
+    pub(crate) stored: Mutex<Vec<Digest>>,
     /// Stacks that are gone.
     pub(crate) gone: Mutex<Vec<ChainId>>,
     running: AtomicUsize,
@@ -211,6 +213,10 @@ impl Worker for Pretender {
             _ => tokio::task::yield_now().await,
         }
         running.1 = true;
+        if command.ends_with("nothing") {
+            let stack = ChainId::of(base.as_ref(), &EMPTY_LAYER);
+            return Ok(Layer { stack, diff_id: EMPTY_LAYER, size: 0 });
+        }
         Ok(Self::layer(base, &format!("ran {command}")))
     }
 
@@ -232,6 +238,10 @@ impl Worker for Pretender {
 
     async fn flush(&self) -> Result<()> {
         Ok(())
+    }
+
+    async fn is_stored(&self, image: &Digest) -> Result<bool> {
+        Ok(self.stored.lock().contains(image))
     }
 
     async fn hold(&self, stack: Stack) -> Result<Option<Box<dyn Any + Send + Sync>>> {

@@ -12,6 +12,7 @@ use crate::error::{BuildError, Result};
 use crate::graph::Given;
 use crate::worker::{Context, ResolvedImage, Stack, Tree, Worker};
 
+use super::key::sha256;
 use super::report::Report;
 
 /// The result of a step.
@@ -73,6 +74,11 @@ impl Value {
             Tree::Layers(stack) => Ok(*stack),
             Tree::Dir(_) => Err(BuildError::invalid("a directory of the client can't be the base of a stage")),
         }
+    }
+
+    /// The id of the image that this is.
+    pub(crate) fn image_id(&self) -> Option<Digest> {
+        self.image.as_ref().map(|image| sha256(&image.resolved.config))
     }
 
     /// The layers as a source of another graph.
