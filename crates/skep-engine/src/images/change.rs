@@ -66,8 +66,18 @@ impl Writer {
         run_blocking(move || self.commit_now()).await
     }
 
-    fn commit_now(self) -> Result<Freed> {
-        let Writer { inner, draft: Draft { catalog, changes }, blobs, .. } = &self;
+    /// The same, of images whose layers `claim` keeps: until they are there, for whoever began this may be gone before.
+    pub(super) async fn commit_claimed(self, claim: Arc<Claim>) -> Result<Freed> {
+        let commit = move || {
+            let freed = self.commit_now()?;
+            Claim::made(claim);
+            Ok(freed)
+        };
+        run_blocking(commit).await
+    }
+
+    fn commit_now(&self) -> Result<Freed> {
+        let Writer { inner, draft: Draft { catalog, changes }, blobs, .. } = self;
         let old = Arc::clone(&inner.catalog.read());
         if changes.is_empty() {
             return Ok(Freed::default());
@@ -134,7 +144,7 @@ impl Claim {
 
 impl Claim {
     /// The image is there: it keeps its layers itself.
-    pub(super) fn made(claim: Arc<Self>) {
+    fn made(claim: Arc<Self>) {
         if let Some(mut claim) = Arc::into_inner(claim) {
             claim.made = true;
         }

@@ -120,8 +120,7 @@ pub(super) async fn commit(
     if let Some(reference) = &reference {
         writer.draft.put_reference(reference, Target::of_image(id), chrono::Utc::now());
     }
-    writer.commit().await?;
-    Claim::made(claim);
+    writer.commit_claimed(claim).await?;
     Ok(id)
 }
 

@@ -7,7 +7,8 @@
 //!   layer_archive(stack) ──────────► receive_layer(diff id, parent) ► unpacks, checks, holds        (each lacking layer, base first)
 //!                                    receive_image(outline) ───────►  one commit
 //! ```
-//! Layers that arrived stay for a while if the rest doesn't come: the next try asks again and goes on from there.
+//! Layers that arrived stay for a while if the rest doesn't come: the next try asks again and goes on from there. They are held by leases,
+//! so the end of the receiving daemon is their end, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -209,8 +210,7 @@ async fn receive(inner: &Arc<Inner>, outline: Outline) -> Result<Vec<ImageId>> {
             chrono::Utc::now(),
         );
     }
-    writer.commit().await?;
-    Claim::made(claim);
+    writer.commit_claimed(claim).await?;
     inner.arrivals.done();
     Ok(ids)
 }

@@ -99,8 +99,7 @@ async fn read(
     if let Some(reference) = &options.reference {
         writer.draft.put_reference(reference, Target::of_image(id), chrono::Utc::now());
     }
-    writer.commit().await?;
-    Claim::made(claim);
+    writer.commit_claimed(claim).await?;
     Ok(id)
 }
 

@@ -60,8 +60,7 @@ pub(super) async fn load(
         let id = tag.as_ref().and_then(|tag| writer.draft.catalog.reference(tag)).unwrap_or(id);
         loaded.push(Loaded { id, tag: tag.map(|tag| tag.familiar()) });
     }
-    writer.commit().await?;
-    Claim::made(claim);
+    writer.commit_claimed(claim).await?;
     tell_all(&progress, renamed, &loaded).await;
     Ok(loaded)
 }

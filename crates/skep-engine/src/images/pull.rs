@@ -120,8 +120,7 @@ pub(super) async fn pull(
     let target = Target { descriptor: Some(top), images: vec![Member { id, manifest: Some(descriptor) }] };
     writer.draft.put_reference(&reference, target.clone(), now);
     writer.draft.put_reference(&reference.with_digest(digest), target, now);
-    writer.commit().await?;
-    Claim::made(claim);
+    writer.commit_claimed(claim).await?;
     super::sources::remember_pulled(inner, &reference, blobs).await;
     let news = fetched || known.is_none_or(|target| !target.has(&id));
     Ok(Pulled { id, news })

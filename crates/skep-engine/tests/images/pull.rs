@@ -272,7 +272,7 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pull_that_is_dropped_leaves_nothing() {
+async fn a_pull_that_is_dropped_leaves_nothing_or_the_image() {
     let registry = Registry::start();
     let layers = vec![layer(&[File::Plain("small", b"x")]), layer(&[File::Plain("noise", &noise(32 << 20))])];
     let made = Made::new("amd64", layers);
@@ -292,11 +292,45 @@ async fn a_pull_that_is_dropped_leaves_nothing() {
         }
         tokio::time::sleep(Duration::from_millis(patience)).await;
         pull.abort();
-        if pull.await.is_ok_and(|result| result.is_ok()) {
+        let _ = pull.await;
+        // When it was already about to store the image, the image is there.
+        if world.settles_as(&[(0, 0, 0), (1, 2, 2)]).await.0 == 1 {
             break;
         }
-        world.assert_empty().await;
     }
     assert_eq!(world.pull(&name).await.0.expect("the whole"), id_of(&name));
     world.assert_no_more_than(2, 2).await;
+}
+
+/// The image needs its layers from the moment on in which it is stored, and the pull until then, whether anybody waits for it or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pull_that_is_dropped_while_its_image_is_stored_does_not_take_the_layers_along() {
+    let registry = Registry::start();
+    let layers = vec![layer(&[File::Plain("one", b"1")]), layer(&[File::Plain("two", b"2")])];
+    let made = Made::new("amd64", layers);
+    let name = registry.name("small:1");
+    made.push(registry.dir.path(), &name, &["--format", "oci"]);
+    let world = World::new();
+    let reference: Reference = name.parse().expect("a reference");
+    for turns in 0..40 {
+        let (sender, mut receiver) = mpsc::channel(1024);
+        let images = world.images.clone();
+        let reference = reference.clone();
+        let pull = tokio::spawn(async move { images.pull(&reference, None, None, sender).await });
+        while let Some(message) = receiver.recv().await {
+            if matches!(message, PullProgress::Digest(_)) {
+                break;
+            }
+        }
+        for _ in 0..turns * 50 {
+            tokio::task::yield_now().await;
+        }
+        pull.abort();
+        let _ = pull.await;
+        if world.settles_as(&[(0, 0, 0), (1, 2, 2)]).await.0 == 1 {
+            let force = RemoveImage { force: true, ..RemoveImage::default() };
+            world.images.remove(&id_of(&name).to_string(), force, &|_| Vec::new()).await.expect("the image goes");
+            world.assert_empty().await;
+        }
+    }
 }

@@ -123,21 +123,26 @@ impl World {
     }
 
     pub(crate) async fn assert_no_more_than(&self, blobs: usize, layers: usize) {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        self.settles_as(&[(self.images.count().expect("a count"), blobs, layers)]).await;
+    }
+
+    /// Waits until there is one of these, and nothing unfinished: images, blobs, layers.
+    pub(crate) async fn settles_as(&self, wanted: &[(usize, usize, usize)]) -> (usize, usize, usize) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
         loop {
             let _ = self.store.empty_trash();
             let found = (
+                self.images.count().expect("a count"),
                 entries(&self.dir.path().join("blobs/sha256")),
                 self.store.layers().list().expect("layers").len(),
-                entries(&self.dir.path().join("layers")),
-                entries(&self.dir.path().join("staging")),
             );
-            if found == (blobs, layers, layers, 0) {
-                return;
+            let rest = (entries(&self.dir.path().join("layers")), entries(&self.dir.path().join("staging")));
+            if wanted.contains(&found) && rest == (found.2, 0) {
+                return found;
             }
             assert!(
                 std::time::Instant::now() < deadline,
-                "left on disk (blobs, layers, directories, staging): {found:?}"
+                "(images, blobs, layers) {found:?}, (directories of layers, unfinished) {rest:?}, not {wanted:?}"
             );
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
