@@ -70,7 +70,8 @@ fn what_is_there_is_not_sent_again() {
     engine.run(["tag", "busybox", &name]).success();
     let first = engine.run(["push", &name]).success();
     let (sent, digest) = (blob_requests(&registry, "PATCH", "app"), remote_digest(&name));
-    assert_eq!(sent, 1, "{first}");
+    // Docker sends the configuration in the same way as a layer.
+    assert_eq!(sent, if engine.kind() == EngineKind::Docker { 2 } else { 1 }, "{first}");
     engine.run(["push", &name]).success().stdout_has("Layer already exists").stdout_has(&digest);
     // Nor to another repository of the same registry.
     let other = registry.name("other/app:2");
@@ -256,10 +257,12 @@ fn by_dockers_own_client() {
         login.run().success().stdout_has("Login Succeeded");
         docker(&["push", &name]).run().success().stdout_has(": Pushed").stdout_has("1: digest: sha256:");
         docker(&["push", &name]).run().success().stdout_has("Layer already exists");
-        docker(&["push", "--platform", "linux/s390x", &name])
-            .run()
-            .code_is(1)
-            .stderr_has("does not provide the specified platform");
+        // The words are those of Docker's image store that keeps several platforms of an image, as skep does.
+        let missing = match engine.kind() {
+            EngineKind::Skep => "does not provide the specified platform",
+            EngineKind::Docker => "does not match the specified platform",
+        };
+        docker(&["push", "--platform", "linux/s390x", &name]).run().code_is(1).stderr_has(missing);
         docker(&["logout", registry.address()]).run().success();
         docker(&["pull", &name]).run().code_is(1).stderr_has("no basic auth credentials");
     }
