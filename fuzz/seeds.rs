@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+// For the counters that all instrumented code refers to.
+use libfuzzer_sys as _;
+
 fn main() {
     let target = std::env::args().nth(1).expect("usage: seeds DIRECTORY");
     let write = |name: &str, number: usize, bytes: &[u8]| {

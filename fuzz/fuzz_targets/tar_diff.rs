@@ -18,7 +18,7 @@ fn round(data: &[u8], dir: &Path) -> Option<Vec<u8>> {
     let split = SplitWriter::new(std::fs::File::create(dir.join("split")).ok()?).ok()?;
     apply_layer(BufReader::new(data), &root, LayerTarget::new(split, dir.join("kept")), LIMITS).ok()?;
     let mut packed = Vec::new();
-    write_layer(&root, &mut packed).ok()?;
+    write_layer(&root, &|_| true, &mut packed).ok()?;
     Some(packed)
 }
 
