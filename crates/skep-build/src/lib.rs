@@ -9,6 +9,7 @@
 //!
 //! | module | what it owns |
 //! |---|---|
+//! | `attest` | provenance and lists of packages |
 //! | [`builder`] | what a build is given, and what comes of it |
 //! | [`request`] | what a user asks for |
 //! | [`graph`] | steps and what they read |
@@ -25,6 +26,7 @@
 //! steps with the same key run once, also across builds that run at the same time; a step without a use is not run.
 #![warn(missing_docs)]
 
+mod attest;
 pub mod builder;
 pub mod cache;
 mod convert;

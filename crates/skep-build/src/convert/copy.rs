@@ -4,6 +4,7 @@ use bytes::Bytes;
 use skep_dockerfile::instructions::{self, Transfer};
 use skep_types::{Digest, ErrorKind};
 
+use crate::attest::without_password;
 use crate::error::{BuildError, Result};
 use crate::graph::{Copy, FileAction, Files, HttpSource, Mode, Op, Owner, StepId, Unpack};
 
@@ -36,7 +37,7 @@ impl Converter<'_> {
     fn transfer(&mut self, state: &mut State, wish: &Wish<'_>, here: &Here<'_>) -> Result<()> {
         let (transfer, options) = (wish.transfer, &here.plan.options);
         let text = shown(&here.source.code, here.plan.file.escape(), &state.scope, false);
-        let name = state.vertex(&text, options);
+        let name = state.vertex(&without_password(&text), options);
         let mode = mode(transfer.chmod.as_deref())?;
         let owner = match &transfer.chown {
             Some(chown) => Owner::Named(chown.clone()),
@@ -80,7 +81,7 @@ impl Converter<'_> {
         let link = transfer.link && transfer.chmod.is_none();
         let files = Files { base: state.step, actions, link, time: options.epoch() };
         state.step = self.layer(state, Op::Files(Box::new(files)), name, here);
-        state.history(history(wish), true, options);
+        state.history(without_password(&history(wish)), true, options);
         Ok(())
     }
 

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use skep_dockerfile::ignore;
 use skep_types::{ErrorKind, Platform};
 
+use crate::attest::without_password;
 use crate::convert::{Sources, git_source};
 use crate::error::{BuildError, Result};
 use crate::graph::{Copy, FileAction, Files, Graph, HttpSource, LocalSource, Mode, Op, Owner, Step, StepId, Unpack};
@@ -220,36 +222,13 @@ impl<W: Worker> Frontend<'_, W> {
 
 /// The patterns of a `.dockerignore`.
 fn patterns(file: Option<&[u8]>) -> Result<Vec<String>> {
-    let text = String::from_utf8_lossy(file.unwrap_or_default()).into_owned();
-    let lines = text.trim_start_matches('\u{feff}').lines();
-    let lines = lines.filter(|line| !line.starts_with('#')).map(str::trim).filter(|line| !line.is_empty());
-    Ok(lines.map(str::to_owned).collect())
-}
-
-/// A URL for people: without name and password.
-pub(super) fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let host_end = rest.find('/').unwrap_or(rest.len());
-    match rest[..host_end].rfind('@') {
-        Some(at) if scheme.starts_with("http") => format!("{scheme}://{}", &rest[at + 1..]),
-        _ => url.to_owned(),
-    }
+    let patterns = ignore::read(file.unwrap_or_default());
+    ignore::Matcher::new(&patterns).map_err(|error| BuildError::invalid(error.to_string()))?;
+    Ok(patterns)
 }
 
 /// tar, gzip, bzip2, xz, zstd.
 fn is_archive(head: &[u8]) -> bool {
     const MAGICS: [&[u8]; 4] = [&[0x1f, 0x8b], b"BZh", &[0xfd, b'7', b'z', b'X', b'Z', 0], &[0x28, 0xb5, 0x2f, 0xfd]];
     MAGICS.iter().any(|magic| head.starts_with(magic)) || head.get(257..262) == Some(b"ustar")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_not_shown() {
-        assert_eq!(without_password("https://me:secret@host/x.git#a@b"), "https://host/x.git#a@b");
-        assert_eq!(without_password("https://host/a@b"), "https://host/a@b");
-        assert_eq!(without_password("ssh://git@host/x"), "ssh://git@host/x");
-    }
 }

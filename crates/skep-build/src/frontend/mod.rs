@@ -12,17 +12,20 @@ mod load;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures_util::future::try_join_all;
 use skep_dockerfile::Dockerfile;
 use skep_types::{ErrorKind, Platform};
 
-use crate::builder::{Built, Job};
+use crate::attest::{self, Provenance, Sbom};
+use crate::builder::{Attestation, Built, BuiltImage, Job};
+use crate::cache::record_id;
 use crate::convert::{Converted, Images, Options, Plan, Wanted, convert, merge};
 use crate::error::{BuildError, Location, Result};
-use crate::graph::{Graph, SourceFile, StepId};
+use crate::graph::{Graph, Op, SourceFile, Step, StepId};
 use crate::request::{BuildRequest, ExportKind};
-use crate::solve::{Memo, Report, Solve, Solver};
-use crate::worker::Worker;
+use crate::solve::{Memo, Report, Solve, Solver, sha256};
+use crate::worker::{Tree, Worker};
 
 use finish::Finished;
 use load::Loaded;
@@ -38,6 +41,7 @@ pub(crate) struct Frontend<'f, W> {
 impl<W: Worker> Frontend<'_, W> {
     /// Does all of it.
     pub(crate) async fn build(&self) -> Result<Built> {
+        let started = Utc::now();
         let loaded = self.load().await?;
         let platforms = self.platforms();
         let file = self.parse(&loaded)?;
@@ -58,15 +62,53 @@ impl<W: Worker> Frontend<'_, W> {
         let solve = Solve::new(&graph, self.job, &self.memo);
         let values = self.solver.solve(&solve, &targets).await?;
         let mut images = Vec::with_capacity(parts.len());
+        let statements = self.provenance(&graph, started)?;
         for ((platform, target, _, image, base), values) in parts.into_iter().zip(values.chunks(2)) {
             let [value, below] = values else { continue };
             if self.is_stored() {
                 self.solver.ensure(&solve, target, value).await?;
             }
             let finished = Finished { platform, image, base, value, below };
-            images.push(self.finish(finished).await?);
+            let mut image = self.finish(finished).await?;
+            image.attestations.extend(statements.clone());
+            image.attestations.extend(self.packages(&image, started).await?);
+            images.push(image);
         }
         Ok(Built { images })
+    }
+
+    /// How all of it was made, if that is asked for.
+    fn provenance(&self, graph: &Graph, started: DateTime<Utc>) -> Result<Option<Attestation>> {
+        let Some(attributes) = attest::wanted(&self.request.attestations, "provenance") else { return Ok(None) };
+        let digest_of = |step: &Step| match &step.op {
+            Op::Image(source) => self.memo.image(source, &step.platform).and_then(|image| image.resolved.digest),
+            _ => None,
+        };
+        let provenance = Provenance {
+            request: self.request,
+            attributes,
+            graph,
+            materials: attest::materials(graph, digest_of),
+            build_platform: &Platform::host(),
+            started,
+            finished: Utc::now(),
+            id: build_id(graph, started),
+        };
+        provenance.attestation().map(Some)
+    }
+
+    /// What is installed in an image, if that is asked for.
+    async fn packages(&self, image: &BuiltImage, started: DateTime<Utc>) -> Result<Option<Attestation>> {
+        if attest::wanted(&self.request.attestations, "sbom").is_none() {
+            return Ok(None);
+        }
+        let mut report = Report::internal(self.job.events.clone(), "[internal] listing packages for the SBOM");
+        let tree = Tree::Layers(image.stack);
+        let read = attest::read_packages(&*self.solver.worker, &tree);
+        let packages: Sbom = report.during(read).await?;
+        let time = self.request.source_date_epoch.unwrap_or(started);
+        let id = sha256(&image.config).hex();
+        packages.attestation(&image.platform.to_string(), &id, time).map(Some)
     }
 
     /// Whether anything is made of the layers.
@@ -158,6 +200,12 @@ impl<W: Worker> Frontend<'_, W> {
         };
         report.during(resolve).await.map_err(|error| error.at(options.location(wanted.lines)))
     }
+}
+
+/// A name that no other build has.
+fn build_id(graph: &Graph, started: DateTime<Utc>) -> String {
+    let text = format!("{started:?} {:p} {}", graph, std::process::id());
+    record_id(&sha256(text.as_bytes()))
 }
 
 /// Whether a frontend's image is that of Docker's own, of a version that means the same here.

@@ -481,3 +481,43 @@ async fn errors_say_what_and_where() {
     .await;
     assert_eq!(outcome.error(), "failed to read dockerfile: open None: no such file or directory");
 }
+
+#[tokio::test]
+async fn provenance_says_what_was_built_from_what_and_no_secret() {
+    let text = "FROM base\nARG TOKEN\nRUN --mount=type=secret,id=key true\nADD https://me:hunter2@example.com/file /\n";
+    let with = |attributes: &[(&str, &str)]| {
+        let attributes: Vec<(String, String)> =
+            attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        build_with(text, move |request| {
+            request.args.insert("TOKEN".to_owned(), "value".to_owned());
+            request.attestations.insert("provenance".to_owned(), attributes.into_iter().collect());
+        })
+    };
+    let predicate = |outcome: &Outcome| -> (String, Value) {
+        let built = outcome.result.as_ref().expect("built");
+        let attestation = &built.images[0].attestations[0];
+        let text = String::from_utf8_lossy(&attestation.predicate);
+        assert!(!text.contains("hunter2"), "{text}");
+        (attestation.predicate_type.clone(), serde_json::from_slice(&attestation.predicate).expect("JSON"))
+    };
+    let (kind, min) = predicate(&with(&[("mode", "min")]).await);
+    assert_eq!(kind, "https://slsa.dev/provenance/v0.2");
+    assert_eq!(min["buildType"], "https://mobyproject.org/buildkit@v1");
+    assert_eq!(min["materials"][0]["uri"], "pkg:docker/base@latest?platform=linux%2Famd64");
+    assert_eq!(min["materials"][1]["uri"], "https://example.com/file");
+    let parameters = &min["invocation"]["parameters"];
+    assert_eq!(parameters["frontend"], "dockerfile.v0");
+    assert_eq!(parameters["args"], json!({}));
+    assert_eq!(parameters["locals"], json!([{"name": "context"}, {"name": "dockerfile"}]));
+    assert_eq!(parameters["secrets"], json!([{"id": "key", "optional": true}]));
+    assert!(min.get("buildConfig").is_none());
+
+    let (_, max) = predicate(&with(&[("mode", "max")]).await);
+    assert_eq!(max["invocation"]["parameters"]["args"], json!({"build-arg:TOKEN": "value"}));
+    assert!(max["buildConfig"]["llbDefinition"].as_array().is_some_and(|steps| steps.len() >= 3));
+    let (kind, one) = predicate(&with(&[("version", "v1")]).await);
+    assert_eq!(kind, "https://slsa.dev/provenance/v1");
+    assert_eq!(one["buildDefinition"]["externalParameters"]["configSource"]["entryPoint"], "Dockerfile");
+    let none = with(&[("disabled", "true")]).await;
+    assert!(none.result.as_ref().expect("built").images[0].attestations.is_empty());
+}

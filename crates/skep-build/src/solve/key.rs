@@ -6,6 +6,7 @@
 
 use skep_types::{Digest, Platform};
 
+use crate::attest::without_password;
 use crate::event::VertexId;
 use crate::graph::{
     FileAction, Files, Graph, Limits, Mode, Mount, MountKind, Network, Op, Owner, Run, Secret, Sharing, Step, Unpack,
@@ -192,10 +193,18 @@ fn define(canon: &mut Canon, op: &Op) {
         }
         Op::Http(http) => {
             let checksum = http.checksum.map(|digest| digest.to_string());
-            canon.text("http").text(&http.url).option(checksum.as_deref()).option(http.name.as_deref())
+            canon
+                .text("http")
+                .text(&without_password(&http.url))
+                .option(checksum.as_deref())
+                .option(http.name.as_deref())
         }
         Op::Git(git) => {
-            canon.text("git").text(&git.remote).option(git.reference.as_deref()).option(git.subdir.as_deref());
+            canon
+                .text("git")
+                .text(&without_password(&git.remote))
+                .option(git.reference.as_deref())
+                .option(git.subdir.as_deref());
             canon.flag(git.keep_git_dir).option(git.checksum.as_deref())
         }
         Op::Given(given) => canon.text("given").stack(given.stack),

@@ -68,6 +68,12 @@ pub(crate) struct Solve<'s> {
 }
 
 impl Memo {
+    /// An image that was found.
+    pub(crate) fn image(&self, source: &ImageSource, platform: &Platform) -> Option<Arc<Image>> {
+        let images = self.images.lock();
+        images.get(&(source.clone(), platform.to_string()))?.get().cloned()
+    }
+
     /// Finds an image, once for a build.
     pub(crate) async fn resolve<W: Worker>(
         &self,
