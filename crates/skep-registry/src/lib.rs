@@ -24,6 +24,7 @@ mod hosts;
 mod login;
 mod manifest;
 mod push;
+mod referrers;
 mod repository;
 mod search;
 mod shared;
@@ -37,8 +38,11 @@ pub use config::{Credentials, Proxies, RegistryConfig};
 pub use error::{ApiError, Phase, RegistryError};
 pub use fetch::{Download, download};
 pub use login::{login, registry_of};
-pub use manifest::{Descriptor, ImageManifest, Index, MAX_MANIFEST_SIZE, Manifest, ManifestError, media_type};
+pub use manifest::{
+    ArtifactManifest, Descriptor, ImageManifest, Index, MAX_MANIFEST_SIZE, Manifest, ManifestError, media_type,
+};
 pub use push::{BlobSource, BlobStream, Mount, UploadEvent, UploadSession, Uploaded};
+pub use referrers::Referrer;
 pub use repository::{Access, FetchedManifest, Repository};
 pub use search::{Found, search};
 pub use shared::Shared;

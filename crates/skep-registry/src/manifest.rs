@@ -1,6 +1,6 @@
 //! Manifests and indexes: Docker's schema 2 and its list, OCI's image manifest and index. Strict where it is about safety:
 //! a document that could be read both as a manifest and as an index is refused (CVE-2021-41190), and so is a media type nobody
-//! knows.
+//! knows. A manifest of something that is not an image (a chart, a signature, a list of contents) is an [`ArtifactManifest`].
 
 use std::collections::BTreeMap;
 
@@ -66,6 +66,19 @@ pub struct ImageManifest {
     pub layers: Vec<Descriptor>,
 }
 
+/// The manifest of something that is not an image. What its blobs are is for others to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactManifest {
+    /// What it is: its `artifactType`, or else the type of its configuration.
+    pub kind: String,
+    /// The manifest or index that it says something about.
+    pub subject: Option<Descriptor>,
+    /// Its configuration and its layers.
+    pub blobs: Vec<Descriptor>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
 /// A list of manifests, usually one per platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
@@ -78,6 +91,8 @@ pub struct Index {
 pub enum Manifest {
     /// Of one image.
     Image(ImageManifest),
+    /// Of something else.
+    Artifact(ArtifactManifest),
     /// Of several.
     Index(Index),
 }
@@ -108,9 +123,6 @@ pub enum ManifestError {
     /// Both `manifests` and `config` or `layers`, or neither.
     #[error("ambiguous manifest: it must have either \"config\" and \"layers\" or \"manifests\"")]
     Ambiguous,
-    /// A manifest of something that is not an image.
-    #[error("Encountered remote {0:?}(unknown) when fetching")]
-    NotAnImage(String),
     /// A layer of an unknown type.
     #[error("unsupported layer media type: {0}")]
     LayerType(String),
@@ -128,7 +140,6 @@ impl ManifestError {
             | ManifestError::MediaType(_)
             | ManifestError::TypeMismatch { .. }
             | ManifestError::Ambiguous
-            | ManifestError::NotAnImage(_)
             | ManifestError::LayerType(_)
             | ManifestError::TooManyLayers(_) => ErrorKind::InvalidParameter,
         }
@@ -144,6 +155,11 @@ struct Document {
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
+    #[serde(default, deserialize_with = "null_as_default")]
+    artifact_type: String,
+    subject: Option<Descriptor>,
+    #[serde(default, deserialize_with = "null_as_default")]
+    annotations: BTreeMap<String, String>,
     fs_layers: Option<serde::de::IgnoredAny>,
     #[serde(flatten)]
     others: BTreeMap<String, serde::de::IgnoredAny>,
@@ -166,16 +182,24 @@ impl Manifest {
         if document.schema_version == Some(1) || document.fs_layers.is_some() {
             return Err(ManifestError::Schema1);
         }
-        let known = ["schemaVersion", "mediaType", "config", "layers", "manifests", "fsLayers"];
+        let known = [
+            "schemaVersion",
+            "mediaType",
+            "config",
+            "layers",
+            "manifests",
+            "fsLayers",
+            "artifactType",
+            "subject",
+            "annotations",
+        ];
         if document.others.keys().any(|key| known.iter().any(|known| looks_like(key, known))) {
             return Err(ManifestError::Ambiguous);
         }
         match effective_type(&document, served)? {
             media_type::DOCKER_MANIFEST | media_type::OCI_MANIFEST => match document {
-                Document { config: Some(config), layers: Some(layers), manifests: None, .. } => {
-                    ImageManifest { config, layers }.checked().map(Manifest::Image)
-                }
-                _ => Err(ManifestError::Ambiguous),
+                _ if document.manifests.is_some() => Err(ManifestError::Ambiguous),
+                _ => of_one(document),
             },
             _ => match document {
                 Document { config: None, layers: None, manifests: Some(manifests), .. } => {
@@ -206,22 +230,37 @@ fn effective_type(document: &Document, served: &str) -> Result<&'static str, Man
     }
 }
 
-impl ImageManifest {
-    fn checked(self) -> Result<Self, ManifestError> {
-        if !matches!(
-            self.config.media_type.as_str(),
-            media_type::DOCKER_CONFIG | media_type::OCI_CONFIG | "application/octet-stream" | ""
-        ) {
-            return Err(ManifestError::NotAnImage(self.config.media_type));
-        }
-        if self.layers.len() > MAX_LAYERS {
-            return Err(ManifestError::TooManyLayers(self.layers.len()));
-        }
-        match self.layers.iter().find(|layer| !is_layer(&layer.media_type)) {
-            Some(bad) => Err(ManifestError::LayerType(bad.media_type.clone())),
-            None => Ok(self),
-        }
+/// An image has the configuration and the layers of one; an artifact has another configuration, or no layer of an
+/// image. Something between is refused.
+fn of_one(document: Document) -> Result<Manifest, ManifestError> {
+    let Document { config: Some(config), layers: Some(layers), artifact_type, subject, annotations, .. } = document
+    else {
+        return Err(ManifestError::Ambiguous);
+    };
+    if layers.len() > MAX_LAYERS {
+        return Err(ManifestError::TooManyLayers(layers.len()));
     }
+    let image = matches!(
+        config.media_type.as_str(),
+        media_type::DOCKER_CONFIG | media_type::OCI_CONFIG | "application/octet-stream" | ""
+    );
+    let bad = layers.iter().find(|layer| !is_layer(&layer.media_type));
+    match bad {
+        None if image => return Ok(Manifest::Image(ImageManifest { config, layers })),
+        // An image in a form that is not known here (encrypted layers, for one) is no artifact.
+        Some(bad) if image && layers.iter().any(|layer| is_of_image(&layer.media_type)) => {
+            return Err(ManifestError::LayerType(bad.media_type.clone()));
+        }
+        _ => {}
+    }
+    let kinds = [&artifact_type, &config.media_type].into_iter().find(|kind| !kind.is_empty()).cloned();
+    let kind = kinds.unwrap_or_else(|| "application/octet-stream".to_owned());
+    let blobs = std::iter::once(config).chain(layers).collect();
+    Ok(Manifest::Artifact(ArtifactManifest { kind, subject, blobs, annotations }))
+}
+
+fn is_of_image(text: &str) -> bool {
+    text.starts_with("application/vnd.oci.image.layer.") || text.starts_with("application/vnd.docker.image.rootfs.")
 }
 
 fn is_layer(text: &str) -> bool {
@@ -303,13 +342,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_image_and_what_is_no_digest_is_refused() {
-        let helm = image("").replace(media_type::OCI_CONFIG, "application/vnd.cncf.helm.config.v1+json");
-        let error = parse(&helm, media_type::OCI_MANIFEST).expect_err("a chart");
-        assert_eq!(
-            error.to_string(),
-            "Encountered remote \"application/vnd.cncf.helm.config.v1+json\"(unknown) when fetching"
-        );
+    fn what_is_not_an_image_is_an_artifact() {
+        const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+        let kind = |text: &str| match parse(text, media_type::OCI_MANIFEST) {
+            Ok(Manifest::Artifact(artifact)) => format!("{} {}", artifact.kind, artifact.blobs.len()),
+            other => format!("{other:?}"),
+        };
+        let chart = image("").replace(media_type::OCI_CONFIG, "application/vnd.cncf.helm.config.v1+json");
+        assert_eq!(kind(&chart), "application/vnd.cncf.helm.config.v1+json 2");
+        let signature = image("").replace(LAYER, "application/vnd.dev.cosign.simplesigning.v1+json");
+        assert_eq!(kind(&signature), format!("{} 2", media_type::OCI_CONFIG));
+        let subject = format!(r#""artifactType":"a/b","subject":{{"mediaType":"m","size":1,"digest":"{DIGEST}"}},"#);
+        let empty = image(&subject).replace(media_type::OCI_CONFIG, "application/vnd.oci.empty.v1+json");
+        assert_eq!(kind(&empty), "a/b 2");
+        assert!(matches!(parse(&empty, ""), Ok(Manifest::Artifact(artifact)) if artifact.subject.is_some()));
+        assert!(matches!(parse(&image(&subject), ""), Ok(Manifest::Image(_))), "an image may have a type, too");
+        let encrypted = image("").replace(LAYER, &format!("{LAYER}+encrypted"));
+        assert!(matches!(parse(&encrypted, ""), Err(ManifestError::LayerType(_))));
+    }
+
+    #[test]
+    fn what_is_no_digest_is_refused() {
         for bad in ["sha256:../../../../etc/passwd", "sha512:00", "", "sha256:ABCD"] {
             let text = image("").replace(DIGEST, bad);
             assert!(matches!(parse(&text, media_type::OCI_MANIFEST), Err(ManifestError::Json(_))), "{bad}");

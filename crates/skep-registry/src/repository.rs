@@ -266,7 +266,7 @@ impl Inner {
         let manifest = Manifest::parse(&raw, &served)?;
         let media_type = match &manifest {
             _ if media_type::ACCEPTED.contains(&served.as_str()) => served,
-            Manifest::Image(_) => media_type::OCI_MANIFEST.to_owned(),
+            Manifest::Image(_) | Manifest::Artifact(_) => media_type::OCI_MANIFEST.to_owned(),
             Manifest::Index(_) => media_type::OCI_INDEX.to_owned(),
         };
         Ok(FetchedManifest { digest, media_type, raw, manifest })

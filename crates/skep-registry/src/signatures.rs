@@ -7,15 +7,12 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use skep_types::Digest;
 
 use crate::blob::digest_of;
-use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, ManifestError, media_type};
+use crate::manifest::{Descriptor, ManifestError};
 use crate::repository::Repository;
-use crate::sources::Wanted;
-use crate::transport::read_body;
 use crate::{RegistryError, Result};
 
 /// The most signatures of an image that are fetched, and the most bytes that a signed document may have.
@@ -44,19 +41,6 @@ struct SignatureManifest {
     layers: Vec<Descriptor>,
 }
 
-#[derive(Deserialize)]
-struct Referrers {
-    manifests: Vec<Referrer>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Referrer {
-    digest: Digest,
-    #[serde(default)]
-    artifact_type: String,
-}
-
 impl Repository {
     /// The signatures of the manifest or index `digest`.
     pub async fn signatures(&self, digest: &Digest) -> Result<Vec<AttachedSignature>> {
@@ -81,17 +65,6 @@ impl Repository {
         Ok(found)
     }
 
-    /// What refers to `digest`: by the API, or by the tag that stands in for it.
-    async fn referrers(&self, digest: &Digest) -> Result<Vec<Referrer>> {
-        let mut raw = self.document(&format!("referrers/{digest}")).await?;
-        if raw.is_none() {
-            raw = self.document(&format!("manifests/sha256-{}", digest.hex())).await?;
-        }
-        let Some(raw) = raw else { return Ok(Vec::new()) };
-        let list: Referrers = serde_json::from_slice(&raw).map_err(ManifestError::from)?;
-        Ok(list.manifests)
-    }
-
     async fn read_signatures(&self, raw: &[u8], found: &mut Vec<AttachedSignature>) -> Result<()> {
         let manifest: SignatureManifest = serde_json::from_slice(raw).map_err(ManifestError::from)?;
         bounded(found.len() + manifest.layers.len())?;
@@ -101,44 +74,11 @@ impl Repository {
         }
         Ok(())
     }
-
-    /// A small JSON document of the repository; nothing if no host has it: mirrors often lack what isn't an image.
-    async fn document(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        let mut headers = HeaderMap::new();
-        for accepted in [media_type::OCI_MANIFEST, media_type::OCI_INDEX, media_type::DOCKER_MANIFEST] {
-            headers.append(ACCEPT, HeaderValue::from_static(accepted));
-        }
-        let (mut last, mut from) = (Ok(None), 0);
-        while let Some(number) = self.sources.next(from, Wanted::Content) {
-            from = number + 1;
-            let answer = match self.sources.connection(number).await {
-                Ok(inner) => inner.get_patiently(&inner.url(path)?, &headers).await,
-                Err(error) => Err(error),
-            };
-            last = match answer {
-                Ok(response) => return read_body(response, MAX_MANIFEST_SIZE, "manifest").await.map(Some),
-                Err(error) if is_absence(&error) => Ok(None),
-                Err(error) => Err(self.sources.failed(number, error).about(&self.inner.reference)),
-            };
-        }
-        last
-    }
 }
 
 fn bounded(count: usize) -> Result<()> {
     match count {
         ..=MAX_SIGNATURES => Ok(()),
         _ => Err(RegistryError::TooManySignatures(MAX_SIGNATURES)),
-    }
-}
-
-/// Whether an error says that there is no such thing, or no such part of the API.
-fn is_absence(error: &RegistryError) -> bool {
-    match error {
-        RegistryError::Api(detail) => {
-            matches!(detail.code.as_str(), "MANIFEST_UNKNOWN" | "NAME_UNKNOWN" | "NOT_FOUND" | "UNSUPPORTED")
-        }
-        RegistryError::Unreadable { status, .. } => *status == 404,
-        _ => false,
     }
 }

@@ -44,7 +44,7 @@ impl Repository {
 }
 
 /// `Link: </v2/x/tags/list?last=b>; rel="next"`, if it leads to the same host.
-fn next_page(from: &Url, headers: &HeaderMap) -> Option<Url> {
+pub(crate) fn next_page(from: &Url, headers: &HeaderMap) -> Option<Url> {
     let text = headers.get(LINK)?.to_str().ok()?;
     let (target, parameters) = text.trim().strip_prefix('<')?.split_once('>')?;
     let is_next = parameters.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));

@@ -33,7 +33,17 @@ impl Blobs {
             .create_new(true)
             .open(&path)
             .map_err(|source| StoreError::io("create", &path, source))?;
-        Ok(Ingest { file, path, blobs: self.clone(), context: digest_context(), size: 0, committed: false })
+        Ok(Ingest { file, path, blobs: self.clone(), context: digest_context(), size: 0, finished: false })
+    }
+
+    /// Keeps a blob that is here from vanishing before it is published again; nothing if there is none.
+    pub fn stage_again(&self, digest: &Digest) -> Result<Option<StagedBlob>, StoreError> {
+        let path = self.staging.join(random_name());
+        match std::fs::hard_link(self.path(digest), &path) {
+            Ok(()) => Ok(Some(StagedBlob { digest: *digest, path, blobs: self.clone() })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::io("link", &path, source)),
+        }
     }
 
     /// Stores bytes that are at hand, checked against `expected` if there is one.
@@ -111,7 +121,7 @@ pub struct Ingest {
     blobs: Blobs,
     context: Context,
     size: u64,
-    committed: bool,
+    finished: bool,
 }
 
 impl Ingest {
@@ -122,24 +132,60 @@ impl Ingest {
 
     /// Makes the blob visible under its digest, once it is on the disk. Refuses it when it doesn't have the digest or
     /// the size that were expected.
-    pub fn commit(mut self, expected: Option<&Digest>, size: Option<u64>) -> Result<Digest, StoreError> {
+    pub fn commit(self, expected: Option<&Digest>, size: Option<u64>) -> Result<Digest, StoreError> {
+        let staged = self.finish(expected, size)?;
+        staged.publish()?;
+        Ok(staged.digest)
+    }
+
+    /// As [`commit`](Self::commit), but the blob stays aside until it is published.
+    pub fn finish(mut self, expected: Option<&Digest>, size: Option<u64>) -> Result<StagedBlob, StoreError> {
         if let Some(wanted) = size.filter(|wanted| *wanted != self.size) {
             return Err(StoreError::SizeMismatch { wanted, got: self.size });
         }
-        let got = finished(std::mem::replace(&mut self.context, digest_context()));
-        if let Some(wanted) = expected.filter(|wanted| **wanted != got) {
-            return Err(StoreError::DigestMismatch { wanted: *wanted, got });
+        let digest = finished(std::mem::replace(&mut self.context, digest_context()));
+        if let Some(wanted) = expected.filter(|wanted| **wanted != digest) {
+            return Err(StoreError::DigestMismatch { wanted: *wanted, got: digest });
         }
-        self.publish(&self.blobs.path(&got))?;
-        self.committed = true;
-        Ok(got)
-    }
-
-    fn publish(&self, target: &Path) -> Result<(), StoreError> {
         self.file.sync_data().map_err(|source| StoreError::io("flush", &self.path, source))?;
         crash_point("blob-written");
-        std::fs::rename(&self.path, target).map_err(|source| StoreError::io("rename", &self.path, source))?;
+        self.finished = true;
+        Ok(StagedBlob { digest, path: std::mem::take(&mut self.path), blobs: self.blobs.clone() })
+    }
+}
+
+/// A whole blob, on the disk but not visible yet. Dropped, it is gone, unless it was published.
+#[derive(Debug)]
+pub struct StagedBlob {
+    digest: Digest,
+    path: PathBuf,
+    blobs: Blobs,
+}
+
+impl StagedBlob {
+    /// Its digest.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Opens it for reading.
+    pub fn open(&self) -> Result<File, StoreError> {
+        File::open(&self.path).map_err(|source| StoreError::io("open", &self.path, source))
+    }
+
+    /// Makes it visible under its digest.
+    pub fn publish(&self) -> Result<(), StoreError> {
+        let renamed = std::fs::rename(&self.path, self.blobs.path(&self.digest));
+        renamed.map_err(|source| StoreError::io("rename", &self.path, source))?;
         sync_dir(&self.blobs.dir).map_err(|source| StoreError::io("flush", &self.blobs.dir, source))
+    }
+}
+
+impl Drop for StagedBlob {
+    fn drop(&mut self) {
+        // After a publication there is nothing left here, or a second name of the same file. What stays is swept when the store is
+        // opened next.
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -164,9 +210,40 @@ impl Write for Ingest {
 
 impl Drop for Ingest {
     fn drop(&mut self) {
-        if !self.committed {
+        if !self.finished {
             // A file that stays is swept when the store is opened next.
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_staged_comes_and_goes_whole() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (shown, aside) = (dir.path().join("blobs"), dir.path().join("staging"));
+        for dir in [&shown, &aside] {
+            std::fs::create_dir(dir).expect("a directory");
+        }
+        let blobs = Blobs::new(shown, aside.clone());
+        let left = || std::fs::read_dir(&aside).expect("a directory").count();
+        let stage = || {
+            let mut ingest = blobs.ingest().expect("ingest");
+            ingest.write_all(b"bytes").expect("written");
+            ingest.finish(None, Some(5)).expect("staged")
+        };
+        let digest = *stage().digest();
+        assert_eq!((left(), blobs.size(&digest).expect("a size")), (0, None), "dropped, it is gone");
+        stage().publish().expect("published");
+        let again = blobs.stage_again(&digest).expect("a link").expect("there");
+        blobs.remove(&digest).expect("removed");
+        again.publish().expect("published");
+        let twice = blobs.stage_again(&digest).expect("a link").expect("there");
+        twice.publish().expect("published");
+        drop((again, twice));
+        assert_eq!((left(), blobs.read(&digest).expect("read")), (0, b"bytes".to_vec()));
     }
 }

@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use blobs::{Blobs, Ingest};
+pub use blobs::{Blobs, Ingest, StagedBlob};
 pub use chain::ChainId;
 pub use check::{Stray, Verdict};
 pub use containers::Containers;

@@ -23,8 +23,31 @@ pub struct ImageOutline {
     pub descriptor: Option<Descriptor>,
     /// The images, the one that the name means first.
     pub images: Vec<OutlinedImage>,
-    /// Configurations, manifests and indexes, each in base64.
+    /// Configurations, manifests and indexes, and the blobs of artifacts, each in base64.
     pub documents: Vec<String>,
+    /// Artifacts: the one that the name stands for, and those that are attached to images.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<OutlinedArtifact>,
+}
+
+/// One artifact of an outline; its bytes are among the documents.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct OutlinedArtifact {
+    /// What points to its manifest.
+    pub descriptor: Descriptor,
+    /// The image or artifact that it belongs to; empty if it is there for its own sake.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub owner: String,
+    /// The manifest that it is about.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+    /// The tag by which it is found, if it is by one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tag: String,
+    /// Whether the index lists it that the subject is in.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub listed: bool,
 }
 
 /// One image of an outline.

@@ -38,7 +38,7 @@ pub use container::{
     ContainerInspect, ContainerState, ContainerTop, ContainerUpdateRequest, ContainerUpdateResponse, FilesystemChange,
     GraphDriver, Health, HealthResult, PathStat, WaitError, WaitResponse,
 };
-pub use copy::{CopiedImages, ImageOutline, LayerStacks, OutlinedImage, OutlinedLayer};
+pub use copy::{CopiedImages, ImageOutline, LayerStacks, OutlinedArtifact, OutlinedImage, OutlinedLayer};
 pub use decode::{DecodeError, from_slice, from_str, from_value};
 pub use event::{Event, EventActor};
 pub use exec::{ExecCreateRequest, ExecInspect, ExecProcess, ExecStartRequest, IdResponse};

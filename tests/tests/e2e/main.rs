@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may fail by panicking")]
 
 mod archives;
+mod artifacts;
 mod basics;
 mod certificates;
 mod client;

@@ -231,7 +231,7 @@ fn platforms_of_an_index() {
     assert_eq!(remote_digest(&copy), manifests[1]["digest"].as_str().unwrap());
 }
 
-fn host() -> &'static str {
+pub(crate) fn host() -> &'static str {
     if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
 }
 

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use skep_engine::model::copy::{Outline, OutlinedImage, OutlinedLayer};
+use skep_engine::model::copy::{Outline, OutlinedArtifact, OutlinedImage, OutlinedLayer};
 use skep_registry::Descriptor;
 use skep_types::{Digest, Platform};
 
@@ -24,6 +24,7 @@ pub(crate) fn to_wire(outline: Outline) -> skep_wire::ImageOutline {
         descriptor: outline.descriptor.map(descriptor_to_wire),
         images: outline.images.into_iter().map(image).collect(),
         documents: outline.documents.iter().map(|bytes| STANDARD.encode(bytes)).collect(),
+        artifacts: outline.artifacts.into_iter().map(artifact_to_wire).collect(),
     }
 }
 
@@ -52,6 +53,29 @@ pub(crate) fn from_wire(outline: skep_wire::ImageOutline) -> Result<Outline, Api
         descriptor: outline.descriptor.map(descriptor_from_wire).transpose()?,
         images: outline.images.into_iter().map(image).collect::<Result<_, ApiError>>()?,
         documents: outline.documents.iter().map(document).collect::<Result<_, ApiError>>()?,
+        artifacts: outline.artifacts.into_iter().map(artifact_from_wire).collect::<Result<_, ApiError>>()?,
+    })
+}
+
+fn artifact_to_wire(artifact: OutlinedArtifact) -> skep_wire::OutlinedArtifact {
+    let text = |digest: Option<Digest>| digest.map(|digest| digest.to_string()).unwrap_or_default();
+    skep_wire::OutlinedArtifact {
+        descriptor: descriptor_to_wire(artifact.descriptor),
+        owner: text(artifact.owner),
+        subject: text(artifact.subject),
+        tag: artifact.tag.unwrap_or_default(),
+        listed: artifact.listed,
+    }
+}
+
+fn artifact_from_wire(artifact: skep_wire::OutlinedArtifact) -> Result<OutlinedArtifact, ApiError> {
+    let some = |text: String| Some(text).filter(|text| !text.is_empty());
+    Ok(OutlinedArtifact {
+        descriptor: descriptor_from_wire(artifact.descriptor)?,
+        owner: some(artifact.owner).map(|text| digest(&text)).transpose()?,
+        subject: some(artifact.subject).map(|text| digest(&text)).transpose()?,
+        tag: some(artifact.tag),
+        listed: artifact.listed,
     })
 }
 
@@ -104,7 +128,15 @@ mod tests {
             annotations: [("k".to_owned(), "v".to_owned())].into(),
         });
         let layers = vec![OutlinedLayer { diff_id: digest, chain_id: digest, size: 9 }];
+        let artifacts = vec![OutlinedArtifact {
+            descriptor: descriptor.clone().expect("some"),
+            owner: Some(digest),
+            subject: Some(digest),
+            tag: None,
+            listed: true,
+        }];
         let outline = Outline {
+            artifacts,
             name: Some("busybox:1".parse().expect("a name")),
             descriptor: descriptor.clone(),
             images: vec![OutlinedImage { id: digest, descriptor, layers }],

@@ -47,6 +47,7 @@ pub(crate) fn push(message: PushProgress) -> Progress {
             "originalIndex": index,
             "selectedManifest": selected,
         })),
+        PushProgress::Notice(text) => Progress::status("", text),
         PushProgress::Pushed { tag, digest, size } => {
             Progress::status("", format!("{tag}: digest: {digest} size: {size}"))
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::Method;
 use skep_engine::images::ImageError;
-use skep_engine::model::image::ImportImage;
+use skep_engine::model::image::{ImportImage, PullImage};
 use skep_wire::Progress;
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
@@ -50,13 +50,12 @@ async fn create(request: Request) -> Result<Answer, ApiError> {
 
 async fn pull(request: Request) -> Result<Answer, ApiError> {
     let image = reference(request.query.text("fromImage"), request.query.text("tag"))?;
-    let platform = platform(&request)?;
+    let options = PullImage { platform: platform(&request)?, referrers: request.query.flag_or("referrers", false) };
     let credentials = credentials(&request);
     let engine = request.engine.clone();
     let (sender, receiver) = mpsc::channel(PENDING);
-    let work = async move {
-        engine.images().pull(&image, platform.as_ref(), credentials.as_ref(), sender).await.map(|_| Vec::new())
-    };
+    let work =
+        async move { engine.images().pull(&image, &options, credentials.as_ref(), sender).await.map(|_| Vec::new()) };
     progress(work, receiver, convert::progress::pull).await
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use skep_store::ChainId;
 use skep_types::Digest;
 
+use super::artifact::NewAttached;
 use super::catalog::ImageRecord;
 use super::change::Writer;
 use super::config::ConfigFile;
@@ -22,6 +23,8 @@ pub(super) struct NewImage {
     pub(super) layer_sizes: Vec<u64>,
     /// Manifests and indexes that it came with.
     pub(super) manifests: Vec<(Digest, Vec<u8>)>,
+    /// What came with it about its manifests.
+    pub(super) attached: Vec<NewAttached>,
 }
 
 impl NewImage {
@@ -40,10 +43,13 @@ impl NewImage {
             manifests: self.manifests.iter().map(|(digest, _)| *digest).collect::<BTreeSet<_>>(),
             last_tagged: None,
             detached: false,
+            artifact: None,
+            attached: self.attached.iter().map(NewAttached::record).collect(),
         };
         writer.draft.put_image(id, record);
         writer.blobs.push((id, self.config));
         writer.blobs.extend(self.manifests);
+        self.attached.into_iter().for_each(|attached| attached.store_in(writer));
         id
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use skep_store::ChainId;
 use skep_types::{Digest, Platform, Reference};
 
+use super::artifact::{Artifact, Attached};
 use super::target::{Member, Target, stored_form};
 use super::{ImageError, Result, platform};
 use crate::model::image::ImageId;
@@ -40,12 +41,34 @@ pub(super) struct ImageRecord {
     /// It was removed by force while containers used it: no name leads to it any more, its layers stay for them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) detached: bool,
+    /// What it is, if it is no image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) artifact: Option<Artifact>,
+    /// What came with it and says something about one of its manifests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) attached: Vec<Attached>,
 }
 
 impl ImageRecord {
-    /// Bytes of all layers.
+    /// Bytes of all layers, or of an artifact's blobs.
     pub(super) fn size(&self) -> u64 {
-        self.layer_sizes.iter().sum()
+        self.layer_sizes.iter().sum::<u64>() + self.artifact.as_ref().map_or(0, Artifact::size)
+    }
+
+    /// Artifacts: itself, if it is one, and those attached to it.
+    pub(super) fn artifacts(&self) -> impl Iterator<Item = &Artifact> {
+        self.artifact.iter().chain(self.attached.iter().map(|attached| &attached.artifact))
+    }
+
+    /// Blobs that are not unpacked, with their sizes.
+    pub(super) fn kept_blobs(&self) -> impl Iterator<Item = (Digest, u64)> {
+        self.artifacts().flat_map(|artifact| &artifact.blobs).map(|blob| (blob.digest, blob.size))
+    }
+
+    /// All blobs that it needs beside its configuration.
+    pub(super) fn documents(&self) -> impl Iterator<Item = Digest> {
+        let artifacts = self.artifacts().flat_map(Artifact::documents).map(|document| document.digest);
+        self.manifests.iter().copied().chain(artifacts)
     }
 
     /// The time it was made, for sorting; images that don't say come last.
@@ -253,9 +276,14 @@ impl Catalog {
         sizes.filter(|(c, _)| *c == chain).map(|(_, size)| *size).next().unwrap_or(0)
     }
 
+    /// Blobs that are kept as they came, each once, with their sizes.
+    pub(super) fn kept_blobs(&self) -> BTreeMap<Digest, u64> {
+        self.all().flat_map(|(_, record)| record.kept_blobs()).collect()
+    }
+
     /// Digests of all blobs that images need: configurations and manifests.
     pub(super) fn blobs_in_use(&self) -> BTreeSet<Digest> {
-        let images = self.all().flat_map(|(id, record)| record.manifests.iter().chain([id])).copied();
+        let images = self.all().flat_map(|(id, record)| record.documents().chain([*id]));
         images.chain(self.references.values().flat_map(|target| target.blobs())).collect()
     }
 }
@@ -288,6 +316,8 @@ pub(super) mod tests {
             manifests: BTreeSet::new(),
             last_tagged: None,
             detached: false,
+            artifact: None,
+            attached: Vec::new(),
         }
     }
 

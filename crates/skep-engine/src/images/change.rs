@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use skep_store::{ChainId, LayerLease, Layers, crash_point};
+use skep_store::{ChainId, LayerLease, Layers, StagedBlob, crash_point};
 use skep_types::Digest;
 use tokio::sync::OwnedMutexGuard;
 
@@ -17,13 +17,17 @@ pub(super) struct Writer {
     pub(super) draft: Draft,
     /// Blobs that the draft's images need and that have to be stored before it is.
     pub(super) blobs: Vec<(Digest, Vec<u8>)>,
+    /// Larger ones, which wait beside the store.
+    pub(super) staged: Vec<StagedBlob>,
 }
 
 /// What a commit removed because nothing needs it any more.
 #[derive(Debug, Default)]
-pub(super) struct Freed {
+pub(crate) struct Freed {
     /// Layers, and the bytes that they had.
-    pub(super) layers: Vec<(ChainId, u64)>,
+    pub(crate) layers: Vec<(ChainId, u64)>,
+    /// Bytes of blobs that were kept as they came.
+    pub(crate) blobs: u64,
 }
 
 impl Inner {
@@ -31,7 +35,7 @@ impl Inner {
     pub(super) async fn write(self: &Arc<Self>) -> Writer {
         let guard = Arc::clone(&self.writer).lock_owned().await;
         let draft = Draft::of(&self.catalog.read());
-        Writer { inner: Arc::clone(self), _guard: guard, draft, blobs: Vec::new() }
+        Writer { inner: Arc::clone(self), _guard: guard, draft, blobs: Vec::new(), staged: Vec::new() }
     }
 
     /// Removes layers that no image, no container and no lease needs: these three are all that can need one.
@@ -77,7 +81,7 @@ impl Writer {
     }
 
     fn commit_now(&self) -> Result<Freed> {
-        let Writer { inner, draft: Draft { catalog, changes }, blobs, .. } = self;
+        let Writer { inner, draft: Draft { catalog, changes }, blobs, staged, .. } = self;
         let old = Arc::clone(&inner.catalog.read());
         if changes.is_empty() {
             return Ok(Freed::default());
@@ -87,12 +91,14 @@ impl Writer {
             .try_for_each(|(digest, bytes)| {
                 inner.store.blobs().put(bytes, Some(digest)).map(drop).map_err(ImageError::from)
             })
+            .and_then(|()| Ok(staged.iter().try_for_each(StagedBlob::publish)?))
             .and_then(|()| {
                 crash_point("image-blobs");
                 records::store(inner.store.db(), changes)
             });
         if let Err(error) = stored {
-            inner.remove_blobs(&old, blobs.iter().map(|(digest, _)| *digest));
+            let added = blobs.iter().map(|(digest, _)| *digest);
+            inner.remove_blobs(&old, added.chain(staged.iter().map(|blob| *blob.digest())));
             return Err(error);
         }
         {
@@ -103,7 +109,7 @@ impl Writer {
         // What only the old catalog needed goes, now that nothing stored leads to it.
         inner.remove_blobs(catalog, old.blobs_in_use());
         inner.changed.notify_one();
-        let mut freed = Freed::default();
+        let mut freed = Freed { blobs: lost_bytes(&old, catalog), ..Freed::default() };
         if old.tops() != catalog.tops() {
             if let Err(error) = super::sources::forget_unused(inner.store.db(), catalog) {
                 tracing::warn!(%error, "what is known of layers that are gone could not be forgotten");
@@ -115,6 +121,12 @@ impl Writer {
         }
         Ok(freed)
     }
+}
+
+/// Bytes of kept blobs that only the old catalog has.
+pub(super) fn lost_bytes(old: &Catalog, new: &Catalog) -> u64 {
+    let kept = new.kept_blobs();
+    old.kept_blobs().iter().filter(|(digest, _)| !kept.contains_key(digest)).map(|(_, size)| size).sum()
 }
 
 /// Keeps the layers of an image that is being made. When it ends and the image was not made, its layers go.

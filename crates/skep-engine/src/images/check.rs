@@ -149,7 +149,7 @@ impl Catalog {
     /// The images that need a blob, themselves or for the name that leads to them.
     fn users_of_blob(&self, digest: &Digest) -> Vec<String> {
         let all = self.images.iter().chain(&self.detached);
-        let own = all.filter(|(id, record)| *id == digest || record.manifests.contains(digest));
+        let own = all.filter(|(id, record)| *id == digest || record.documents().any(|own| own == *digest));
         let mut names: Vec<String> = own.map(|(id, _)| self.name_for(id)).collect();
         let named = self.references.iter().filter(|(_, target)| target.blobs().any(|blob| blob == *digest));
         names.extend(named.map(|(reference, _)| reference.familiar()));

@@ -109,7 +109,7 @@ pub(super) async fn commit(
             layer_sizes.extend(added.as_ref().map(|layer| layer.size));
             let file = configuration(base_file, &options, settings, added.map(|layer| layer.diff_id));
             let config = serde_json::to_vec(&file).map_err(io::Error::from)?;
-            let image = NewImage { config, parsed: file, layer_sizes, manifests: Vec::new() };
+            let image = NewImage { config, parsed: file, layer_sizes, manifests: Vec::new(), attached: Vec::new() };
             Ok((claim, image, options.reference))
         }
     };

@@ -10,6 +10,8 @@
 //! Layers that arrived stay for a while if the rest doesn't come: the next try asks again and goes on from there. They are held by leases,
 //! so the end of the receiving daemon is their end, too.
 
+mod artifacts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -167,9 +169,14 @@ fn outline(inner: &Inner, name: &str) -> Result<Outline> {
     let named = name.parse::<Reference>().ok().filter(|_| !is_id_prefix(&id, name)).map(|name| stored_form(&name));
     let mut documents: BTreeSet<Digest> = target.blobs().collect();
     let mut images = Vec::new();
+    let mut artifacts = artifacts::Outgoing::default();
     for Member { id, manifest } in &target.images {
         let record = catalog.image(id).ok_or_else(|| ImageError::NotFound(id.to_string()))?;
         documents.extend(record.manifests.iter().chain([id]));
+        artifacts.add(id, record)?;
+        if record.artifact.is_some() {
+            continue;
+        }
         let mut layers = Vec::new();
         for (diff_id, chain) in record.diff_ids.iter().zip(&record.chain_ids) {
             let size = inner.store.layers().get(chain)?.ok_or(StoreError::NoLayer(*chain))?.tar_size;
@@ -178,12 +185,14 @@ fn outline(inner: &Inner, name: &str) -> Result<Outline> {
         images.push(OutlinedImage { id: *id, descriptor: manifest.clone(), layers });
     }
     let read = |digest: Digest| Ok(Bytes::from(inner.store.blobs().read(&digest)?));
+    documents.extend(artifacts.documents);
     let documents = documents.into_iter().map(read).collect::<Result<_>>()?;
-    Ok(Outline { name: named, descriptor: target.descriptor, images, documents })
+    Ok(Outline { name: named, descriptor: target.descriptor, images, documents, artifacts: artifacts.list })
 }
 
 async fn receive(inner: &Arc<Inner>, outline: Outline) -> Result<Vec<ImageId>> {
-    if outline.images.is_empty() || outline.documents.len() > MAX_DOCUMENTS {
+    let empty = outline.images.is_empty() && outline.artifacts.is_empty();
+    if empty || outline.documents.len() > MAX_DOCUMENTS {
         return Err(ImageError::Invalid("an outline has at least one image and not too many documents".to_owned()));
     }
     let documents: BTreeMap<Digest, Bytes> = outline.documents.iter().map(|d| (digest_of(d), d.clone())).collect();
@@ -194,10 +203,18 @@ async fn receive(inner: &Arc<Inner>, outline: Outline) -> Result<Vec<ImageId>> {
         check_descriptor(&documents, image.descriptor.as_ref())?;
         made.push(new_image(inner, &claim, &documents, image).await?);
     }
+    let mut incoming = artifacts::receive(inner, &documents, &outline.artifacts).await?;
     let mut writer = inner.write().await;
     let mut members = Vec::new();
     for (image, outlined) in made.into_iter().zip(&outline.images) {
-        members.push(Member { id: image.add_to(&mut writer), manifest: outlined.descriptor.clone() });
+        let attached = incoming.attached.remove(&outlined.id).unwrap_or_default();
+        let id = NewImage { attached, ..image }.add_to(&mut writer);
+        members.push(Member { id, manifest: outlined.descriptor.clone() });
+    }
+    for artifact in incoming.alone {
+        let manifest = Some(artifact.artifact.manifest.clone());
+        let attached = incoming.attached.remove(&artifact.artifact.manifest.digest).unwrap_or_default();
+        members.push(Member { id: artifact.add_to(Vec::new(), attached, &mut writer), manifest });
     }
     let ids = members.iter().map(|member| member.id).collect();
     if let Some(top) = &outline.descriptor {
@@ -229,7 +246,7 @@ async fn new_image(
     claim.add(&chains);
     let belongs = |bytes: &Bytes| match Manifest::parse(bytes, "") {
         Ok(Manifest::Image(manifest)) => manifest.config.digest == image.id,
-        Ok(Manifest::Index(_)) | Err(_) => false,
+        Ok(Manifest::Index(_) | Manifest::Artifact(_)) | Err(_) => false,
     };
     let manifests = documents.iter().filter(|(_, bytes)| belongs(bytes));
     let manifests = manifests.map(|(digest, bytes)| (*digest, bytes.to_vec())).collect();
@@ -242,7 +259,7 @@ async fn new_image(
         chains.iter().map(size).collect::<Result<Vec<u64>>>()
     })
     .await?;
-    Ok(NewImage { config, parsed, layer_sizes, manifests })
+    Ok(NewImage { config, parsed, layer_sizes, manifests, attached: Vec::new() })
 }
 
 fn check_descriptor(documents: &BTreeMap<Digest, Bytes>, descriptor: Option<&Descriptor>) -> Result<()> {

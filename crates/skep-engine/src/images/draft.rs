@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use skep_types::{Platform, Reference};
 
+use super::artifact::Attached;
 use super::catalog::{Catalog, ImageRecord};
 use super::target::{Target, stored_form};
 use crate::model::image::ImageId;
@@ -35,6 +36,13 @@ impl Draft {
         self.catalog.detached.remove(&id);
         if let Some(old) = self.catalog.images.get(&id) {
             record.manifests.extend(&old.manifests);
+            let is_new = |old: &&Attached| {
+                record.attached.iter().all(|new| {
+                    (new.subject, new.artifact.manifest.digest) != (old.subject, old.artifact.manifest.digest)
+                })
+            };
+            let kept: Vec<Attached> = old.attached.iter().filter(is_new).cloned().collect();
+            record.attached.extend(kept);
             record.parent = record.parent.or(old.parent);
             record.last_tagged = old.last_tagged;
             if **old == record {

@@ -26,6 +26,14 @@ pub enum ImageError {
         /// What was asked for.
         platform: Platform,
     },
+    /// It is here, but nothing that can be run.
+    #[error("{name} is an artifact ({kind}), not a container image")]
+    Artifact {
+        /// The name as the user wrote it, or its id.
+        name: String,
+        /// What it is.
+        kind: String,
+    },
     /// An index has no image for the platform.
     #[error("no matching manifest for {0} in the manifest list entries")]
     NoSuchPlatform(Platform),
@@ -72,7 +80,10 @@ impl ImageError {
                 std::io::ErrorKind::Unsupported | std::io::ErrorKind::InvalidData => ErrorKind::InvalidParameter,
                 _ => ErrorKind::System,
             },
-            ImageError::Ambiguous(_) | ImageError::Reference(_) | ImageError::Invalid(_) => ErrorKind::InvalidParameter,
+            ImageError::Ambiguous(_)
+            | ImageError::Reference(_)
+            | ImageError::Artifact { .. }
+            | ImageError::Invalid(_) => ErrorKind::InvalidParameter,
             ImageError::Conflict(_) => ErrorKind::Conflict,
             ImageError::Rejected(_) => ErrorKind::Forbidden,
             ImageError::Store(e) => e.kind(),

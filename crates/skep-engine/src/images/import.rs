@@ -94,7 +94,7 @@ async fn read(
     let file = configuration(&options, defaults, diff_id);
     let config = serde_json::to_vec(&file).map_err(std::io::Error::from)?;
     let mut writer = inner.write().await;
-    let image = NewImage { config, parsed: file, layer_sizes: vec![size], manifests: Vec::new() };
+    let image = NewImage { config, parsed: file, layer_sizes: vec![size], manifests: Vec::new(), attached: Vec::new() };
     let id = image.add_to(&mut writer);
     if let Some(reference) = &options.reference {
         writer.draft.put_reference(reference, Target::of_image(id), chrono::Utc::now());

@@ -16,7 +16,7 @@ pub(super) fn details(catalog: &Catalog, id: ImageId, record: &ImageRecord, file
         repo_digests,
         parent: record.parent,
         config: file.defaults(),
-        platform: file.platform(),
+        platform: if record.artifact.is_some() { record.platform.clone() } else { file.platform() },
         comment: file.comment,
         created: file.created,
         docker_version: file.docker_version,

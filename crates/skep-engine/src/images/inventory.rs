@@ -20,8 +20,12 @@ impl Images {
             .map(|id| {
                 let family = catalog.family(&id);
                 let records = family.iter().filter_map(|id| catalog.any_image(id));
+                // A kept blob counts like a lowest layer.
                 let layers: Vec<(ChainId, u64)> = records
-                    .flat_map(|record| record.chain_ids.iter().copied().zip(record.layer_sizes.iter().copied()))
+                    .flat_map(|record| {
+                        let layers = record.chain_ids.iter().copied().zip(record.layer_sizes.iter().copied());
+                        layers.chain(record.kept_blobs().map(|(digest, size)| (ChainId::of(None, &digest), size)))
+                    })
                     .collect();
                 let (tags, digests) = catalog.names_of(&id);
                 let labels = catalog.image(&id).and_then(|record| record.labels.clone()).unwrap_or_default();
@@ -63,7 +67,7 @@ impl Images {
         let before = self.inner.catalog();
         let freed = writer.commit().await?;
         self.inner.tell_removed(&before, &removed.events);
-        Ok(Some(PrunedImages::new(removed.list, freed.layers)))
+        Ok(Some(PrunedImages::new(removed.list, freed)))
     }
 
     /// Rung when images came or went.

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use skep_store::ChainId;
 use skep_types::Reference;
 
+use super::artifact::Artifact;
 use super::catalog::{Catalog, ImageRecord};
 use super::target::Target;
 use super::{ImageError, Result, pattern};
@@ -59,7 +60,7 @@ fn size_of_family(catalog: &Catalog, id: &ImageId, record: &ImageRecord) -> u64 
         record.chain_ids.iter().copied().zip(record.layer_sizes.iter().copied()).collect()
     };
     let all: BTreeMap<ChainId, u64> = others.flat_map(|other| layers(other)).chain(layers(record)).collect();
-    all.values().sum()
+    all.values().sum::<u64>() + record.artifact.as_ref().map_or(0, Artifact::size)
 }
 
 /// Tags and digests to show; nothing when the image is not to be shown.

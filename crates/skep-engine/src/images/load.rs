@@ -3,18 +3,21 @@
 //! The archive goes, decompressed, into a file without a name; then its images are read in order. All images become visible in one
 //! commit at the end: an archive with one bad image changes nothing.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
-use skep_store::{ChainId, UnpackOptions};
+use skep_registry::Descriptor;
+use skep_store::{ChainId, StagedBlob, UnpackOptions};
 use skep_types::{Platform, Reference};
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 
-use super::archive::{self, ArchivedEntry, ArchivedImage, Slice};
+use super::archive::{self, ArchivedArtifact, ArchivedEntry, ArchivedImage, Slice};
+use super::artifact::{NewArtifact, NewAttached};
 use super::bridge::{FeedReader, feed};
 use super::build::NewImage;
 use super::change::{Claim, run_blocking};
@@ -42,11 +45,14 @@ pub(super) async fn load(
     };
     let (copied, unpacked) = tokio::join!(feed.copy(source), unpacking);
     copied?;
-    let (images, entries) = unpacked?;
+    let Unpacked { images, artifacts, entries } = unpacked?;
 
     let mut writer = inner.write().await;
     for image in images {
         image.add_to(&mut writer);
+    }
+    for (artifact, attached) in artifacts {
+        artifact.add_to(Vec::new(), attached, &mut writer);
     }
     let mut loaded = Vec::new();
     let mut renamed = Vec::new();
@@ -84,6 +90,13 @@ async fn tell_all(progress: &Progress, renamed: Vec<(String, ImageId)>, loaded: 
     }
 }
 
+/// What was in the archive, its layers and blobs at hand.
+struct Unpacked {
+    images: Vec<NewImage>,
+    artifacts: Vec<(NewArtifact, Vec<NewAttached>)>,
+    entries: Vec<ArchivedEntry>,
+}
+
 /// Reads the archive and brings the layers of its images into the store.
 fn unpack(
     inner: &Arc<Inner>,
@@ -91,13 +104,38 @@ fn unpack(
     reader: FeedReader,
     wished: Option<&Platform>,
     progress: &Progress,
-) -> Result<(Vec<NewImage>, Vec<ArchivedEntry>)> {
+) -> Result<Unpacked> {
     let spool = nameless_file(inner.store.root())?;
     let archived = archive::read(archive::spool(reader, spool, inner.guards.limits)?, wished, &|source| {
         inner.guards.admit_archive(source)
     })?;
-    let images = archived.images.into_iter().map(|image| unpack_image(inner, claim, image, progress));
-    Ok((images.collect::<Result<_>>()?, archived.entries))
+    let (mut attached, mut alone) = (BTreeMap::<ImageId, Vec<NewAttached>>::new(), Vec::new());
+    for ArchivedArtifact { artifact, raw, blobs, attached: place } in archived.artifacts {
+        let staged = artifact.blobs.iter().zip(blobs).map(|(blob, slice)| stage(inner, blob, slice));
+        let new = NewArtifact { staged: staged.collect::<Result<_>>()?, artifact, raw };
+        match place {
+            Some((owner, subject, by)) => attached.entry(owner).or_default().push(NewAttached { subject, by, new }),
+            None => alone.push(new),
+        }
+    }
+    let images = archived.images.into_iter().map(|image| {
+        let attached = attached.remove(&image.id).unwrap_or_default();
+        Ok(NewImage { attached, ..unpack_image(inner, claim, image, progress)? })
+    });
+    let images = images.collect::<Result<_>>()?;
+    let with_its_own = |new: NewArtifact| {
+        let own = attached.remove(&new.artifact.manifest.digest).unwrap_or_default();
+        (new, own)
+    };
+    let artifacts = alone.into_iter().map(with_its_own).collect();
+    Ok(Unpacked { images, artifacts, entries: archived.entries })
+}
+
+/// Copies a blob of the archive to where it waits for its artifact.
+fn stage(inner: &Inner, blob: &Descriptor, mut slice: Slice) -> Result<StagedBlob> {
+    let mut ingest = inner.store.blobs().ingest()?;
+    std::io::copy(&mut slice, &mut ingest)?;
+    Ok(ingest.finish(Some(&blob.digest), Some(blob.size))?)
 }
 
 fn unpack_image(inner: &Arc<Inner>, claim: &Claim, image: ArchivedImage, progress: &Progress) -> Result<NewImage> {
@@ -119,7 +157,7 @@ fn unpack_image(inner: &Arc<Inner>, claim: &Claim, image: ArchivedImage, progres
         below = Some(*chain);
     }
     let manifests = image.documents.into_iter().collect();
-    Ok(NewImage { config: image.config, parsed: image.parsed, layer_sizes, manifests })
+    Ok(NewImage { config: image.config, parsed: image.parsed, layer_sizes, manifests, attached: Vec::new() })
 }
 
 /// A file that is gone when it is closed, however that happens.

@@ -38,7 +38,7 @@ impl Inner {
             self.store.blobs().read(&top.digest).ok().and_then(|raw| Manifest::parse(&raw, &top.media_type).ok());
         match parsed {
             Some(Manifest::Index(index)) => index.manifests.into_iter().filter(is_leaf).collect(),
-            Some(Manifest::Image(_)) | None => Vec::new(),
+            Some(Manifest::Image(_) | Manifest::Artifact(_)) | None => Vec::new(),
         }
     }
 
@@ -52,15 +52,27 @@ impl Inner {
             let (content, unpacked) = (descriptor.size + config, record.size());
             return ManifestSummary { descriptor, kind, content, unpacked };
         }
-        let annotation = |key: &str| descriptor.annotations.get(key).map(String::as_str);
-        let kind = match annotation(KIND) {
-            Some("attestation-manifest") => {
-                ManifestKind::Attestation { about: annotation(ABOUT).and_then(|text| text.parse::<Digest>().ok()) }
-            }
-            _ => ManifestKind::Image { platform: descriptor.platform.clone(), id: None },
-        };
-        ManifestSummary { descriptor, kind, content: 0, unpacked: 0 }
+        if !is_attestation(&descriptor) {
+            let kind = ManifestKind::Image { platform: descriptor.platform.clone(), id: None };
+            return ManifestSummary { descriptor, kind, content: 0, unpacked: 0 };
+        }
+        let records = target.images.iter().filter_map(|member| catalog.any_image(&member.id));
+        let mut artifacts = records.flat_map(|record| &record.attached).map(|attached| &attached.artifact);
+        let here = artifacts.find(|artifact| artifact.manifest.digest == descriptor.digest);
+        let content = here.map_or(0, |artifact| artifact.manifest.size + artifact.size());
+        let kind = ManifestKind::Attestation { about: attestation_about(&descriptor) };
+        ManifestSummary { descriptor, kind, content, unpacked: 0 }
     }
+}
+
+fn is_attestation(descriptor: &Descriptor) -> bool {
+    descriptor.annotations.get(KIND).is_some_and(|kind| kind == "attestation-manifest")
+}
+
+/// The manifest that another of the same index says something about.
+pub(super) fn attestation_about(descriptor: &Descriptor) -> Option<Digest> {
+    let about = descriptor.annotations.get(ABOUT).filter(|_| is_attestation(descriptor));
+    about.and_then(|text| text.parse().ok())
 }
 
 fn is_leaf(descriptor: &Descriptor) -> bool {

@@ -201,6 +201,8 @@ fn no_origin() -> ImageError {
 async fn image_manifest(repository: &Repository, digest: &Digest) -> Result<ImageManifest> {
     match repository.manifest(&Selector::Digest(*digest)).await?.manifest {
         Manifest::Image(manifest) => Ok(manifest),
-        Manifest::Index(_) => Err(ImageError::Invalid("an index where a manifest was".to_owned())),
+        Manifest::Index(_) | Manifest::Artifact(_) => {
+            Err(ImageError::Invalid("the manifest is none of an image".to_owned()))
+        }
     }
 }

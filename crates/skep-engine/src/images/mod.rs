@@ -8,6 +8,7 @@
 //! | [`catalog`], [`target`], [`draft`], [`records`], [`change`] | the records: in memory, in the database, and the one way to change them |
 //! | [`pull`], [`download`], [`load`], [`import`], [`commit`], [`save`] | images coming and going; [`archive`] knows the formats, [`build`] what they share |
 //! | [`list`], [`inspect`], [`remove`] | what users ask for; pure functions of a catalog |
+//! | [`artifact`], [`attach`] | what is no image, and what is said about images |
 //! | [`platform`] | which image of an index, and is it for this machine |
 //! | [`guards`] | the signature policy and limits: what an image has to get past |
 //! | [`inflight`], [`holds`] | what goes on at the same time |
@@ -18,6 +19,8 @@
 //! container's image needed, and no operation claims, is gone.
 
 mod archive;
+mod artifact;
+mod attach;
 mod bridge;
 mod build;
 mod catalog;
@@ -68,6 +71,7 @@ use skep_types::{Digest, Platform, Reference};
 use tokio::io::AsyncRead;
 use tokio::sync::{Notify, mpsc};
 
+pub(crate) use change::Freed;
 pub(crate) use check::ContainerTop;
 pub(crate) use commit::WriteLayer;
 pub use error::ImageError;
@@ -79,8 +83,8 @@ use crate::model::container::ContainerConfig;
 use crate::model::event::{Event, EventType};
 use crate::model::image::{
     CommitImage, HistoryEntry, Image, ImageDetails, ImageFilters, ImageId, ImageSummary, ImageUser, ImportImage,
-    ImportProgress, ListImages, LoadProgress, Loaded, ManifestSummary, PrunedImages, PullProgress, PushImage,
-    PushProgress, Removal, RemoveImage,
+    ImportProgress, ListImages, LoadProgress, Loaded, ManifestSummary, PrunedImages, PullImage, PullProgress,
+    PushImage, PushProgress, Removal, RemoveImage,
 };
 use catalog::Catalog;
 use config::ConfigFile;
@@ -161,13 +165,13 @@ impl Images {
     pub async fn pull(
         &self,
         reference: &Reference,
-        platform: Option<&Platform>,
+        options: &PullImage,
         credentials: Option<&Credentials>,
         progress: mpsc::Sender<PullProgress>,
     ) -> Result<Vec<ImageId>> {
         let (mut ids, mut news) = (Vec::new(), false);
         for one in pull::references(&self.inner, reference, credentials).await? {
-            let pulled = pull::pull(&self.inner, &one, platform, credentials, &progress).await?;
+            let pulled = pull::pull(&self.inner, &one, options, credentials, &progress).await?;
             self.inner.uses.touch(pulled.id);
             let name = target::stored_form(&one);
             self.inner.tell("pull", &pulled.id, name.familiar(), name.familiar_name());
@@ -352,7 +356,7 @@ impl Images {
     pub fn inspect(&self, name: &str, platform: Option<&Platform>) -> Result<ImageDetails> {
         let catalog = self.inner.catalog();
         let id = catalog.resolve_for(name, platform)?;
-        let (record, file) = self.inner.open_image(&catalog, id)?;
+        let (record, file) = self.inner.open_any(&catalog, id)?;
         let mut details = inspect::details(&catalog, id, &record, file);
         let target = catalog.target_named(name)?;
         let manifest = target.images.iter().find(|member| member.id == id).and_then(|member| member.manifest.clone());
@@ -408,7 +412,7 @@ impl Images {
         let before = self.inner.catalog();
         let freed = writer.commit().await?;
         self.inner.tell_removed(&before, &removed.events);
-        Ok(PrunedImages::new(removed.list, freed.layers))
+        Ok(PrunedImages::new(removed.list, freed))
     }
 
     /// What [`prune`](Self::prune) would remove if `containers` were the topmost layers of all containers. Removes nothing.
@@ -422,7 +426,11 @@ impl Images {
         let removed = self.prune_draft(&mut writer, filters, users);
         let tops = [writer.draft.catalog.tops().as_slice(), containers].concat();
         let unused = self.inner.store.layers().unused(&tops)?;
-        Ok(PrunedImages::new(removed.list, unused.into_iter().map(|(chain, info)| (chain, info.size)).collect()))
+        let freed = change::Freed {
+            layers: unused.into_iter().map(|(chain, info)| (chain, info.size)).collect(),
+            blobs: change::lost_bytes(&self.inner.catalog(), &writer.draft.catalog),
+        };
+        Ok(PrunedImages::new(removed.list, freed))
     }
 
     fn prune_draft(
@@ -448,9 +456,10 @@ impl Images {
         all
     }
 
-    /// Bytes of all layers that are stored, each counted once.
+    /// Bytes of all layers that are stored, and of blobs that are kept as they came, each counted once.
     pub fn layers_size(&self) -> Result<u64> {
-        Ok(self.inner.store.layers().list()?.iter().map(|(_, layer)| layer.size).sum())
+        let layers: u64 = self.inner.store.layers().list()?.iter().map(|(_, layer)| layer.size).sum();
+        Ok(layers + self.inner.catalog().kept_blobs().values().sum::<u64>())
     }
 
     /// Lets go of images that were removed by force while containers used them, and that none uses any more. To be called
@@ -488,8 +497,22 @@ impl Inner {
 
     fn open_image(&self, catalog: &Catalog, id: ImageId) -> Result<(Arc<catalog::ImageRecord>, ConfigFile)> {
         let record = catalog.image(&id).cloned().ok_or_else(|| ImageError::NotFound(id.to_string()))?;
+        if let Some(artifact) = &record.artifact {
+            let name = catalog.names_of(&id).0.into_iter().next().unwrap_or_else(|| id.short());
+            return Err(ImageError::Artifact { name, kind: artifact.kind.clone() });
+        }
         let file = ConfigFile::parse(&self.store.blobs().read(&id)?)?;
         Ok((record, file))
+    }
+
+    /// As [`open_image`](Self::open_image); an artifact sets nothing.
+    fn open_any(&self, catalog: &Catalog, id: ImageId) -> Result<(Arc<catalog::ImageRecord>, ConfigFile)> {
+        match catalog.image(&id) {
+            Some(record) if record.artifact.is_some() => {
+                Ok((Arc::clone(record), ConfigFile { created: record.created, ..ConfigFile::default() }))
+            }
+            _ => self.open_image(catalog, id),
+        }
     }
 
     fn image(&self, catalog: &Catalog, id: ImageId) -> Result<Image> {

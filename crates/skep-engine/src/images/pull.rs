@@ -19,14 +19,15 @@ use skep_types::{Digest, Platform, Reference, Selector};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use super::artifact::{Attached, NewArtifact, NewAttached};
 use super::build::NewImage;
-use super::change::{Claim, run_blocking};
+use super::change::{Claim, Writer, run_blocking};
 use super::config::{ConfigFile, MAX_CONFIG_SIZE};
 use super::download::{self, Downloaded, Listener, Wanted};
 use super::inflight::{Lead, Role};
 use super::target::{Member, Target};
-use super::{ImageError, Inner, Result, platform};
-use crate::model::image::{ImageId, LayerState, PullProgress};
+use super::{ImageError, Inner, Result, attach, platform};
+use crate::model::image::{ImageId, LayerState, PullImage, PullProgress};
 
 /// How deep indexes may be nested.
 const MAX_DEPTH: usize = 4;
@@ -36,7 +37,7 @@ pub(super) type Progress = mpsc::Sender<PullProgress>;
 
 /// A manifest that was chosen, and the documents that led to it, itself the last.
 struct Chosen {
-    manifest: ImageManifest,
+    served: FetchedManifest,
     descriptor: Descriptor,
     documents: Vec<(Digest, Vec<u8>)>,
 }
@@ -86,10 +87,11 @@ pub(super) async fn references(
 pub(super) async fn pull(
     inner: &Arc<Inner>,
     reference: &Reference,
-    wished: Option<&Platform>,
+    options: &PullImage,
     credentials: Option<&Credentials>,
     progress: &Progress,
 ) -> Result<Pulled> {
+    let wished = options.platform.as_ref();
     let reference = super::target::stored_form(reference);
     let repository = Repository::connect(&inner.registry, &reference, credentials).await?;
     let served = repository.manifest(&reference.selector()).await?;
@@ -100,30 +102,130 @@ pub(super) async fn pull(
     tell(progress, PullProgress::Started { tag, repository: reference.path().to_owned() }).await;
     let digest = served.digest;
     let top = describe(&served, None);
-    let Chosen { manifest, descriptor, documents } = choose(&repository, served, wished).await?;
-    let digests = documents.iter().map(|(digest, _)| *digest).collect();
-    inner.guards.admit_pull(&repository, &reference, digests).await?;
-    let (config, parsed) = configuration(inner, &repository, &manifest).await?;
-    check_platform(&reference, &parsed, wished, progress).await?;
-    let layers = parsed.rootfs.diff_ids.clone();
-    let blobs: Vec<_> = layers.iter().copied().zip(manifest.layers.iter().cloned()).collect();
-    let claim = Arc::new(Claim::on(inner, &ChainId::chain(&layers)));
-    let known = inner.catalog.read().any_image(&manifest.config.digest).is_some();
-    let plans = plan(&manifest, &layers, known, progress)?;
-    let (layer_sizes, fetched) = fetch_layers(inner, &claim, &repository, plans).await?;
+    let chosen = choose(&repository, served, wished).await?;
+    let digests: Vec<Digest> = chosen.documents.iter().map(|(digest, _)| *digest).collect();
+    inner.guards.admit_pull(&repository, &reference, digests.clone()).await?;
+    let job = Job { inner, repository: &repository, reference: &reference, wished, progress };
+    let attached = job.attached(&chosen, digests, options.referrers);
+    let Chosen { served, descriptor, documents } = &chosen;
+    let (made, attached) = match &served.manifest {
+        Manifest::Image(manifest) => {
+            let (image, attached) = tokio::try_join!(job.image(manifest), attached)?;
+            (Made::Image(Box::new(image)), attached)
+        }
+        Manifest::Artifact(_) => {
+            let (artifact, attached) = tokio::try_join!(job.artifact(served.clone()), attached)?;
+            (Made::Artifact(Box::new(artifact)), attached)
+        }
+        Manifest::Index(_) => return Err(ImageError::Invalid("an index where a manifest was".to_owned())),
+    };
     tell(progress, PullProgress::Digest(digest)).await;
 
     let mut writer = inner.write().await;
     let known = writer.draft.catalog.target(&reference).cloned();
-    let id = NewImage { config, parsed, layer_sizes, manifests: documents }.add_to(&mut writer);
+    let (documents, descriptor) = (documents.clone(), descriptor.clone());
+    let (id, fetched, done) = made.add_to(documents, attached, &mut writer);
     let now = chrono::Utc::now();
     let target = Target { descriptor: Some(top), images: vec![Member { id, manifest: Some(descriptor) }] };
     writer.draft.put_reference(&reference, target.clone(), now);
     writer.draft.put_reference(&reference.with_digest(digest), target, now);
-    writer.commit_claimed(claim).await?;
-    super::sources::remember_pulled(inner, &reference, blobs).await;
+    match done {
+        Some((claim, blobs)) => {
+            writer.commit_claimed(claim).await?;
+            super::sources::remember_pulled(inner, &reference, blobs).await;
+        }
+        None => drop(writer.commit().await?),
+    }
     let news = fetched || known.is_none_or(|target| !target.has(&id));
     Ok(Pulled { id, news })
+}
+
+/// What every part of one pull needs.
+struct Job<'a> {
+    inner: &'a Arc<Inner>,
+    repository: &'a Repository,
+    reference: &'a Reference,
+    wished: Option<&'a Platform>,
+    progress: &'a Progress,
+}
+
+/// What was fetched, but for what is attached to it.
+enum Made {
+    Image(Box<FetchedImage>),
+    Artifact(Box<NewArtifact>),
+}
+
+/// An image whose layers are in the store.
+struct FetchedImage {
+    config: Vec<u8>,
+    parsed: ConfigFile,
+    layer_sizes: Vec<u64>,
+    /// A layer of it was not here before.
+    news: bool,
+    claim: Arc<Claim>,
+    blobs: Vec<(Digest, Descriptor)>,
+}
+
+/// What keeps the layers of an image until it is there, and their blobs.
+type Layers = (Arc<Claim>, Vec<(Digest, Descriptor)>);
+
+impl Made {
+    fn add_to(
+        self,
+        manifests: Vec<(Digest, Vec<u8>)>,
+        attached: Vec<NewAttached>,
+        writer: &mut Writer,
+    ) -> (ImageId, bool, Option<Layers>) {
+        match self {
+            Made::Image(image) => {
+                let FetchedImage { config, parsed, layer_sizes, news, claim, blobs } = *image;
+                let id = NewImage { config, parsed, layer_sizes, manifests, attached }.add_to(writer);
+                (id, news, Some((claim, blobs)))
+            }
+            Made::Artifact(artifact) => (artifact.add_to(manifests, attached, writer), false, None),
+        }
+    }
+}
+
+impl Job<'_> {
+    /// Brings the layers of an image into the store.
+    async fn image(&self, manifest: &ImageManifest) -> Result<FetchedImage> {
+        let Job { inner, repository, reference, wished, progress } = *self;
+        let (config, parsed) = configuration(inner, repository, manifest).await?;
+        check_platform(reference, &parsed, wished, progress).await?;
+        let layers = parsed.rootfs.diff_ids.clone();
+        let blobs: Vec<_> = layers.iter().copied().zip(manifest.layers.iter().cloned()).collect();
+        let claim = Arc::new(Claim::on(inner, &ChainId::chain(&layers)));
+        let known = inner.catalog.read().any_image(&manifest.config.digest).is_some();
+        let plans = plan(manifest, &layers, known, progress)?;
+        let (layer_sizes, news) = fetch_layers(inner, &claim, repository, plans).await?;
+        Ok(FetchedImage { config, parsed, layer_sizes, news, claim, blobs })
+    }
+
+    async fn artifact(&self, served: FetchedManifest) -> Result<NewArtifact> {
+        attach::artifact(self.inner, self.repository, served, |blob| Some(self.report(blob))).await
+    }
+
+    /// What is said about what was chosen: what the indexes list, and what refers to it if that is wanted.
+    async fn attached(&self, chosen: &Chosen, subjects: Vec<Digest>, referrers: bool) -> Result<Vec<NewAttached>> {
+        let Chosen { descriptor, documents, .. } = chosen;
+        let known: Vec<Attached> = {
+            let catalog = self.inner.catalog();
+            let records = catalog.images().map(|(_, record)| record);
+            let of = records.filter(|record| record.manifests.contains(&descriptor.digest));
+            of.flat_map(|record| record.attached.iter().cloned()).collect()
+        };
+        let mut found = attach::attestations(self.inner, self.repository, documents, &descriptor.digest, &known).await;
+        if referrers {
+            let report = |blob: &Descriptor| Some(self.report(blob));
+            found.extend(attach::referrers(self.inner, self.repository, subjects, report).await?);
+        }
+        Ok(found)
+    }
+
+    fn report(&self, blob: &Descriptor) -> Reporter {
+        Reporter { progress: self.progress.clone(), id: blob.digest.short() }
+    }
 }
 
 /// What points to a document that was served, with the platform that an index gave it.
@@ -141,14 +243,15 @@ async fn choose(repository: &Repository, served: FetchedManifest, wished: Option
     let mut said = None;
     for _ in 0..MAX_DEPTH {
         let descriptor = describe(&current, said.take());
-        documents.push((current.digest, current.raw));
-        let index = match current.manifest {
-            Manifest::Image(manifest) => return Ok(Chosen { manifest, descriptor, documents }),
+        documents.push((current.digest, current.raw.clone()));
+        let index = match &current.manifest {
+            Manifest::Image(_) | Manifest::Artifact(_) => return Ok(Chosen { served: current, descriptor, documents }),
             Manifest::Index(index) => index,
         };
-        let best = platform::choose(&index, wanted).ok_or_else(|| ImageError::NoSuchPlatform(wanted.clone()))?;
-        current = repository.manifest(&Selector::Digest(best.digest)).await?;
+        let best = platform::choose(index, wanted).ok_or_else(|| ImageError::NoSuchPlatform(wanted.clone()))?;
         said.clone_from(&best.platform);
+        let next = Selector::Digest(best.digest);
+        current = repository.manifest(&next).await?;
     }
     Err(ImageError::Invalid("indexes are nested too deep".to_owned()))
 }
@@ -366,20 +469,20 @@ pub(super) async fn tell(progress: &Progress, message: PullProgress) {
     let _ = progress.send(message).await;
 }
 
-/// Tells about one layer.
+/// Tells about one layer or blob.
 #[derive(Clone)]
-struct Reporter {
+pub(super) struct Reporter {
     progress: Progress,
     id: String,
 }
 
 impl Reporter {
-    async fn state(&self, state: LayerState) {
+    pub(super) async fn state(&self, state: LayerState) {
         tell(&self.progress, PullProgress::Layer { id: self.id.clone(), state }).await;
     }
 
     /// A report that may get lost when the listener is slow.
-    fn tick(&self, state: LayerState) {
+    pub(super) fn tick(&self, state: LayerState) {
         let _ = self.progress.try_send(PullProgress::Layer { id: self.id.clone(), state });
     }
 }

@@ -11,8 +11,9 @@
 //! An image that was pulled keeps its digest when the registry has its blobs or can take them from where they were; a layer that
 //! is compressed anew comes out as the same blob each time, so a second push sends nothing.
 //!
-//! [`layers`] brings layers there, [`document`] makes manifests and indexes.
+//! [`layers`] brings layers there, [`document`] makes manifests and indexes, [`artifacts`] brings what is no image.
 
+mod artifacts;
 mod document;
 mod layers;
 
@@ -24,6 +25,7 @@ use skep_store::ChainId;
 use skep_types::{Digest, Platform, Reference, Selector};
 use tokio::sync::mpsc;
 
+use super::artifact::Attached;
 use super::catalog::ImageRecord;
 use super::change::{Claim, run_blocking};
 use super::target::{Member, Target};
@@ -103,6 +105,9 @@ impl Push<'_> {
             _ => self.single(self.member(tag, target, wished)?, target, &selector).await?,
         };
         let (digest, size) = (pushed.top.descriptor.digest, pushed.top.descriptor.size);
+        let images: Vec<ImageId> = pushed.members.iter().map(|member| member.id).collect();
+        let there = pushed.documents.iter().chain([&pushed.top]).map(|document| document.descriptor.digest);
+        self.attached(&images, there.collect::<Vec<_>>()).await?;
         let first = pushed.members.first().map(|member| member.id);
         let tag_name = tag.tag().unwrap_or("latest").to_owned();
         self.record(tag, target, pushed).await?;
@@ -155,26 +160,44 @@ impl Push<'_> {
             return Ok(pushed);
         }
         let mut documents = Vec::new();
-        let mut replaced = Vec::new();
+        let mut replaced = vec![None; listed.manifests.len()];
         let mut members = Vec::new();
-        for entry in &listed.manifests {
-            let Some(member) = member_of(entry) else {
-                // Not an image (an attestation); it can stay if the repository has it.
-                let there = self.repository.has_manifest(&entry.digest).await?;
-                replaced.push(there.then(|| entry.clone()));
-                continue;
-            };
+        for (entry, replaced) in listed.manifests.iter().zip(&mut replaced) {
+            let Some(member) = member_of(entry) else { continue };
             let document = self.image(member).await?;
             let named = Selector::Digest(document.descriptor.digest);
             self.put(&named, &document).await?;
             let descriptor = Descriptor { platform: entry.platform.clone(), ..document.descriptor.clone() };
-            replaced.push(Some(descriptor.clone()));
+            *replaced = Some(descriptor.clone());
             members.push(Member { id: member.id, manifest: Some(descriptor) });
             documents.push(document);
+        }
+        for (entry, replaced) in listed.manifests.iter().zip(&mut replaced) {
+            // Not an image (an attestation); it goes with the image that it is about, or stays if the repository has it.
+            if member_of(entry).is_none() && self.listed_artifact(target, entry, &documents).await? {
+                *replaced = Some(entry.clone());
+            }
         }
         let top = document::index_with(index, &listed.manifests, &replaced)?;
         self.put(selector, &top).await?;
         Ok(Pushed { top, members, documents })
+    }
+
+    /// Brings what an index lists beside images there, if it is here or there.
+    async fn listed_artifact(&self, target: &Target, entry: &Descriptor, pushed: &[Document]) -> Result<bool> {
+        let is_there = |digest: &Digest| pushed.iter().any(|document| document.descriptor.digest == *digest);
+        let artifact = {
+            let catalog = self.inner.catalog();
+            let records = target.images.iter().filter_map(|member| catalog.any_image(&member.id));
+            let mut all = records.flat_map(|record| &record.attached);
+            let is =
+                |attached: &&Attached| attached.artifact.manifest.digest == entry.digest && is_there(&attached.subject);
+            all.find(is).map(|attached| attached.artifact.clone())
+        };
+        let Some(artifact) = artifact else { return Ok(self.repository.has_manifest(&entry.digest).await?) };
+        let document = self.artifact(&artifact).await?;
+        self.put(&Selector::Digest(entry.digest), &document).await?;
+        Ok(true)
     }
 
     /// Pushes one image under the tag.
@@ -191,6 +214,9 @@ impl Push<'_> {
     async fn image(&self, member: &Member) -> Result<Document> {
         let record = self.inner.catalog().any_image(&member.id).cloned();
         let record = record.ok_or_else(|| ImageError::NotFound(member.id.to_string()))?;
+        if let Some(artifact) = &record.artifact {
+            return self.artifact(artifact).await;
+        }
         // The layers stay while they are read, whatever becomes of the image.
         let _claim = Claim::on(self.inner, &record.chain_ids);
         let original = self.original(member, &record).await?;
@@ -212,7 +238,10 @@ impl Push<'_> {
 
     /// The manifest that the image came with.
     async fn original(&self, member: &Member, record: &ImageRecord) -> Result<Option<(Document, ImageManifest)>> {
-        let candidates = member.manifest.iter().map(|descriptor| descriptor.digest);
+        // First what something is said about: pushed unchanged, that can go along.
+        let said_of = record.attached.iter().map(|attached| attached.subject);
+        let said_of = said_of.filter(|subject| record.manifests.contains(subject)).collect::<Vec<_>>();
+        let candidates = said_of.into_iter().chain(member.manifest.iter().map(|descriptor| descriptor.digest));
         for digest in candidates.chain(record.manifests.iter().copied()) {
             let bytes = self.blob(digest).await?;
             let Ok(Manifest::Image(manifest)) = Manifest::parse(&bytes, "") else { continue };

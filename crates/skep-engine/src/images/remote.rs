@@ -32,6 +32,7 @@ impl Images {
         let FetchedManifest { digest, media_type, raw, manifest } = repository.manifest(&reference.selector()).await?;
         let platforms = match manifest {
             Manifest::Index(index) => index.manifests.into_iter().filter_map(|m| m.platform).collect(),
+            Manifest::Artifact(_) => Vec::new(),
             Manifest::Image(image) => {
                 let config = repository.small_blob(&image.config, MAX_CONFIG_SIZE).await?;
                 vec![ConfigFile::parse(&config)?.platform()]

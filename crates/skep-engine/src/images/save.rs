@@ -1,6 +1,6 @@
 //! Saving images as an archive.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use bytes::Bytes;
 use skep_types::{Platform, Reference};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::archive::write::{self, OutgoingImage, OutgoingLayer, OutgoingTarget};
+use super::archive::write::{self, OutgoingArtifact, OutgoingImage, OutgoingLayer, OutgoingTarget};
+use super::artifact::{Artifact, Way};
 use super::bridge::StreamWriter;
 use super::catalog::Catalog;
 use super::change::{Claim, run_blocking};
@@ -91,6 +92,29 @@ fn select(catalog: &Catalog, names: &[String], wished: Option<&Platform>) -> Res
 }
 
 fn outgoing(inner: &Inner, catalog: &Catalog, wanted: Wanted) -> Result<OutgoingTarget> {
+    let records: Vec<_> = wanted.images.iter().filter_map(|id| catalog.image(id)).collect();
+    let mut attached = Vec::new();
+    let mut subjects = BTreeMap::new();
+    for record in &records {
+        // What an index lists is about that index's manifests, which are made anew.
+        let wanted = record.attached.iter().filter(|attached| attached.by != Way::Index);
+        for one in wanted {
+            let tag = match &one.by {
+                Way::Tag(tag) => Some(tag.clone()),
+                Way::Subject | Way::Index => None,
+            };
+            attached.push((outgoing_artifact(inner, &one.artifact)?, tag));
+        }
+        if record.attached.iter().any(|attached| attached.by != Way::Index) {
+            for digest in &record.manifests {
+                subjects.insert(*digest, inner.store.blobs().read(digest)?);
+            }
+        }
+    }
+    if let Some(artifact) = records.iter().find_map(|record| record.artifact.as_ref()) {
+        let artifact = Some(outgoing_artifact(inner, artifact)?);
+        return Ok(OutgoingTarget { images: Vec::new(), tags: wanted.tags, artifact, attached, subjects });
+    }
     let image = |id: &ImageId| -> Result<OutgoingImage> {
         let record = catalog.image(id).ok_or_else(|| ImageError::NotFound(id.to_string()))?;
         let layers = record.diff_ids.iter().zip(&record.chain_ids).map(|(diff_id, chain_id)| {
@@ -104,5 +128,20 @@ fn outgoing(inner: &Inner, catalog: &Catalog, wanted: Wanted) -> Result<Outgoing
             layers: layers.collect::<Result<_>>()?,
         })
     };
-    Ok(OutgoingTarget { images: wanted.images.iter().map(image).collect::<Result<_>>()?, tags: wanted.tags })
+    let images = wanted.images.iter().map(image).collect::<Result<_>>()?;
+    Ok(OutgoingTarget { images, tags: wanted.tags, artifact: None, attached, subjects })
+}
+
+/// An artifact with its blobs, which stay until it is written.
+fn outgoing_artifact(inner: &Inner, artifact: &Artifact) -> Result<OutgoingArtifact> {
+    let blobs = artifact.blobs.iter().map(|blob| {
+        let staged = inner.store.blobs().stage_again(&blob.digest)?;
+        let staged = staged.ok_or(skep_store::StoreError::NoBlob(blob.digest))?;
+        Ok((Arc::new(staged), blob.size))
+    });
+    Ok(OutgoingArtifact {
+        descriptor: artifact.manifest.clone(),
+        manifest: inner.store.blobs().read(&artifact.manifest.digest)?,
+        blobs: blobs.collect::<Result<_>>()?,
+    })
 }

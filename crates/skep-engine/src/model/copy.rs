@@ -15,8 +15,25 @@ pub struct Outline {
     pub descriptor: Option<Descriptor>,
     /// The images, the one that the name means first.
     pub images: Vec<OutlinedImage>,
-    /// Configurations, manifests and indexes.
+    /// Configurations, manifests and indexes, and the blobs of artifacts.
     pub documents: Vec<Bytes>,
+    /// Artifacts: the one that the name stands for, and those that are attached to images.
+    pub artifacts: Vec<OutlinedArtifact>,
+}
+
+/// One artifact of an outline; its bytes are among the documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutlinedArtifact {
+    /// What points to its manifest.
+    pub descriptor: Descriptor,
+    /// The image or artifact that it belongs to, if it is not here for its own sake.
+    pub owner: Option<ImageId>,
+    /// The manifest that it is about.
+    pub subject: Option<Digest>,
+    /// The tag by which it is found, if it is by one.
+    pub tag: Option<String>,
+    /// Whether the index lists it that the subject is in.
+    pub listed: bool,
 }
 
 /// One image of an outline.

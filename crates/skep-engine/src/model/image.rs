@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, FixedOffset, Utc};
 use serde::{Deserialize, Serialize};
 use skep_registry::Descriptor;
-use skep_store::ChainId;
 use skep_types::{ContainerId, Digest, Platform, Port, Reference};
 
+use crate::images::Freed;
 pub use crate::images::ImageHold;
 use crate::model::container::ContainerConfig;
 
@@ -286,11 +286,20 @@ pub struct PrunedImages {
 
 impl PrunedImages {
     /// Removed references and images, and then the layers that went with them, with their bytes.
-    pub(crate) fn new(mut removed: Vec<Removal>, layers: Vec<(ChainId, u64)>) -> Self {
-        let reclaimed = layers.iter().map(|(_, size)| size).sum();
-        removed.extend(layers.into_iter().map(|(chain, _)| Removal::Deleted(*chain.digest())));
+    pub(crate) fn new(mut removed: Vec<Removal>, freed: Freed) -> Self {
+        let reclaimed = freed.layers.iter().map(|(_, size)| size).sum::<u64>() + freed.blobs;
+        removed.extend(freed.layers.into_iter().map(|(chain, _)| Removal::Deleted(*chain.digest())));
         PrunedImages { removed, reclaimed }
     }
+}
+
+/// Options of a pull.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PullImage {
+    /// For this platform rather than the host's.
+    pub platform: Option<Platform>,
+    /// Also what the registry has that says something about the image: signatures, lists of contents, attestations.
+    pub referrers: bool,
 }
 
 /// One message of a pull.
@@ -396,6 +405,8 @@ pub enum PushProgress {
         /// What was pushed.
         selected: Box<Descriptor>,
     },
+    /// A sentence for the user.
+    Notice(String),
     /// `latest: digest: sha256:… size: 527`.
     Pushed {
         /// The tag.

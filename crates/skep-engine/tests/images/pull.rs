@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::json;
-use skep_engine::model::image::{LayerState, PullProgress, RemoveImage};
+use skep_engine::model::image::{LayerState, PullImage, PullProgress, RemoveImage};
 use skep_registry::{ImageManifest, Manifest, digest_of, media_type};
 use skep_types::{Digest, ErrorKind, Reference};
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ fn manifest_of(name: &str) -> (Digest, Vec<u8>) {
 fn image_manifest(name: &str) -> ImageManifest {
     match Manifest::parse(&manifest_of(name).1, "").expect("a manifest") {
         Manifest::Image(manifest) => manifest,
-        Manifest::Index(_) => panic!("an index"),
+        Manifest::Index(_) | Manifest::Artifact(_) => panic!("not an image"),
     }
 }
 
@@ -284,7 +284,7 @@ async fn a_pull_that_is_dropped_leaves_nothing_or_the_image() {
         let (sender, mut receiver) = mpsc::channel(1024);
         let images = world.images.clone();
         let reference = reference.clone();
-        let pull = tokio::spawn(async move { images.pull(&reference, None, None, sender).await });
+        let pull = tokio::spawn(async move { images.pull(&reference, &PullImage::default(), None, sender).await });
         while let Some(message) = receiver.recv().await {
             if matches!(message, PullProgress::Layer { state: LayerState::Downloading { .. }, .. }) {
                 break;

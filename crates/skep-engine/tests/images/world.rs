@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use skep_engine::images::{Guards, ImageError, Images, Result};
-use skep_engine::model::image::{ImageId, LayerState, ListImages, LoadProgress, Loaded, PullProgress};
+use skep_engine::model::image::{ImageId, LayerState, ListImages, LoadProgress, Loaded, PullImage, PullProgress};
 use skep_registry::RegistryConfig;
 use skep_store::Store;
 use skep_types::{Platform, Reference};
@@ -53,6 +53,7 @@ impl World {
         let (sender, mut receiver) = mpsc::channel(1024);
         let reference: Reference = name.parse().expect("a reference");
         let platform: Option<Platform> = platform.map(|text| text.parse().expect("a platform"));
+        let options = PullImage { platform, ..PullImage::default() };
         let collect = async {
             let mut all = Vec::new();
             while let Some(message) = receiver.recv().await {
@@ -60,7 +61,7 @@ impl World {
             }
             all
         };
-        let (ids, messages) = tokio::join!(self.images.pull(&reference, platform.as_ref(), None, sender), collect);
+        let (ids, messages) = tokio::join!(self.images.pull(&reference, &options, None, sender), collect);
         (ids.map(|ids| ids[0]), messages)
     }
 

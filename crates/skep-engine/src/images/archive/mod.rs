@@ -5,12 +5,14 @@
 //! | [`tarball`] | the tar file as a directory that is never unpacked |
 //! | [`docker`] | `manifest.json` |
 //! | [`oci`] | `oci-layout` and `index.json` |
+//! | [`artifacts`] | what is no image in a layout |
 //! | [`write`] | both at once, as Docker writes them |
 //!
 //! Reading gives [`Archived`]: images, that is, configurations whose digests were checked and where the layers' bytes are, and the names
 //! that lead to them. An archive of Docker 25 and later has both forms at once: the layout knows all platforms, `manifest.json` may
 //! know more names.
 
+mod artifacts;
 mod docker;
 mod oci;
 mod tarball;
@@ -31,6 +33,7 @@ use super::target::Target;
 use super::{ImageError, Result, digest_of};
 use crate::model::image::ImageId;
 
+pub(super) use self::artifacts::ArchivedArtifact;
 pub(super) use self::tarball::Slice;
 
 /// The most images that an archive may hold.
@@ -41,6 +44,8 @@ const MAX_IMAGES: usize = 10_000;
 pub(super) struct Archived {
     /// Its images, each once.
     pub(super) images: Vec<ArchivedImage>,
+    /// What is no image.
+    pub(super) artifacts: Vec<ArchivedArtifact>,
     /// What is to be named, in order; an image without a name has an entry, too.
     pub(super) entries: Vec<ArchivedEntry>,
 }

@@ -11,7 +11,7 @@ use super::super::target::{Member, Target};
 use super::super::{ImageError, Result, platform};
 use super::docker::parse_tag;
 use super::tarball::{Slice, Tarball};
-use super::{Archived, ArchivedEntry, ArchivedImage, MAX_IMAGES};
+use super::{Archived, ArchivedEntry, ArchivedImage, MAX_IMAGES, artifacts};
 use crate::model::image::ImageId;
 
 /// How deep indexes may be nested.
@@ -35,14 +35,19 @@ pub(super) fn read(tarball: &Tarball, wished: Option<&Platform>) -> Result<Archi
     }
     let index = match Manifest::parse(&tarball.read("index.json", MAX_MANIFEST_SIZE)?, "") {
         Ok(Manifest::Index(index)) => index,
-        Ok(Manifest::Image(_)) => return Err(broken("index.json", &"not an index")),
+        Ok(Manifest::Image(_) | Manifest::Artifact(_)) => return Err(broken("index.json", &"not an index")),
         Err(e) => return Err(broken("index.json", &e)),
     };
     if index.manifests.len() > MAX_IMAGES {
         return Err(ImageError::Invalid(format!("invalid archive: more than {MAX_IMAGES} images")));
     }
     let mut archived = Archived::default();
+    let mut loose = Vec::new();
     for descriptor in &index.manifests {
+        if let Some(artifact) = artifacts::read(tarball, descriptor)? {
+            loose.push(artifact);
+            continue;
+        }
         let mut found = Found::default();
         collect(tarball, descriptor, &mut found, 0)?;
         let tag = tag_of(descriptor);
@@ -50,6 +55,7 @@ pub(super) fn read(tarball: &Tarball, wished: Option<&Platform>) -> Result<Archi
         // One entry per tag is how several tags of an image are written.
         archived.entries.push(ArchivedEntry { tag, target });
     }
+    artifacts::settle(tarball, loose, &mut archived)?;
     forget_nameless(&mut archived.entries);
     Ok(archived)
 }
@@ -101,7 +107,8 @@ fn collect(tarball: &Tarball, descriptor: &Descriptor, found: &mut Found, depth:
             }
             Ok(())
         }
-        Err(ManifestError::NotAnImage(_) | ManifestError::LayerType(_)) if nested => Ok(()),
+        Ok(Manifest::Artifact(_)) => Ok(()),
+        Err(ManifestError::LayerType(_)) if nested => Ok(()),
         Err(e) => Err(broken(&descriptor.digest.to_string(), &e)),
     }
 }
@@ -148,7 +155,7 @@ fn target(
 }
 
 /// The name in a descriptor's annotations. A tag alone names nothing.
-fn tag_of(descriptor: &Descriptor) -> Option<Reference> {
+pub(super) fn tag_of(descriptor: &Descriptor) -> Option<Reference> {
     let annotation = |key: &str| descriptor.annotations.get(key).map(String::as_str);
     let name =
         annotation(NAME_ANNOTATION).or_else(|| annotation(REF_ANNOTATION).filter(|name| name.contains([':', '/'])))?;
@@ -159,7 +166,7 @@ fn path_of(descriptor: &Descriptor) -> String {
     format!("blobs/sha256/{}", descriptor.digest.hex())
 }
 
-fn open(tarball: &Tarball, descriptor: &Descriptor) -> Result<Slice> {
+pub(super) fn open(tarball: &Tarball, descriptor: &Descriptor) -> Result<Slice> {
     let slice = tarball.open(&path_of(descriptor))?;
     if slice.len() != descriptor.size {
         return Err(broken(&descriptor.digest.to_string(), &"its size is not the one in the manifest"));
@@ -168,7 +175,7 @@ fn open(tarball: &Tarball, descriptor: &Descriptor) -> Result<Slice> {
 }
 
 /// A small blob whose digest is right.
-fn blob(tarball: &Tarball, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+pub(super) fn blob(tarball: &Tarball, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
     open(tarball, descriptor)?;
     let bytes = tarball.read(&path_of(descriptor), limit)?;
     match super::super::digest_of(&bytes) == descriptor.digest {

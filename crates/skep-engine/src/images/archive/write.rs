@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::json;
 use skep_registry::{Descriptor, media_type};
-use skep_store::ChainId;
+use skep_store::{ChainId, StagedBlob};
 use skep_types::{Digest, Platform, Reference};
 
 use super::super::{Result, digest_of};
@@ -31,10 +32,27 @@ pub(in crate::images) struct OutgoingImage {
 /// Images of several platforms, or one, that go under the same tags.
 #[derive(Debug, Clone)]
 pub(in crate::images) struct OutgoingTarget {
-    /// Never empty. The first is what readers get that know no platforms.
+    /// The first is what readers get that know no platforms. None if it is an artifact.
     pub(in crate::images) images: Vec<OutgoingImage>,
     /// Tags to write.
     pub(in crate::images) tags: BTreeSet<Reference>,
+    /// What it is if it is no image.
+    pub(in crate::images) artifact: Option<OutgoingArtifact>,
+    /// What is attached to it, with the tag that leads to it, if one does.
+    pub(in crate::images) attached: Vec<(OutgoingArtifact, Option<String>)>,
+    /// The manifests that these are about.
+    pub(in crate::images) subjects: BTreeMap<Digest, Vec<u8>>,
+}
+
+/// An artifact to write.
+#[derive(Debug, Clone)]
+pub(in crate::images) struct OutgoingArtifact {
+    /// What points to its manifest.
+    pub(in crate::images) descriptor: Descriptor,
+    /// Its manifest.
+    pub(in crate::images) manifest: Vec<u8>,
+    /// Its blobs with their sizes.
+    pub(in crate::images) blobs: Vec<(Arc<StagedBlob>, u64)>,
 }
 
 /// A layer to write.
@@ -56,7 +74,7 @@ pub(in crate::images) fn write(
 ) -> Result<()> {
     let mut tar = tar::Builder::new(out);
     let mut blobs: BTreeMap<Digest, Blob> = BTreeMap::new();
-    let mut index = Vec::new();
+    let (mut index, mut attached) = (Vec::new(), Vec::new());
     for target in targets {
         let mut described = Vec::new();
         for image in &target.images {
@@ -66,22 +84,31 @@ pub(in crate::images) fn write(
             blobs.extend(image.layers.iter().map(|layer| (layer.diff_id, Blob::Layer(*layer))));
             described.push(descriptor);
         }
-        let descriptor = match <[Descriptor; 1]>::try_from(described) {
-            Ok([single]) => single,
-            Err(several) => {
+        let descriptor = match (<[Descriptor; 1]>::try_from(described), &target.artifact) {
+            (_, Some(artifact)) => add_artifact(artifact, &mut blobs),
+            (Ok([single]), None) => single,
+            (Err(several), None) => {
                 let (bytes, descriptor) = platform_index(several)?;
                 blobs.insert(descriptor.digest, Blob::Bytes(bytes));
                 descriptor
             }
         };
         index.extend(entries(&target.tags, &descriptor));
+        // After everything that has a name: some readers take the first.
+        for (artifact, tag) in &target.attached {
+            let annotations = tag.iter().map(|tag| (REF_ANNOTATION.to_owned(), tag.clone())).collect();
+            attached.push(Descriptor { annotations, ..add_artifact(artifact, &mut blobs) });
+        }
+        blobs.extend(target.subjects.iter().map(|(digest, raw)| (*digest, Blob::Bytes(raw.clone()))));
     }
+    index.extend(attached);
     directory(&mut tar, "blobs/")?;
     directory(&mut tar, "blobs/sha256/")?;
     for (digest, blob) in &blobs {
         let name = format!("blobs/sha256/{}", digest.hex());
         match blob {
             Blob::Bytes(bytes) => file(&mut tar, &name, bytes)?,
+            Blob::Kept(blob, size) => sized(&mut tar, &name, *size, blob.open()?)?,
             Blob::Layer(outgoing) => sized(&mut tar, &name, outgoing.size, layer(outgoing)?)?,
         }
     }
@@ -97,8 +124,16 @@ pub(in crate::images) fn write(
     Ok(())
 }
 
+/// Adds an artifact's manifest and blobs; returns what points to it.
+fn add_artifact(artifact: &OutgoingArtifact, blobs: &mut BTreeMap<Digest, Blob>) -> Descriptor {
+    blobs.insert(artifact.descriptor.digest, Blob::Bytes(artifact.manifest.clone()));
+    blobs.extend(artifact.blobs.iter().map(|(blob, size)| (*blob.digest(), Blob::Kept(Arc::clone(blob), *size))));
+    artifact.descriptor.clone()
+}
+
 enum Blob {
     Bytes(Vec<u8>),
+    Kept(Arc<StagedBlob>, u64),
     Layer(OutgoingLayer),
 }
 

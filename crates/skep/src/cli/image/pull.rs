@@ -16,6 +16,7 @@ flags! {
         all_tags: bool => "all-tags" 'a', "Download all tagged images in the repository";
         skip_trust: Option<bool> => "disable-content-trust", "Skip image verification (default true)";
         platform: Option<String> => "platform", "Set platform if server is multi-platform capable";
+        referrers: bool => "referrers", "Also download signatures, SBOMs and attestations of the image, to be pushed and saved with it";
         quiet: bool => "quiet" 'q', "Suppress verbose output";
     }
 }
@@ -55,7 +56,9 @@ async fn run(cli: &Cli, flags: PullFlags, words: Vec<String>) -> Outcome {
     if name_only && !flags.all_tags && !flags.quiet {
         ui::line("Using default tag: latest");
     }
-    pull(cli, &wanted, flags.platform.as_deref(), output).await?;
+    let platform = flags.platform.as_deref();
+    let query = if flags.referrers { Some("1") } else { None };
+    pull_with(cli, &wanted, platform, query, output).await?;
     ui::line(&wanted.to_string());
     Ok(())
 }
@@ -71,6 +74,16 @@ pub(super) fn must_verify(skip: Option<bool>) -> bool {
 
 /// Pulls one image, or all of a repository if `wanted` has neither tag nor digest.
 pub(crate) async fn pull(cli: &Cli, wanted: &Reference, platform: Option<&str>, output: PullOutput) -> Outcome {
+    pull_with(cli, wanted, platform, None, output).await
+}
+
+async fn pull_with(
+    cli: &Cli,
+    wanted: &Reference,
+    platform: Option<&str>,
+    referrers: Option<&str>,
+    output: PullOutput,
+) -> Outcome {
     let client = cli.client().await?;
     let (repository, tag) = reference::repository_and_tag(wanted);
     let request = client
@@ -78,6 +91,7 @@ pub(crate) async fn pull(cli: &Cli, wanted: &Reference, platform: Option<&str>, 
         .query("fromImage", repository)
         .query_opt("tag", Some(tag))
         .query_opt("platform", platform.map(str::to_lowercase))
+        .query_opt("referrers", referrers)
         .header(REGISTRY_AUTH, credentials::registry_auth(cli, wanted.registry()));
     let target = match output {
         PullOutput::Stdout => progress::Target::Stdout,

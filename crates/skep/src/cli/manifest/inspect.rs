@@ -90,7 +90,7 @@ async fn run(cli: &Cli, flags: InspectFlags, words: Vec<String>) -> Outcome {
         other => Failure::message(other.to_string()),
     })?;
     let text = match (&found.manifest, flags.verbose) {
-        (Manifest::Image(_), false) => indent_with(&found.raw, "", "\t"),
+        (Manifest::Image(_), false) | (Manifest::Artifact(_), _) => indent_with(&found.raw, "", "\t"),
         (Manifest::Image(manifest), true) => {
             let all = verbose(&repository, wanted.familiar(), manifest, &found, None).await?;
             indent_with(&serde_json::to_vec(&all)?, "", "\t")
