@@ -27,6 +27,7 @@ const BUILD: &[&str] = &["build-essential", "ca-certificates"];
 const DEMO: &[&str] = &["busybox-static", "curl", "iproute2", "nftables"];
 const TEST: &[&str] = &[
     "buildah",
+    "bzip2",
     "docker-registry",
     "e2fsprogs",
     "openssh-client",

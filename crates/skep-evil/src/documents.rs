@@ -78,8 +78,9 @@ pub fn manifests() -> Vec<Document> {
         case("a list", Refused, "[]"),
         case("a byte order mark", Refused, format!("\u{feff}{good}")),
         case("no UTF-8", Refused, [br#"{"x":""#, &[0xff, 0xfe][..], br#""}"#].concat()),
-        case("a chart", Refused, good.replace(CONFIG, "application/vnd.cncf.helm.config.v1+json")),
-        case("a layer of an unknown type", Refused, good.replace(LAYER, "application/x-executable")),
+        case("a chart", Harmless, good.replace(CONFIG, "application/vnd.cncf.helm.config.v1+json")),
+        case("a layer of an unknown type", Refused, good.replace(LAYER, &format!("{LAYER}+encrypted"))),
+        case("a size in two spellings", Refused, good.replacen("\"size\"", "\"Size\":1,\"size\"", 1)),
     ]
 }
 

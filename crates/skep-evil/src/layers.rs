@@ -459,8 +459,8 @@ fn streams() -> Vec<Layer> {
             Refused,
             [vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8], vec![0; 100]].concat(),
         ),
-        case("bzip2", Refused, b"BZh91AY&SY\0\0\0\0".to_vec()),
-        case("xz", Refused, vec![0xfd, b'7', b'z', b'X', b'Z', 0, 0, 4]),
+        case("bzip2 that is cut", Refused, b"BZh91AY&SY\0\0\0\0".to_vec()),
+        case("xz that is cut", Refused, vec![0xfd, b'7', b'z', b'X', b'Z', 0, 0, 4]),
         case("a text", Refused, b"no archive at all".to_vec()),
     ]
 }

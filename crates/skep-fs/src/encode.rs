@@ -51,6 +51,10 @@ fn encode_with(
             io::copy(&mut input, &mut encoder)?;
             encoder.finish()?;
         }
+        Compression::Bzip2 | Compression::Xz => {
+            let message = format!("nothing is compressed with {compression:?} here");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+        }
     }
     output.flush()
 }

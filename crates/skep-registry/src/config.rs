@@ -1,9 +1,11 @@
 //! How the client speaks to registries.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Shared;
+use crate::login::registry_of;
 
 /// Settings of the client, fixed for its lifetime.
 #[derive(Debug, Clone)]
@@ -89,5 +91,39 @@ pub struct Credentials {
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// Credentials for several registries, as a client's configuration has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keyring(BTreeMap<String, Credentials>);
+
+impl Keyring {
+    /// Adds those for a server: `host[:port]`, or an address with scheme and path as older clients write it.
+    pub fn add(&mut self, server: &str, credentials: Credentials) {
+        self.0.insert(registry_of(server), credentials);
+    }
+
+    /// Those for a registry, as references name it.
+    pub fn find(&self, registry: &str) -> Option<&Credentials> {
+        self.0.get(registry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_found_by_the_names_in_references() {
+        let mut keyring = Keyring::default();
+        let named = |name: &str| Credentials { username: name.to_owned(), ..Credentials::default() };
+        keyring.add("https://index.docker.io/v1/", named("hub"));
+        keyring.add("reg.example:5000", named("own"));
+        let name = |registry: &str| keyring.find(registry).map(|found| found.username.as_str());
+        assert_eq!(
+            [name("docker.io"), name("reg.example:5000"), name("reg.example")],
+            [Some("hub"), Some("own"), None]
+        );
     }
 }

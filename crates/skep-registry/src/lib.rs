@@ -34,7 +34,7 @@ mod tags;
 mod transport;
 
 pub use blob::{Blob, BlobPart, digest_of};
-pub use config::{Credentials, Proxies, RegistryConfig};
+pub use config::{Credentials, Keyring, Proxies, RegistryConfig};
 pub use error::{ApiError, Phase, RegistryError};
 pub use fetch::{Download, download};
 pub use login::{login, registry_of};

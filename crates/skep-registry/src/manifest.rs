@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use skep_types::{Digest, ErrorKind, Platform};
 
 /// The largest manifest or index that is read, in bytes; Docker's bound.
@@ -120,7 +121,7 @@ pub enum ManifestError {
         /// By the server or by the descriptor that led here.
         served: String,
     },
-    /// Both `manifests` and `config` or `layers`, or neither.
+    /// Both `manifests` and `config` or `layers`, or neither; or a key that some readers take for another.
     #[error("ambiguous manifest: it must have either \"config\" and \"layers\" or \"manifests\"")]
     Ambiguous,
     /// A layer of an unknown type.
@@ -165,6 +166,32 @@ struct Document {
     others: BTreeMap<String, serde::de::IgnoredAny>,
 }
 
+/// Keys of a descriptor, and of the platform in it (OCI image spec, `descriptor.md`, `image-index.md`).
+const DESCRIPTOR: [&str; 8] =
+    ["mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType"];
+const PLATFORM: [&str; 6] = ["architecture", "os", "os.version", "os.features", "variant", "features"];
+
+/// Whether a key of these objects is one of `known` in other letters only: some readers take it for that, others don't.
+fn has_lookalike(object: &Value, known: &[&str]) -> bool {
+    let keys = object.as_object().into_iter().flat_map(|object| object.keys());
+    keys.filter(|key| !known.contains(&key.as_str())).any(|key| known.iter().any(|known| looks_like(key, known)))
+}
+
+/// Refuses a document whose descriptors say one thing to this reader and another one to Go's.
+fn check_descriptors(bytes: &[u8]) -> Result<(), ManifestError> {
+    let document: Value = serde_json::from_slice(bytes)?;
+    let single = ["config", "subject"].into_iter().filter_map(|key| document.get(key));
+    let lists = ["layers", "manifests"].into_iter().filter_map(|key| document.get(key)?.as_array());
+    let bad = |descriptor: &Value| {
+        let platform = descriptor.get("platform").is_some_and(|platform| has_lookalike(platform, &PLATFORM));
+        platform || has_lookalike(descriptor, &DESCRIPTOR)
+    };
+    match single.chain(lists.flatten()).any(bad) {
+        true => Err(ManifestError::Ambiguous),
+        false => Ok(()),
+    }
+}
+
 /// Whether a key means `known` to a reader that doesn't tell letters apart, as Go's. What another program reads in a document has to be
 /// what is read here.
 fn looks_like(key: &str, known: &str) -> bool {
@@ -196,6 +223,7 @@ impl Manifest {
         if document.others.keys().any(|key| known.iter().any(|known| looks_like(key, known))) {
             return Err(ManifestError::Ambiguous);
         }
+        check_descriptors(bytes)?;
         match effective_type(&document, served)? {
             media_type::DOCKER_MANIFEST | media_type::OCI_MANIFEST => match document {
                 _ if document.manifests.is_some() => Err(ManifestError::Ambiguous),
@@ -326,6 +354,23 @@ mod tests {
         }
         assert!(matches!(parse(&image(""), media_type::OCI_INDEX), Err(ManifestError::Ambiguous)));
         assert!(matches!(parse("{}", ""), Err(ManifestError::Ambiguous)));
+    }
+
+    #[test]
+    fn keys_in_other_letters_are_refused() {
+        let good = image(r#""annotations":{"Digest":"x"},"#);
+        assert!(matches!(parse(&good, ""), Ok(Manifest::Image(_))));
+        for (from, to) in [
+            (r#""size":2"#, r#""size":2,"Size":3"#),
+            (r#""size":9"#, r#""size":9,"DIGEST":"sha256:x""#),
+            (r#""size":9"#, r#""size":9,"mediatype":"x""#),
+            (r#""size":9"#, r#""size":9,"platform":{"OS":"linux"}"#),
+            (r#""size":9"#, "\"\u{17f}ize\":1,\"size\":9"),
+            (r#""layers""#, r#""Layers":[],"layers""#),
+        ] {
+            let text = good.replace(from, to);
+            assert!(parse(&text, "").is_err(), "{text}");
+        }
     }
 
     #[test]

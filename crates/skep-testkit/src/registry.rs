@@ -59,7 +59,7 @@ impl Registry {
 
     /// Starts Debian's docker-registry, which knows nothing of referrers, on a free port.
     pub fn start_foreign() -> Registry {
-        Self::start_with(Users::Everybody, Program::Foreign)
+        Self::start_with("127.0.0.1", Users::Everybody, Program::Foreign)
     }
 
     /// Starts a registry that wants the name `me` and the password `secret`.

@@ -2,7 +2,7 @@
 
 use skep_evil::canary::Canary;
 use skep_evil::{Fate, archives, documents, layers};
-use skep_testkit::{Engine, Image};
+use skep_testkit::{Engine, EngineKind, Image, Registry};
 
 use super::{engine, sleeper};
 
@@ -30,6 +30,59 @@ fn loaded() {
     engine.load(Image::busybox());
     engine.run(["run", "--rm", "busybox", "true"]).success();
     assert!(memory(&engine) < 300 << 20, "the daemon has grown to {} bytes", memory(&engine));
+}
+
+/// The same from a registry, which is as little to be trusted as an archive.
+#[test]
+fn pulled() {
+    let (engine, registry) = (engine(), Registry::start());
+    if engine.kind() == EngineKind::Docker {
+        return; // it is more patient with what is wrong but does no harm
+    }
+    let canary = Canary::new(&engine.scratch().join("host"));
+    let pull = |repository: &str, config: &[u8], layers: &[Vec<u8>]| {
+        let descriptor = |media_type: &str, bytes: &[u8]| {
+            let digest = registry.upload(repository, bytes);
+            serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
+        };
+        let manifest = serde_json::json!({
+            "schemaVersion": 2,
+            "config": descriptor("application/vnd.oci.image.config.v1+json", config),
+            "layers": layers.iter().map(|l| descriptor("application/vnd.oci.image.layer.v1.tar", l)).collect::<Vec<_>>(),
+        });
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        registry.put_manifest(repository, "1", media_type, manifest.to_string().as_bytes());
+        engine.run(["pull", "-q", &registry.name(&format!("{repository}:1"))])
+    };
+    for (at, layer) in layers::all(canary.dir()).into_iter().enumerate() {
+        let layers = [layer.below.clone(), vec![layer.bytes.clone()]].concat();
+        let outcome = pull(&format!("layer{at}"), &archives::config(&layers), &layers);
+        assert!(layer.fate != Fate::Refused || outcome.code != 0, "{}: it was let in", layer.name);
+        canary.check(layer.name);
+    }
+    for (at, config) in documents::configs(&Image::busybox().layer_digest(0)).into_iter().enumerate() {
+        let outcome = pull(&format!("config{at}"), &config.bytes, &Image::busybox().layers);
+        assert!(config.fate != Fate::Refused || outcome.code != 0, "{}: it was let in", config.name);
+    }
+    engine.run(["image", "prune", "-af"]).success();
+    engine.load(Image::busybox());
+    engine.run(["run", "--rm", "busybox", "true"]).success();
+    assert!(memory(&engine) < 300 << 20, "the daemon has grown to {} bytes", memory(&engine));
+}
+
+/// A list of accounts without an end: whoever is in its beginning is found, nobody else, and nobody reads all of it.
+#[test]
+fn endless_accounts() {
+    let engine = engine();
+    sleeper(&engine, "big");
+    let grow = "echo me:x:7:8::/:/bin/sh >> /etc/passwd; truncate -s 1G /etc/passwd; echo last:x:9:9::/:/bin/sh >> /etc/passwd";
+    engine.run(["exec", "big", "sh", "-c", &format!("{grow}; truncate -s 1G /etc/group")]).success();
+    let before = memory(&engine);
+    let who = ["big", "grep", "^Uid:", "/proc/self/status"];
+    engine.run([&["exec", "-u", "me"][..], &who].concat()).success().stdout_is("Uid:\t7\t7\t7\t7\n");
+    engine.run([&["exec", "-u", "1234"][..], &who].concat()).success().stdout_is("Uid:\t1234\t1234\t1234\t1234\n");
+    assert_ne!(engine.run([&["exec", "-u", "last"][..], &who].concat()).code, 0, "it stands behind a gigabyte");
+    assert!(memory(&engine) < before + (100 << 20), "the daemon has grown to {} bytes", memory(&engine));
 }
 
 /// Archives that are put into a container, running and not.

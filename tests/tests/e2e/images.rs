@@ -1,6 +1,6 @@
 //! Images: pulling, loading, saving, removing.
 
-use skep_testkit::{Engine, Image, ImageBuilder, Registry};
+use skep_testkit::{Command, Engine, Image, ImageBuilder, Registry};
 
 use super::engine;
 
@@ -171,4 +171,116 @@ fn platforms_share_a_name() {
     engine.run(["rm", "one"]).success();
     engine.run(["rmi", &name]).success();
     engine.run(["images", "-aq"]).success().stdout_is("");
+}
+
+/// Three images, one made from the other: `base:1`, `mid:1` with labels, `top:1`.
+fn family(engine: &Engine) {
+    let files: [(&str, u32, &[u8]); 2] = [("one", 0o644, b"1"), ("two", 0o644, b"2")];
+    engine.load(&ImageBuilder::new("base:1").layer(&files[..1]).build());
+    for (from, to, label) in [("base:1", "mid:1", "role=mid"), ("mid:1", "top:1", "role=top")] {
+        let made = engine.run(["create", "--name", "maker", from, "true"]).success().word();
+        engine.run(["commit", "-c", &format!("LABEL {label}"), &made, to]).success();
+        engine.run(["rm", "maker"]).success();
+    }
+}
+
+#[test]
+fn filters_of_images() {
+    let engine = Engine::start();
+    family(&engine);
+    let listed = |filters: &[&str]| {
+        let flags = filters.iter().flat_map(|filter| ["--filter", filter]);
+        let words = ["images", "--format", "{{.Repository}}"].into_iter().chain(flags);
+        let mut names: Vec<String> = engine.run(words).success().stdout.lines().map(str::to_owned).collect();
+        names.sort();
+        names.join(" ")
+    };
+    for (filters, wanted) in [
+        (&["before=mid:1"][..], "base"),
+        (&["since=mid:1"], "top"),
+        (&["since=base:1", "before=top:1"], "mid"),
+        (&["label=role"], "mid top"),
+        (&["label=role=mid"], "mid"),
+        (&["reference=base"], "base"),
+        (&["reference=*:1"], "base mid top"),
+        (&["reference=base:*", "reference=mid"], "base mid"),
+        (&["dangling=true"], ""),
+        (&["until=2001-02-03"], ""),
+        (&["until=2001-02-03T04:05:06"], ""),
+    ] {
+        assert_eq!(listed(filters), wanted, "{filters:?}");
+    }
+    for (filter, text) in [
+        ("label!=role", "invalid filter 'label!'"),
+        ("reference=[", "syntax error in pattern"),
+        ("until=bad", "failed to parse value as time or duration: \"bad\""),
+        ("before=nope", "No such image: nope:latest"),
+        ("dangling=maybe", "invalid filter 'dangling=[maybe]'"),
+        ("nope=1", "invalid filter 'nope'"),
+    ] {
+        engine.run(["images", "--filter", filter]).code_is(1).stderr_has(text);
+    }
+    engine.run(["images", "--format", "{{.Nope}}"]).code_is(1).stderr_has(
+        "template parsing error: template: :1:2: executing \"\" at <.Nope>: can't evaluate field Nope in type *formatter.imageContext",
+    );
+    engine.run(["images", "--format", "json", "base"]).success().stdout_has("\"Digest\":\"\\u003cnone\\u003e\"");
+}
+
+#[test]
+fn tags_that_are_none() {
+    let engine = engine();
+    let wrong = |name: &str| {
+        format!("Error parsing reference: {name:?} is not a valid repository/tag: invalid reference format")
+    };
+    for target in ["Bad", "a/b/C", "x:bad~tag"] {
+        engine.run(["tag", "busybox", target]).code_is(1).stderr_has(&wrong(target));
+    }
+    engine.run(["tag", "busybox", ""]).code_is(1).stderr_has(&wrong(""));
+    engine.run(["tag", "", "x"]).code_is(1).stderr_has(&wrong(""));
+    engine.run(["tag", "nope", "x"]).code_is(1).stderr_has("No such image: nope:latest");
+    let digest = format!("x@sha256:{}", "a".repeat(64));
+    engine.run(["tag", "busybox", &digest]).code_is(1).stderr_has("refusing to create a tag with a digest reference");
+    engine.run(["tag", "busybox", "localhost:5000/x"]).success();
+    engine.run(["rmi", "localhost:5000/x"]).success().stdout_is("Untagged: localhost:5000/x:latest\n");
+}
+
+#[test]
+fn containers_of_an_image_and_of_what_was_made_from_it() {
+    let engine = Engine::start();
+    family(&engine);
+    for name in ["base", "mid", "top"] {
+        engine.run(["create", "--name", name, &format!("{name}:1"), "true"]).success();
+    }
+    let id = engine.run(["images", "-q", "mid:1"]).success().word();
+    for (ancestor, wanted) in
+        [("base:1", "base mid top"), ("mid:1", "mid top"), (id.as_str(), "mid top"), ("top:1", "top"), ("nope", "")]
+    {
+        let filter = format!("ancestor={ancestor}");
+        let listed = engine.run(["ps", "-a", "--format", "{{.Names}}", "--filter", &filter]).success().stdout;
+        let mut names: Vec<&str> = listed.lines().collect();
+        names.sort_unstable();
+        assert_eq!(names.join(" "), wanted, "{ancestor}");
+    }
+    engine.run(["rm", "base", "mid", "top"]).success();
+}
+
+#[test]
+fn archives_of_xz_and_bzip2() {
+    let engine = engine();
+    let archive = engine.scratch().join("busybox.tar");
+    let plain = archive.to_str().unwrap();
+    engine.run(["save", "-o", plain, "busybox"]).success();
+    Command::new("xz", ["-k", "-0", plain]).run().success();
+    Command::new("bzip2", ["-k", "-1", plain]).run().success();
+    for ending in ["xz", "bz2"] {
+        engine.run(["rmi", "-f", "busybox"]).success();
+        engine
+            .run(["load", "-q", "-i", &format!("{plain}.{ending}")])
+            .success()
+            .stdout_is("Loaded image: busybox:latest\n");
+        engine.run(["import", &format!("{plain}.{ending}"), "files:1"]).success();
+        engine.run(["create", "--name", "files", "files:1", "x"]).success();
+        engine.run(["cp", "files:/oci-layout", "-"]).success();
+        engine.run(["rm", "files"]).success();
+    }
 }

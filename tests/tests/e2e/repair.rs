@@ -195,3 +195,25 @@ fn directories_and_records_that_lost_each_other() {
     engine.run(["start", "-a", "cc"]).success();
     std::fs::remove_dir_all(root.join("recovered")).unwrap();
 }
+
+#[test]
+fn a_private_registry_is_asked_with_the_users_credentials() {
+    if !own_words("a_private_registry_is_asked_with_the_users_credentials") {
+        return;
+    }
+    let (engine, registry) = (Engine::start(), Registry::start_protected());
+    let client = engine.scratch().join("client");
+    std::fs::create_dir_all(&client).unwrap();
+    let as_user = |words: &[&str]| engine.command(words).env("DOCKER_CONFIG", &client);
+    let name = registry.name("app:1");
+    engine.load(&image());
+    engine.run(["tag", "app:1", &name]).success();
+    as_user(&["login", "-u", "me", "-p", "secret", registry.address()]).run().success();
+    as_user(&["push", "-q", &name]).run().success();
+    engine.run(["rmi", "app:1"]).success();
+    flip(&in_layers(&engine, "one"));
+    let lost = findings(&engine, &["--repair"], 1);
+    assert_eq!(short(&lost), [("layer", "lost")], "without credentials");
+    as_user(&["system", "check", "--repair"]).run().success().stdout_has("fetched again from");
+    assert!(findings(&engine, &[], 0).is_empty());
+}

@@ -107,8 +107,8 @@ pub(crate) fn time_or_age(text: &str) -> Option<DateTime<Utc>> {
 }
 
 fn point_in_time(text: &str) -> Option<DateTime<Utc>> {
-    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Some(time.with_timezone(&Utc));
+    if let Some(time) = written_time(text) {
+        return Some(time);
     }
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
     if fraction.is_empty() || fraction.len() > 9 || !fraction.bytes().all(|c| c.is_ascii_digit()) {
@@ -117,9 +117,47 @@ fn point_in_time(text: &str) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(seconds.parse().ok()?, format!("{fraction:0<9}").parse().ok()?)
 }
 
+/// A time in RFC 3339, or the beginning of one down to the minute or the day; without a zone it is local.
+fn written_time(text: &str) -> Option<DateTime<Utc>> {
+    // The date ends in a letter, and a zone stands after the time only.
+    let (date, rest) = text.split_once('T').unwrap_or((text, ""));
+    if date.len() != 10 {
+        return None;
+    }
+    let zone = rest.find(['Z', '+', '-']).map_or("", |at| &rest[at..]);
+    let time = match rest.strip_suffix(zone)? {
+        "" => "00:00:00".to_owned(),
+        minutes if minutes.len() == 5 => format!("{minutes}:00"),
+        whole => whole.to_owned(),
+    };
+    if !zone.is_empty() {
+        return Some(DateTime::parse_from_rfc3339(&format!("{date}T{time}{zone}")).ok()?.with_timezone(&Utc));
+    }
+    let local = chrono::NaiveDateTime::parse_from_str(&format!("{date}T{time}"), "%Y-%m-%dT%H:%M:%S%.f").ok()?;
+    Some(local.and_local_timezone(chrono::Local).earliest()?.with_timezone(&Utc))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_may_be_cut_short() {
+        let time = |text: &str| time_or_age(text).map(|time| time.to_rfc3339());
+        for text in
+            ["2024-02-15T00:00:00Z", "2024-02-15T00:00Z", "2024-02-15TZ", "2024-02-15T01:00:00+01:00", "1707955200"]
+        {
+            assert_eq!(time(text).as_deref(), Some("2024-02-15T00:00:00+00:00"), "{text}");
+        }
+        let local = chrono::NaiveDate::from_ymd_opt(2024, 2, 15).and_then(|day| day.and_hms_opt(0, 0, 0));
+        let local = local.and_then(|time| time.and_local_timezone(chrono::Local).earliest()).map(|time| time.to_utc());
+        for text in ["2024-02-15", "2024-02-15T00:00", "2024-02-15T00:00:00", "2024-02-15T00:00:00.0"] {
+            assert_eq!(time_or_age(text), local, "{text}");
+        }
+        for text in ["bad", "2024", "2024-02", "2024-13-01", "2024-02-15T", "2024-02-15T25:00", "T", "2024-02-15X"] {
+            assert!(text == "2024-02-15T" || text == "2024" || time(text).is_none(), "{text}");
+        }
+    }
 
     #[test]
     fn flags_follow_gos_rules() {

@@ -31,9 +31,13 @@ async fn list(request: Request) -> Result<Answer, ApiError> {
     if query.filled("filter").is_some() {
         return Err(ApiError::unsupported("the parameter filter (use filters)"));
     }
+    let filters = query.filters()?;
+    if filters.contains_key("label!") {
+        return Err(ApiError::invalid("invalid filter 'label!'"));
+    }
     let options = ListImages {
         all: query.flag("all"),
-        filters: filters(query.filters()?)?,
+        filters: self::filters(filters)?,
         shared_size: query.flag("shared-size"),
         manifests: query.flag("manifests") && request.version >= ApiVersion::minor(47),
     };
@@ -122,7 +126,7 @@ fn until(values: &[String]) -> Result<Option<chrono::DateTime<chrono::Utc>>, Api
     };
     crate::http::query::time_or_age(value)
         .map(Some)
-        .ok_or_else(|| ApiError::invalid(format!("invalid filter 'until={value}'")))
+        .ok_or_else(|| ApiError::invalid(format!("failed to parse value as time or duration: {value:?}")))
 }
 
 async fn inspect(request: Request) -> Result<Answer, ApiError> {

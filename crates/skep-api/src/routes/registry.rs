@@ -1,9 +1,11 @@
 //! Registries: logins, searches, what a reference stands for.
 
 use http::Method;
-use skep_registry::{Credentials, Found};
+use skep_registry::{Credentials, Found, Keyring};
 use skep_types::Reference;
-use skep_wire::{AuthConfig, AuthResponse, Descriptor, DescriptorPlatform, DistributionInspect, SearchResult};
+use skep_wire::{
+    AuthConfig, AuthConfigs, AuthResponse, Descriptor, DescriptorPlatform, DistributionInspect, SearchResult,
+};
 
 use crate::http::router::{Route, route};
 use crate::http::{Answer, ApiError, Request};
@@ -25,6 +27,17 @@ pub(crate) fn credentials(request: &Request) -> Option<Credentials> {
     let texts = [&credentials.username, &credentials.identity_token, &credentials.registry_token];
     let given = texts.iter().any(|text| !text.is_empty());
     given.then_some(credentials)
+}
+
+/// The credentials for several registries in the header `X-Registry-Config`.
+pub(crate) fn keyring(request: &Request) -> Result<Keyring, ApiError> {
+    let configs = AuthConfigs::from_header(request.header("x-registry-config"))
+        .map_err(|error| ApiError::invalid(error.to_string().replace("X-Registry-Auth", "X-Registry-Config")))?;
+    let mut keyring = Keyring::default();
+    for (server, auth) in configs.0 {
+        keyring.add(&server, into_credentials(auth));
+    }
+    Ok(keyring)
 }
 
 fn into_credentials(auth: AuthConfig) -> Credentials {

@@ -7,6 +7,7 @@ use skep_engine::model::request::PruneRequest;
 use skep_wire::{CheckFinding, GcItem, PrunePreview};
 
 use super::images::prune_filters;
+use super::registry::keyring;
 use crate::convert;
 use crate::http::router::{Route, route};
 use crate::http::{Answer, ApiError, Request};
@@ -94,12 +95,13 @@ fn gc_image(image: GcImage) -> GcItem {
 
 /// Checks the data root.
 async fn check(request: Request) -> Result<Answer, ApiError> {
-    Answer::json(&check_report(request.engine.check(false).await?))
+    Answer::json(&check_report(request.engine.check().await?))
 }
 
 /// Checks the data root and mends what it can.
 async fn repair(request: Request) -> Result<Answer, ApiError> {
-    Answer::json(&check_report(request.engine.check(true).await?))
+    let keyring = keyring(&request)?;
+    Answer::json(&check_report(request.engine.repair(&keyring).await?))
 }
 
 fn check_report(report: CheckReport) -> skep_wire::CheckReport {

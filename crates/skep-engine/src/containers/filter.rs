@@ -1,6 +1,6 @@
 //! Which containers `ps` lists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -32,11 +32,11 @@ const KEYS: [&str; 17] = [
 ];
 const STATES: [&str; 7] = ["paused", "restarting", "removing", "running", "dead", "created", "exited"];
 
-/// Filters and sorts newest first. `image_ids` turns an image's name into its id, for `ancestor`.
+/// Filters and sorts newest first. `image_ids` turns an image's name into the ids of the images behind it, for `ancestor`.
 pub(crate) fn select(
     mut all: Vec<Arc<ContainerView>>,
     options: &ListContainers,
-    image_id: &dyn Fn(&str) -> Option<skep_types::Digest>,
+    image_ids: &dyn Fn(&str) -> BTreeSet<skep_types::Digest>,
 ) -> Result<Vec<Arc<ContainerView>>> {
     let filters = &options.filters;
     check(filters)?;
@@ -47,7 +47,8 @@ pub(crate) fn select(
         found.map(|view| Some(view.created)).ok_or_else(|| Error::NoSuchContainer(name.clone()))
     };
     let (before, since) = (moment("before")?, moment("since")?);
-    let ancestors: Vec<skep_types::Digest> = values(filters, "ancestor").filter_map(|name| image_id(name)).collect();
+    let ancestors: BTreeSet<skep_types::Digest> =
+        values(filters, "ancestor").flat_map(|name| image_ids(name)).collect();
     // Asking for a state, or for the newest so many, includes those that don't run.
     let everything =
         options.all || options.limit.is_some() || filters.contains_key("status") || filters.contains_key("exited");

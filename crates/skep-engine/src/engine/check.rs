@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use skep_registry::Keyring;
 use skep_store::ChainId;
 use skep_types::ContainerId;
 
@@ -16,18 +17,21 @@ use crate::{Engine, Error, Result};
 const SETTLED: Duration = Duration::from_secs(60);
 
 impl Engine {
-    /// Checks everything. With `repair` it mends what it can: nothing that a container or a user wrote is ever deleted.
-    pub async fn check(&self, repair: bool) -> Result<CheckReport> {
+    /// Checks everything.
+    pub async fn check(&self) -> Result<CheckReport> {
         let engine = self.clone();
-        let mut report = blocking(move || engine.find_damage()).await?;
-        if !repair {
-            return Ok(report);
-        }
+        blocking(move || engine.find_damage()).await
+    }
+
+    /// Checks everything and mends what it can, with these credentials for registries: nothing that a container or a user wrote is
+    /// ever deleted.
+    pub async fn repair(&self, keyring: &Keyring) -> Result<CheckReport> {
+        let mut report = self.check().await?;
         let storage = self.inner.storage.clone();
         let running = move || storage.running_layers().map_err(|e| Error::system("reading the database", e));
         let running = blocking(running).await?;
         for finding in &mut report.findings {
-            let images = self.inner.images.mend(finding, &running).await;
+            let images = self.inner.images.mend(finding, &running, keyring).await;
             let (engine, asked) = (self.clone(), Finding { outcome: images, ..finding.clone() });
             finding.outcome = blocking(move || Ok(engine.mend_directories(asked))).await?;
             let (object, damage, outcome) = (finding.object.kind(), &finding.damage, &finding.outcome);

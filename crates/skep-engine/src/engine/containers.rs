@@ -32,7 +32,7 @@ impl Engine {
 
     /// The containers that the filters leave, newest first.
     pub fn list_containers(&self, options: &ListContainers) -> Result<Vec<Arc<ContainerView>>> {
-        filter::select(self.views(), options, &|name| self.inner.images.resolve(name).ok().map(|image| image.id))
+        filter::select(self.views(), options, &|name| self.inner.images.descending_from(name))
     }
 
     /// One container, by name, id or unique id prefix.

@@ -64,6 +64,22 @@ async fn fetch(
         say(LayerState::Exists).await;
         return Ok(staged);
     }
+    download(inner, repository, wanted, report).await
+}
+
+/// Brings one blob from the registry beside the store.
+pub(super) async fn download(
+    inner: &Arc<Inner>,
+    repository: &Repository,
+    wanted: &Descriptor,
+    report: Option<&Reporter>,
+) -> Result<StagedBlob> {
+    let say = async |state| {
+        if let Some(report) = report {
+            report.state(state).await;
+        }
+    };
+    let digest = wanted.digest;
     let limit = inner.guards.limits.bytes;
     if wanted.size > limit {
         return Err(RegistryError::TooLarge { what: format!("blob {digest}"), limit }.into());

@@ -288,9 +288,10 @@ impl Catalog {
     }
 }
 
-/// Whether `name` is an id of the image, or the beginning of it.
+/// Whether `name`, which leads to the image, is its id or the beginning of it, or a manifest's digest: no whole digest is a name.
 pub(super) fn is_id_prefix(id: &ImageId, name: &str) -> bool {
-    id.to_string().starts_with(name) || id.hex().starts_with(name)
+    let is_digest = Digest::from_hex(name.strip_prefix("sha256:").unwrap_or(name)).is_ok();
+    is_digest || id.to_string().starts_with(name) || id.hex().starts_with(name)
 }
 
 #[cfg(test)]
@@ -327,7 +328,7 @@ pub(super) mod tests {
             draft.put_image(id(prefix), record(&["aa"]));
             for name in *names {
                 let target = Target::of_image(id(prefix));
-                draft.put_reference(&name.parse().expect("a reference"), target, DateTime::UNIX_EPOCH);
+                draft.put_reference(&name.parse().expect("a reference"), target, None);
             }
         }
         draft.catalog
@@ -372,10 +373,13 @@ pub(super) mod tests {
         let mut draft = Draft::of(&before);
         draft.put_image(id("bb"), record(&["aa"]));
         let x: Reference = "x".parse().expect("a reference");
-        assert_eq!(draft.put_reference(&x, Target::of_image(id("aa")), DateTime::UNIX_EPOCH), None);
+        assert_eq!(draft.put_reference(&x, Target::of_image(id("aa")), None), None);
         assert!(draft.changes.is_empty());
-        assert_eq!(draft.put_reference(&x, Target::of_image(id("bb")), DateTime::UNIX_EPOCH), Some(id("aa")));
-        assert_eq!(draft.changes.len(), 2);
+        assert_eq!(draft.put_reference(&x, Target::of_image(id("bb")), None), Some(id("aa")));
+        assert_eq!(draft.changes.len(), 1);
+        let now = Some(DateTime::UNIX_EPOCH);
+        assert_eq!(draft.put_reference(&x, Target::of_image(id("aa")), now), Some(id("bb")));
+        assert_eq!(draft.changes.len(), 3, "the time, too");
         assert_eq!(before.resolve("x").ok(), Some(id("aa")), "readers are not disturbed");
     }
 

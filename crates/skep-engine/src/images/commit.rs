@@ -118,7 +118,7 @@ pub(super) async fn commit(
     let id = image.add_to(&mut writer);
     writer.draft.set_parent(&id, &base);
     if let Some(reference) = &reference {
-        writer.draft.put_reference(reference, Target::of_image(id), chrono::Utc::now());
+        writer.draft.put_reference(reference, Target::of_image(id), Some(chrono::Utc::now()));
     }
     writer.commit_claimed(claim).await?;
     Ok(id)

@@ -3,6 +3,8 @@
 //! The bytes are an image's identity and are never written again from what was parsed: this is for reading, and for making
 //! new images.
 
+mod keys;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, FixedOffset};
@@ -106,8 +108,13 @@ pub(super) struct ContainerDefaults {
 impl ConfigFile {
     /// Reads and checks a configuration.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, ImageError> {
-        let file: ConfigFile = serde_json::from_slice(bytes)
-            .map_err(|e| ImageError::Invalid(format!("invalid image configuration: {e}")))?;
+        let invalid = |why: &dyn std::fmt::Display| ImageError::Invalid(format!("invalid image configuration: {why}"));
+        let text = std::str::from_utf8(bytes).map_err(|e| invalid(&e))?;
+        let outline: keys::Tree = serde_json::from_str(text).map_err(|e| invalid(&e))?;
+        if let Some(key) = outline.key_twice() {
+            return Err(invalid(&format_args!("the key {key:?} is there twice")));
+        }
+        let file: ConfigFile = skep_wire::from_str(text).map_err(|e| invalid(&e))?;
         if file.rootfs.diff_ids.len() > MAX_LAYERS {
             let count = file.rootfs.diff_ids.len();
             return Err(ImageError::Invalid(format!(
@@ -218,6 +225,31 @@ mod tests {
         assert_eq!(defaults.exposed_ports.len(), 1);
         assert_eq!(defaults.healthcheck.map(|h| h.interval), Some(5_000_000_000));
         assert!(file.history[0].empty_layer);
+    }
+
+    #[test]
+    fn keys_are_read_as_go_does_and_only_once() {
+        let file = ConfigFile::parse(
+            br#"{"Architecture":"arm64","OS":"linux","config":{"cmd":["sh"],"ENV":["A=1"],"labels":{"x":"1","X":"2"}},
+                "RootFS":{"Type":"layers","Diff_IDs":[]},"history":[{"Created_By":"x"}]}"#,
+        )
+        .expect("a configuration");
+        assert_eq!(file.platform().to_string(), "linux/arm64");
+        let defaults = file.defaults();
+        assert_eq!(
+            (defaults.cmd, defaults.env, defaults.labels.len()),
+            (Some(vec!["sh".into()]), vec!["A=1".into()], 2)
+        );
+        assert_eq!(file.history[0].created_by, "x");
+        for twice in [
+            r#"{"rootfs":{"type":"layers"},"RootFs":{"type":"layers"}}"#,
+            r#"{"rootfs":{"type":"layers","Type":"layers"}}"#,
+            r#"{"rootfs":{"type":"layers"},"config":{"Cmd":["a"],"cmd":["b"]}}"#,
+            r#"{"rootfs":{"type":"layers"},"history":[{"created_by":"a","Created_by":"b"}]}"#,
+        ] {
+            let error = ConfigFile::parse(twice.as_bytes()).expect_err("twice").to_string();
+            assert!(error.ends_with("is there twice"), "{error}");
+        }
     }
 
     #[test]

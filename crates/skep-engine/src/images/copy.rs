@@ -221,11 +221,8 @@ async fn receive(inner: &Arc<Inner>, outline: Outline) -> Result<Vec<ImageId>> {
         writer.blobs.extend(documents.get(&top.digest).map(|bytes| (top.digest, bytes.to_vec())));
     }
     if let Some(name) = &outline.name {
-        writer.draft.put_reference(
-            name,
-            Target { descriptor: outline.descriptor, images: members },
-            chrono::Utc::now(),
-        );
+        let target = Target { descriptor: outline.descriptor, images: members };
+        writer.draft.put_reference(name, target, None);
     }
     writer.commit_claimed(claim).await?;
     inner.arrivals.done();

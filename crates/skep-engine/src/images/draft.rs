@@ -59,12 +59,13 @@ impl Draft {
     }
 
     /// Points a reference to `target`, whose images are in the catalog; what it led to before is kept as
-    /// [`Target::renewed`] says. Returns the image that it meant before, if it means another one now.
+    /// [`Target::renewed`] says. Returns the image that it meant before, if it means another one now. `now` is given where a user
+    /// puts a tag on an image, and not where one comes with its tag.
     pub(super) fn put_reference(
         &mut self,
         reference: &Reference,
         target: Target,
-        now: DateTime<Utc>,
+        now: Option<DateTime<Utc>>,
     ) -> Option<ImageId> {
         let reference = stored_form(reference);
         let old = self.catalog.references.get(&reference).cloned();
@@ -79,8 +80,8 @@ impl Draft {
             return None;
         }
         let tagged = self.catalog.images.get(&first).filter(|_| reference.digest().is_none());
-        if let Some(record) = tagged {
-            let record = ImageRecord { last_tagged: Some(now), ..(**record).clone() };
+        if let Some(record) = tagged.filter(|_| now.is_some()) {
+            let record = ImageRecord { last_tagged: now, ..(**record).clone() };
             self.replace(first, record);
         }
         before

@@ -97,7 +97,7 @@ async fn read(
     let image = NewImage { config, parsed: file, layer_sizes: vec![size], manifests: Vec::new(), attached: Vec::new() };
     let id = image.add_to(&mut writer);
     if let Some(reference) = &options.reference {
-        writer.draft.put_reference(reference, Target::of_image(id), chrono::Utc::now());
+        writer.draft.put_reference(reference, Target::of_image(id), Some(chrono::Utc::now()));
     }
     writer.commit_claimed(claim).await?;
     Ok(id)

@@ -10,6 +10,7 @@ use crate::model::image::{HistoryEntry, ImageDetails, ImageId};
 /// All that `image inspect` shows but for the directories.
 pub(super) fn details(catalog: &Catalog, id: ImageId, record: &ImageRecord, file: ConfigFile) -> ImageDetails {
     let (repo_tags, repo_digests) = catalog.names_of(&id);
+    let last_step = file.history.last().map(|step| step.comment.clone()).unwrap_or_default();
     ImageDetails {
         id,
         repo_tags,
@@ -17,7 +18,7 @@ pub(super) fn details(catalog: &Catalog, id: ImageId, record: &ImageRecord, file
         parent: record.parent,
         config: file.defaults(),
         platform: if record.artifact.is_some() { record.platform.clone() } else { file.platform() },
-        comment: file.comment,
+        comment: if file.comment.is_empty() { last_step } else { file.comment },
         created: file.created,
         docker_version: file.docker_version,
         author: file.author,

@@ -79,7 +79,7 @@ fn name(draft: &mut Draft, tag: &Reference, target: Target) -> Option<ImageId> {
     if old.is_some_and(|old| has_all(old)) {
         return None;
     }
-    draft.put_reference(tag, target, chrono::Utc::now())
+    draft.put_reference(tag, target, None)
 }
 
 async fn tell_all(progress: &Progress, renamed: Vec<(String, ImageId)>, loaded: &[Loaded]) {

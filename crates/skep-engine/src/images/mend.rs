@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use skep_registry::{BlobPart, Descriptor, ImageManifest, Manifest, Repository};
+use skep_registry::{BlobPart, Descriptor, ImageManifest, Keyring, Manifest, Repository};
 use skep_store::{ChainId, StagedLayer, UnpackOptions};
 use skep_types::{Digest, Reference, Selector};
 
 use super::bridge::feed;
 use super::change::{Claim, run_blocking};
 use super::config::MAX_CONFIG_SIZE;
-use super::{ImageError, Images, Inner, Result, records};
+use super::{ImageError, Images, Inner, Result, attach, records};
 use crate::model::check::{Finding, Object, Outcome};
 use crate::model::image::ImageId;
 
@@ -21,11 +21,11 @@ type Origin = (Reference, Digest);
 
 impl Images {
     /// Mends what concerns images; `running` are the layers that processes run on now.
-    pub(crate) async fn mend(&self, finding: &Finding, running: &BTreeSet<ChainId>) -> Outcome {
+    pub(crate) async fn mend(&self, finding: &Finding, running: &BTreeSet<ChainId>, keyring: &Keyring) -> Outcome {
         let inner = &self.inner;
         let result = match &finding.object {
-            Object::Blob(digest) => inner.mend_blob(*digest).await,
-            Object::Layer(chain) => inner.mend_layer(chain, running.contains(chain)).await,
+            Object::Blob(digest) => inner.mend_blob(*digest, keyring).await,
+            Object::Layer(chain) => inner.mend_layer(chain, running.contains(chain), keyring).await,
             Object::Reference(text) => records::forget(inner.store.db(), text).map(|()| "forgotten".to_owned()),
             Object::UnneededBlob(digest) => inner.remove_unneeded(digest).await,
             Object::UnneededLayer(_) => inner.collect_layers().map(|_| "deleted".to_owned()),
@@ -77,39 +77,42 @@ impl Inner {
         .await
     }
 
-    async fn mend_blob(self: &Arc<Self>, digest: Digest) -> Result<String> {
+    async fn mend_blob(self: &Arc<Self>, digest: Digest, keyring: &Keyring) -> Result<String> {
         let mut last = no_origin();
         for (reference, manifest) in self.origins(|id, blobs| *id == digest || blobs.contains(&digest)) {
             let fetched = async {
-                let repository = Repository::connect(&self.registry, &reference, None).await?;
-                if self.catalog().any_image(&digest).is_some() {
-                    let config = image_manifest(&repository, &manifest).await?.config;
-                    return match config.digest == digest {
-                        true => Ok(repository.small_blob(&config, MAX_CONFIG_SIZE).await?),
-                        false => Err(no_origin()),
-                    };
+                let repository = self.connect(&reference, keyring).await?;
+                if let Some(blob) = self.kept_blob(&digest) {
+                    let staged = attach::download(self, &repository, &blob, None).await?;
+                    return run_blocking(move || Ok(staged.publish()?)).await;
                 }
-                Ok(repository.manifest(&Selector::Digest(digest)).await?.raw)
+                let bytes = if self.is_configuration(&digest) {
+                    let config = image_manifest(&repository, &manifest).await?.config;
+                    if config.digest != digest {
+                        return Err(no_origin());
+                    }
+                    repository.small_blob(&config, MAX_CONFIG_SIZE).await?
+                } else {
+                    repository.manifest(&Selector::Digest(digest)).await?.raw
+                };
+                let inner = Arc::clone(self);
+                run_blocking(move || Ok(inner.store.blobs().put(&bytes, Some(&digest)).map(drop)?)).await
             };
             match fetched.await {
-                Ok(bytes) => {
-                    let inner = Arc::clone(self);
-                    run_blocking(move || Ok(inner.store.blobs().put(&bytes, Some(&digest))?)).await?;
-                    return Ok(format!("fetched again from {}", reference.familiar_name()));
-                }
+                Ok(()) => return Ok(format!("fetched again from {}", reference.familiar_name())),
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
 
-    async fn mend_layer(self: &Arc<Self>, chain: &ChainId, in_use: bool) -> Result<String> {
+    async fn mend_layer(self: &Arc<Self>, chain: &ChainId, in_use: bool, keyring: &Keyring) -> Result<String> {
         let mut last = no_origin();
         let (chain, claim) = (*chain, Arc::new(Claim::on(self, &[*chain])));
         for (id, at) in self.images_with(&chain) {
             for (reference, manifest) in self.origins(|image, _| *image == id) {
                 let fetched = async {
-                    let repository = Repository::connect(&self.registry, &reference, None).await?;
+                    let repository = self.connect(&reference, keyring).await?;
                     let manifest = image_manifest(&repository, &manifest).await?;
                     let blob = manifest.layers.get(at).ok_or_else(no_origin)?;
                     self.unpack_again(&repository, blob, id, at).await
@@ -166,6 +169,23 @@ impl Inner {
         unpacked
     }
 
+    async fn connect(&self, reference: &Reference, keyring: &Keyring) -> Result<Repository> {
+        Ok(Repository::connect(&self.registry, reference, keyring.find(reference.registry())).await?)
+    }
+
+    /// Whether it is the configuration of an image rather than a manifest.
+    fn is_configuration(&self, digest: &Digest) -> bool {
+        self.catalog().any_image(digest).is_some_and(|record| record.artifact.is_none())
+    }
+
+    /// What points to a blob that is kept as it came.
+    fn kept_blob(&self, digest: &Digest) -> Option<Descriptor> {
+        let catalog = self.catalog();
+        let records = catalog.images().map(|(_, record)| record);
+        let mut blobs = records.flat_map(|record| record.artifacts()).flat_map(|artifact| &artifact.blobs);
+        blobs.find(|blob| blob.digest == *digest).cloned()
+    }
+
     /// The images that have a layer, and its number in each.
     fn images_with(&self, chain: &ChainId) -> Vec<(ImageId, usize)> {
         let catalog = self.catalog();
@@ -180,8 +200,8 @@ impl Inner {
         for (reference, target) in &catalog.references {
             let named: BTreeSet<Digest> = target.blobs().collect();
             for member in &target.images {
-                let own = catalog.image(&member.id).map(|record| &record.manifests);
-                let blobs = named.iter().chain(own.into_iter().flatten()).copied().collect();
+                let own = catalog.image(&member.id).into_iter().flat_map(|record| record.documents());
+                let blobs = named.iter().copied().chain(own).collect();
                 if let Some(manifest) = member.manifest.as_ref().filter(|_| wanted(&member.id, &blobs)) {
                     found.push((reference.clone(), manifest.digest));
                 }

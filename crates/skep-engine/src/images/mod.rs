@@ -246,6 +246,19 @@ impl Images {
         target.map(|target| target.images.iter().map(|member| member.id).collect()).unwrap_or_default()
     }
 
+    /// The images that a name leads to, on all platforms, or the one of an id, and those that were made here from them.
+    pub fn descending_from(&self, name: &str) -> BTreeSet<ImageId> {
+        let catalog = self.inner.catalog();
+        let Ok(id) = catalog.resolve(name) else { return BTreeSet::new() };
+        let mut all = if catalog::is_id_prefix(&id, name) { BTreeSet::from([id]) } else { self.behind(name) };
+        let mut new: Vec<ImageId> = all.iter().copied().collect();
+        while let Some(parent) = new.pop() {
+            let children = catalog.images().filter(|(_, record)| record.parent == Some(parent)).map(|(id, _)| *id);
+            new.extend(children.filter(|child| all.insert(*child)));
+        }
+        all
+    }
+
     /// What points to the manifest of an image, if it came with one, and its platform.
     pub fn manifest_of(&self, id: &ImageId) -> Option<Descriptor> {
         let catalog = self.inner.catalog();
@@ -384,7 +397,7 @@ impl Images {
         let mut writer = self.inner.write().await;
         let id = writer.draft.catalog.resolve(source)?;
         let named = writer.draft.catalog.target_named(source)?;
-        writer.draft.put_reference(target, named, chrono::Utc::now());
+        writer.draft.put_reference(target, named, Some(chrono::Utc::now()));
         writer.commit().await?;
         let name = target.or_latest().familiar();
         self.inner.tell("tag", &id, id.to_string(), name);

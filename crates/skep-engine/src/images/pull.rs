@@ -125,10 +125,9 @@ pub(super) async fn pull(
     let known = writer.draft.catalog.target(&reference).cloned();
     let (documents, descriptor) = (documents.clone(), descriptor.clone());
     let (id, fetched, done) = made.add_to(documents, attached, &mut writer);
-    let now = chrono::Utc::now();
     let target = Target { descriptor: Some(top), images: vec![Member { id, manifest: Some(descriptor) }] };
-    writer.draft.put_reference(&reference, target.clone(), now);
-    writer.draft.put_reference(&reference.with_digest(digest), target, now);
+    writer.draft.put_reference(&reference, target.clone(), None);
+    writer.draft.put_reference(&reference.with_digest(digest), target, None);
     match done {
         Some((claim, blobs)) => {
             writer.commit_claimed(claim).await?;

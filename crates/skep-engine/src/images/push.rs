@@ -270,12 +270,11 @@ impl Push<'_> {
             return Ok(());
         }
         writer.blobs.extend(documents.into_iter().chain([top]).map(|d| (d.descriptor.digest, d.bytes.to_vec())));
-        let now = chrono::Utc::now();
         let same = writer.draft.catalog.target(tag).is_some_and(|known| **known == *target);
         if target.descriptor.is_none() && same {
-            writer.draft.put_reference(tag, new.clone(), now);
+            writer.draft.put_reference(tag, new.clone(), None);
         }
-        writer.draft.put_reference(&tag.with_digest(digest), new, now);
+        writer.draft.put_reference(&tag.with_digest(digest), new, None);
         writer.commit().await.map(drop)
     }
 }

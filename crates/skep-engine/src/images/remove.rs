@@ -280,7 +280,6 @@ fn is_single(references: &[Reference]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
     use skep_types::ContainerId;
 
     use super::super::catalog::Catalog;
@@ -374,7 +373,7 @@ mod tests {
             draft.put_image(id(child), image);
             if let Some(name) = name {
                 let target = Target::of_image(id(child));
-                draft.put_reference(&name.parse().expect("a name"), target, DateTime::UNIX_EPOCH);
+                draft.put_reference(&name.parse().expect("a name"), target, None);
             }
         }
         let all = draft.catalog;
@@ -399,7 +398,7 @@ mod tests {
         for (name, images) in [("x:1", &["a1", "b1"][..]), ("y:1", &["b1"])] {
             let images = images.iter().map(|image| Member { id: id(image), manifest: None }).collect();
             let target = Target { descriptor: None, images };
-            draft.put_reference(&name.parse().expect("a name"), target, DateTime::UNIX_EPOCH);
+            draft.put_reference(&name.parse().expect("a name"), target, None);
         }
         draft.catalog
     }

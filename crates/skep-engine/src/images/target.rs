@@ -145,7 +145,7 @@ mod tests {
         let manifest = Some(descriptor(&format!("{image}f"), Some(platform)));
         let target =
             Target { descriptor: Some(descriptor(index, None)), images: vec![Member { id: id(image), manifest }] };
-        draft.put_reference(&name.parse().expect("a name"), target, chrono::DateTime::UNIX_EPOCH)
+        draft.put_reference(&name.parse().expect("a name"), target, None)
     }
 
     fn foreign() -> &'static str {
@@ -202,7 +202,7 @@ mod tests {
         pulled(&mut draft, "x:1", "1", "a1", &Platform::host().to_string());
         let stored = draft.changes.len();
         let name = "x:1".parse().expect("a name");
-        draft.put_reference(&name, Target::of_image(id("a1")), chrono::DateTime::UNIX_EPOCH);
+        draft.put_reference(&name, Target::of_image(id("a1")), None);
         assert_eq!(draft.changes.len(), stored);
         assert_eq!(draft.catalog.target(&name).and_then(|target| target.digest()), Some(id("1")));
     }

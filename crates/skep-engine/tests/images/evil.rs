@@ -18,7 +18,8 @@ async fn what_is_no_archive() {
     for (bytes, expected) in [
         (&b""[..], "invalid archive: does not contain a manifest.json or an index.json"),
         (b"no archive at all", "invalid archive"),
-        (b"BZh91AY&SY", "bzip2 compressed archives are not supported"),
+        (b"BZh91AY&SY", ""),
+        (b"\xfd7zXZ\0\0\x04garbage", ""),
         (b"\x1f\x8b\x08\x00garbage", ""),
     ] {
         let error = refused(bytes).await;

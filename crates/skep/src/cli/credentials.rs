@@ -10,7 +10,7 @@
 mod helper;
 mod stored;
 
-use skep_wire::AuthConfig;
+use skep_wire::{AuthConfig, AuthConfigs};
 
 use super::config::ConfigFile;
 use super::{Cli, Failure};
@@ -31,6 +31,21 @@ pub(crate) fn registry_auth(cli: &Cli, registry: &str) -> String {
         AuthConfig::default()
     });
     found.to_header()
+}
+
+/// The value of `X-Registry-Config`: the credentials for all registries that the config file names. One whose helper fails is left
+/// out, after a warning: the others may be all that is needed.
+pub(crate) fn registry_config(cli: &Cli) -> String {
+    let config = cli.config();
+    let servers: std::collections::BTreeSet<&String> = config.auths.keys().chain(config.cred_helpers.keys()).collect();
+    let found = servers.into_iter().filter_map(|server| match find(config, server) {
+        Ok(auth) => (auth != AuthConfig::default()).then(|| (server.clone(), auth)),
+        Err(failure) => {
+            ui::error_line(&format!("WARNING: {}", failure.text));
+            None
+        }
+    });
+    AuthConfigs(found.collect()).to_header()
 }
 
 /// The credentials for a server; empty if there are none.

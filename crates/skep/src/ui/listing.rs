@@ -21,6 +21,9 @@ pub(crate) struct Columns {
     pub(crate) default_table: &'static str,
 }
 
+/// Go's name of what a line of `ps` is made from.
+const CONTAINERS: &str = "*formatter.ContainerContext";
+
 /// Renders `rows`, each an object with the fields of `columns`.
 pub(crate) fn render(columns: &Columns, format: &str, rows: &[Value]) -> Result<String, String> {
     let format = format.trim();
@@ -32,11 +35,17 @@ pub(crate) fn render(columns: &Columns, format: &str, rows: &[Value]) -> Result<
             _ => (format, false),
         },
     };
+    // Docker's list of containers has words of its own.
+    let containers = columns.type_name == CONTAINERS;
     let data =
         Format::parse(template, Purpose::Data).map_err(|error| match error.strip_prefix("template parsing error") {
-            Some(reason) => format!("failed to parse template{reason}"),
-            None => error,
+            Some(reason) if containers => format!("failed to parse template{reason}"),
+            _ => error,
         })?;
+    let failed = |reason: String| match containers {
+        true => format!("failed to execute template: {reason}"),
+        false => format!("template parsing error: {reason}"),
+    };
     let mut out = String::new();
     if is_table {
         let titles: serde_json::Map<String, Value> =
@@ -52,10 +61,6 @@ pub(crate) fn render(columns: &Columns, format: &str, rows: &[Value]) -> Result<
     Ok(if is_table { table::align(&out) } else { out })
 }
 
-fn failed(reason: String) -> String {
-    format!("failed to execute template: {reason}")
-}
-
 fn json_lines(rows: &[Value]) -> String {
     let mut out = String::new();
     for row in rows {
@@ -68,7 +73,8 @@ fn json_lines(rows: &[Value]) -> String {
             }
             other => other.clone(),
         };
-        out.push_str(&shown.to_string());
+        // As Go writes it: these three can stand within texts only.
+        out.push_str(&shown.to_string().replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e"));
         out.push('\n');
     }
     out

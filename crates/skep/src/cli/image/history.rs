@@ -64,7 +64,7 @@ fn render(items: &[ImageHistoryItem], flags: &HistoryFlags) -> Result<String, St
         true => "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
         false => "{{.ID}}\t{{.CreatedAt}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
     };
-    let columns = Columns { type_name: "*formatter.historyContext", titles: TITLES, default_table };
+    let columns = Columns { type_name: "*image.historyContext", titles: TITLES, default_table };
     let format = match flags.format.as_str() {
         "" | "table" if flags.quiet => "{{.ID}}",
         format => format,

@@ -1,15 +1,18 @@
 //! `system check`: looks for damage in the data root, and mends it.
 
 use serde_json::{Value, json};
-use skep_client::Method;
+use skep_client::{HeaderName, Method};
 use skep_wire::CheckReport;
 
 use crate::cli::command::runner;
 use crate::cli::flags::{FlagSet, flags};
-use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome};
+use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome, credentials};
 use crate::ui;
 use crate::ui::human;
 use crate::ui::listing::{self, Columns};
+
+/// The header with credentials for several registries.
+const REGISTRY_CONFIG: HeaderName = HeaderName::from_static("x-registry-config");
 
 flags! {
     pub(crate) struct CheckFlags {
@@ -44,7 +47,11 @@ const COLUMNS: Columns = Columns {
 
 async fn run(cli: &Cli, flags: CheckFlags, _: Vec<String>) -> Outcome {
     let method = if flags.repair { Method::POST } else { Method::GET };
-    let report: CheckReport = cli.client().await?.request(method, "/skep/check").send().await?.json().await?;
+    let mut request = cli.client().await?.request(method, "/skep/check");
+    if flags.repair {
+        request = request.header(REGISTRY_CONFIG, credentials::registry_config(cli));
+    }
+    let report: CheckReport = request.send().await?.json().await?;
     if flags.format == "json" {
         // The whole report: what was looked at belongs to it.
         ui::line(&serde_json::to_string(&report).map_err(|error| Failure::message(error.to_string()))?);

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 use skep_client::Method;
-use skep_wire::{ContainerSummary, DiskUsage, ImageSummary, Volume};
+use skep_wire::{ContainerSummary, DiskUsage, GcItem, GcReport, ImageSummary, Volume};
 
 use crate::cli::command::runner;
 use crate::cli::flags::{FlagSet, flags};
 use crate::cli::volume::ls::row as volume_row;
-use crate::cli::{Args, Cli, Command, Completion, Outcome};
+use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome};
 use crate::ui;
 use crate::ui::human;
 use crate::ui::listing::{self, Columns};
@@ -92,11 +92,17 @@ const BUILD_CACHE: Columns = Columns {
     default_table: "{{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t{{.LastUsedSince}}\t{{.UsageCount}}\t{{.Shared}}",
 };
 
+const LEFT_OVER: Columns = Columns {
+    type_name: "*formatter.leftOverContext",
+    titles: &[("Kind", "KIND"), ("ID", "ID"), ("Size", "SIZE"), ("Reason", "REASON")],
+    default_table: "{{.Kind}}\t{{.ID}}\t{{.Size}}\t{{.Reason}}",
+};
+
 async fn run(cli: &Cli, flags: UsageFlags, _: Vec<String>) -> Outcome {
     let usage: DiskUsage = cli.client().await?.request(Method::GET, "/system/df").send().await?.json().await?;
     let shown = match (flags.verbose, flags.format.as_str()) {
         (false, format) => listing::render(&SUMMARY, format, &summary(&usage))?,
-        (true, "" | "table") => details(&usage)?,
+        (true, "" | "table") => details(&usage)? + &left_over(&garbage(cli).await?)?,
         (true, format) => {
             let all = json!({
                 "BuildCache": build_cache(&usage),
@@ -115,6 +121,30 @@ async fn run(cli: &Cli, flags: UsageFlags, _: Vec<String>) -> Outcome {
     };
     ui::print(&shown);
     Ok(())
+}
+
+/// What would be collected; nothing of an engine that doesn't say.
+async fn garbage(cli: &Cli) -> Result<GcReport, Failure> {
+    match cli.client().await?.request(Method::GET, "/skep/gc").send().await {
+        Ok(answer) => Ok(answer.json().await?),
+        Err(error) if error.is_not_found() => Ok(GcReport::default()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is neither image nor container: downloads that were cut short, and what was removed and not yet deleted. If there is none, the
+/// output is Docker's.
+fn left_over(report: &GcReport) -> Result<String, String> {
+    let steps = report.steps.iter().filter(|step| step.kind != "image");
+    let row = |step: &GcItem| {
+        let size = i64::try_from(step.size).unwrap_or(i64::MAX);
+        json!({"Kind": step.kind, "ID": human::short_id(&step.id), "Size": human::size(size), "Reason": step.reason})
+    };
+    let rows: Vec<Value> = steps.map(row).collect();
+    if rows.is_empty() {
+        return Ok(String::new());
+    }
+    Ok(format!("\nLeft-over space usage:\n\n{}", listing::render(&LEFT_OVER, "", &rows)?))
 }
 
 fn summary(usage: &DiskUsage) -> Vec<Value> {
@@ -269,6 +299,16 @@ fn volumes(usage: &DiskUsage) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn left_overs_are_shown_if_there_are_any() {
+        let item = |kind: &str, size| GcItem { kind: kind.to_owned(), size, ..GcItem::default() };
+        let report = |steps| GcReport { steps, ..GcReport::default() };
+        assert_eq!(left_over(&report(vec![item("image", 5)])), Ok(String::new()));
+        let shown = left_over(&report(vec![item("trash", 1500), item("image", 5)])).expect("a table");
+        assert!(shown.starts_with("\nLeft-over space usage:\n\nKIND ") && shown.contains("1.5kB"), "{shown}");
+        assert_eq!(shown.lines().count(), 5, "{shown}");
+    }
     use skep_wire::VolumeUsage;
 
     #[test]
