@@ -26,10 +26,12 @@ enum Purpose {
 const BUILD: &[&str] = &["build-essential", "ca-certificates"];
 const DEMO: &[&str] = &["busybox-static", "curl", "iproute2", "nftables"];
 const TEST: &[&str] = &[
+    "attr",
     "buildah",
     "bzip2",
     "docker-registry",
     "e2fsprogs",
+    "git",
     "openssh-client",
     "openssh-server",
     "podman",
@@ -39,6 +41,7 @@ const TEST: &[&str] = &[
     "runc",
     "skopeo",
     "xz-utils",
+    "zstd",
 ];
 // Docker itself is taken from a newer suite, see peers.rs.
 const BENCH: &[&str] = &["crun", "iptables"];

@@ -10,6 +10,7 @@ mod install;
 mod paths;
 mod peers;
 mod prove;
+mod record_builds;
 mod test;
 mod vm;
 mod vm_test;
@@ -41,6 +42,8 @@ enum Task {
     Peers,
     /// Runs the end-to-end scenarios against Docker
     Prove(prove::Arguments),
+    /// Records what Docker's builder makes of the corpus of builds
+    RecordBuilds(record_builds::Arguments),
     /// Runs all checks and tests, and counts them
     Test(test::Arguments),
     /// Runs shell commands as root in a throw-away virtual machine with pure cgroup v2
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
         Task::Deps(arguments) => deps::install(&arguments),
         Task::Peers => peers::show(),
         Task::Prove(arguments) => prove::run(&arguments),
+        Task::RecordBuilds(arguments) => record_builds::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Vm(arguments) => vm::run(&arguments),
         Task::VmTest(arguments) => vm_test::run(&arguments),

@@ -28,7 +28,9 @@ impl Snapshot {
         let processes = belongings.processes().into_iter().filter(|(pid, _)| Some(*pid) != daemon);
         lines.extend(processes.map(|(_, text)| format!("process: {text}")));
         lines.extend(belongings.mounts().into_iter().map(|mount| format!("mount: {mount}")));
-        lines.extend(belongings.cgroups().iter().map(|cgroup| format!("cgroup: {}", cgroup.display())));
+        // dockerd's builder keeps the cgroup that it has once made.
+        let cgroups = belongings.cgroups().into_iter().filter(|path| belongings.strict || !path.ends_with("buildkit"));
+        lines.extend(cgroups.map(|cgroup| format!("cgroup: {}", cgroup.display())));
         lines.extend(belongings.links().into_iter().map(|link| format!("link: {link}")));
         lines.extend(belongings.rules().into_iter().map(|rule| format!("firewall: {rule}")));
         for root in ["data", "exec"].into_iter().filter(|_| belongings.strict) {

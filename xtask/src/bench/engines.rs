@@ -23,7 +23,7 @@ pub(super) struct Engines {
 pub(super) struct Engine {
     pub(super) name: &'static str,
     /// Program and leading arguments of the command line.
-    client: Vec<String>,
+    pub(super) client: Vec<String>,
     environment: Vec<(String, String)>,
     pub(super) socket: Option<PathBuf>,
     /// A port of the host that nobody else uses here.

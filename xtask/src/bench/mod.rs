@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: skep beside Docker, Podman and runc, in one run, alternating, so that all meet the same machine.
 //! Reports what it measured; nothing here fails because of a figure.
 
+mod builds;
 mod content;
 mod engines;
 mod images;
@@ -24,7 +25,7 @@ pub(crate) struct Arguments {
     /// Only cases whose name contains this
     #[arg(long, default_value = "")]
     only: String,
-    /// Leave peers out: `docker`, `podman`
+    /// Leave peers out: `docker`, `podman`, `buildah`
     #[arg(long)]
     without: Vec<String>,
 }
@@ -95,6 +96,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     if images::wanted(&arguments.only) {
         images::measure(arguments, &engines, &mut report)?;
+    }
+    if builds::wanted(&arguments.only) {
+        builds::measure(arguments, &engines, &mut report)?;
     }
     if "idle memory, 50 containers".contains(&arguments.only) {
         for engine in &engines.all {

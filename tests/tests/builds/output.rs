@@ -1,0 +1,108 @@
+//! What a client of a builder prints, without what differs between two runs of the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What `--progress=plain` says.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// The names of the steps, sorted.
+    pub(crate) steps: Vec<String>,
+    /// Those that were in the cache.
+    pub(crate) cached: Vec<String>,
+    /// What the checks found.
+    pub(crate) warnings: Vec<String>,
+    /// From where the error begins to the end.
+    pub(crate) error: Vec<String>,
+}
+
+/// Reads the client's output; `same` makes words the same in each run.
+pub(crate) fn progress(text: &str, same: impl Fn(&str) -> String) -> Progress {
+    let mut names: BTreeMap<&str, String> = BTreeMap::new();
+    let mut cached: BTreeSet<&str> = BTreeSet::new();
+    let mut progress = Progress::default();
+    let mut in_warnings = false;
+    for line in text.lines() {
+        if !progress.error.is_empty() || line == "------" || line.starts_with("ERROR:") {
+            progress.error.push(same(line));
+            continue;
+        }
+        if let Some((number, rest)) = line.strip_prefix('#').and_then(|rest| rest.split_once(' ')) {
+            if rest.starts_with("building with ") {
+                continue; // about the client
+            }
+            if rest == "CACHED" {
+                cached.insert(number);
+            } else {
+                names.entry(number).or_insert_with(|| same(rest));
+            }
+        } else if line.contains("warning found") || line.contains("warnings found") {
+            in_warnings = true;
+        } else if in_warnings && line.starts_with(" - ") {
+            progress.warnings.push(same(line.trim_start_matches(" - ")));
+        }
+    }
+    let known = |number: &&str| names.get(*number).cloned();
+    progress.cached = cached.iter().filter_map(known).collect();
+    progress.cached.sort();
+    progress.steps = names.into_values().collect();
+    progress.steps.sort();
+    progress.warnings.sort();
+    // Whatever else stands before the error (times of the steps, other steps that were cancelled) is about time.
+    while progress.error.last().is_some_and(String::is_empty) {
+        progress.error.pop();
+    }
+    progress
+}
+
+/// Replaces ids, digests, durations and dates.
+pub(crate) fn normal(text: &str) -> String {
+    let mut out = String::new();
+    let mut word = String::new();
+    for character in text.chars() {
+        if character.is_ascii_alphanumeric() || matches!(character, '.' | '_') {
+            word.push(character);
+        } else {
+            out.push_str(&normal_word(&word));
+            word.clear();
+            out.push(character);
+        }
+    }
+    out.push_str(&normal_word(&word));
+    out
+}
+
+fn normal_word(word: &str) -> String {
+    let hex = word.chars().all(|character| matches!(character, '0'..='9' | 'a'..='f'));
+    let mixed = word.contains(|character: char| character.is_ascii_digit())
+        && word.contains(|character: char| character.is_ascii_lowercase());
+    if hex && (word.len() == 64 || word.len() == 12 && mixed || word.len() == 25 && mixed) {
+        return "ID".to_owned();
+    }
+    // `0.123`, `1.2s`: how long something took.
+    let number = word.strip_suffix('s').unwrap_or(word);
+    if let Some((whole, part)) = number.split_once('.') {
+        let digits = |text: &str| !text.is_empty() && text.chars().all(|character| character.is_ascii_digit());
+        if digits(whole) && digits(part) && (part.len() == 3 || word.ends_with('s')) {
+            return "TIME".to_owned();
+        }
+    }
+    word.to_owned()
+}
+
+#[test]
+fn plain_progress() {
+    let text = "#0 building with \"default\" instance using docker driver\n\n#1 [internal] load x\n#1 DONE 0.0s\n\n#2 [1/2] FROM a\n#2 CACHED\n\
+                \n 1 warning found (use docker --debug to expand):\n - Rule: text (line 1)\n------\n > RUN x:\n0.123 no\n------\nERROR: failed\n";
+    let progress = progress(text, normal);
+    assert_eq!(progress.cached, ["[1/2] FROM a"]);
+    assert_eq!(progress.steps.len(), 2);
+    assert_eq!(progress.warnings, ["Rule: text (line 1)"]);
+    assert_eq!(progress.error, ["------", " > RUN x:", "TIME no", "------", "ERROR: failed"]);
+}
+
+#[test]
+fn what_differs_is_replaced() {
+    assert_eq!(normal(" ---> Running in 0123456789ab"), " ---> Running in ID");
+    assert_eq!(normal("took 1.5s of 1.36 at sha256:0123"), "took TIME of 1.36 at sha256:0123");
+    assert_eq!(normal("deadbeef: 12"), "deadbeef: 12");
+}
