@@ -407,7 +407,7 @@ fn client() -> PathBuf {
     }
 }
 
-/// Removes all containers, networks, volumes and images of an engine.
+/// Removes all containers, networks, volumes, images and results of builds of an engine.
 fn remove_everything(api: &Api) {
     let list = |path: &str, key: Option<&str>| -> Vec<Value> {
         let list = api.call("GET", path, None);
@@ -434,6 +434,7 @@ fn remove_everything(api: &Api) {
     for image in list("/images/json?all=1", None) {
         remove(format!("/images/{}?force=1", image["Id"].as_str().unwrap_or_default()));
     }
+    api.request("POST", "/build/prune?all=true", None).expect("prune the builder's cache");
 }
 
 impl Drop for Engine {

@@ -50,6 +50,10 @@ fn is_about_the_client(line: &str) -> bool {
 
 /// An image in the engine.
 pub(crate) fn of_image(project: &Project, api: &Api, name: &str) -> Facts {
+    let inspected = api.call("GET", &format!("/images/{name}/json"), None);
+    if inspected["RootFS"]["Layers"].as_array().is_none_or(Vec::is_empty) {
+        return without_layers(&inspected);
+    }
     let reply = api.request("GET", &format!("/images/{name}/get"), None).unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text());
     let blob = |wanted: &str| find(&reply.body, wanted).unwrap_or_else(|| panic!("{name}: no {wanted} in the archive"));
@@ -62,13 +66,24 @@ pub(crate) fn of_image(project: &Project, api: &Api, name: &str) -> Facts {
     }
     let mut facts = Facts::new();
     let history = config.as_object_mut().unwrap().remove("history").unwrap_or_default();
-    let steps = history.as_array().into_iter().flatten().map(step);
+    // The classic builder has digests in it that are of times, too.
+    let normal = |line: String| if project.classic { output::normal(&line) } else { line };
+    let steps = history.as_array().into_iter().flatten().map(|entry| Value::from(normal(step(entry))));
     facts.insert("history".into(), steps.collect());
     facts.insert("layers".into(), config["rootfs"]["diff_ids"].as_array().map_or(0, Vec::len).into());
     config.as_object_mut().unwrap().remove("rootfs");
     facts.insert("config".into(), without_empty(config));
     facts.insert("tree".into(), tree_lines(project, &tree));
     facts
+}
+
+/// An image that Docker can't save, as there is nothing in it.
+fn without_layers(inspected: &Value) -> Facts {
+    let config = json!({
+        "architecture": inspected["Architecture"], "variant": inspected["Variant"], "os": inspected["Os"],
+        "config": inspected["Config"],
+    });
+    Facts::from_iter([("config".to_owned(), without_empty(config)), ("layers".to_owned(), 0.into())])
 }
 
 /// An archive of files.
@@ -111,7 +126,7 @@ fn compact(lines: Vec<String>) -> Value {
 }
 
 /// A step of the history on a line.
-fn step(step: &Value) -> Value {
+fn step(step: &Value) -> String {
     let text = |key: &str| step[key].as_str().unwrap_or_default();
     let mut line = text("created_by").to_owned();
     for (key, mark) in [("comment", " # "), ("author", " by ")] {
@@ -127,7 +142,7 @@ fn step(step: &Value) -> Value {
         line.push_str(" @");
         line.push_str(text("created"));
     }
-    line.into()
+    line
 }
 
 /// The configuration without what is not set, nor when it was made.
@@ -135,7 +150,7 @@ fn without_empty(mut config: Value) -> Value {
     fn prune(value: &mut Value) {
         if let Some(object) = value.as_object_mut() {
             object.values_mut().for_each(prune);
-            object.retain(|_, value| !value.is_null() && *value != "" && *value != json!({"": ""}));
+            object.retain(|_, value| !value.is_null() && *value != "" && *value != false);
         }
     }
     if !config["created"].as_str().is_some_and(is_fixed) {

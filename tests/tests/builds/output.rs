@@ -17,11 +17,11 @@ pub(crate) struct Progress {
 
 /// Reads the client's output; `same` makes words the same in each run.
 pub(crate) fn progress(text: &str, same: impl Fn(&str) -> String) -> Progress {
-    let mut names: BTreeMap<&str, String> = BTreeMap::new();
-    let mut cached: BTreeSet<&str> = BTreeSet::new();
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    let mut cached: BTreeSet<String> = BTreeSet::new();
     let mut progress = Progress::default();
     let mut in_warnings = false;
-    for line in text.lines() {
+    for line in without_colours(text).lines() {
         if !progress.error.is_empty() || line == "------" || line.starts_with("ERROR:") {
             progress.error.push(same(line));
             continue;
@@ -31,9 +31,9 @@ pub(crate) fn progress(text: &str, same: impl Fn(&str) -> String) -> Progress {
                 continue; // about the client
             }
             if rest == "CACHED" {
-                cached.insert(number);
+                cached.insert(number.to_owned());
             } else {
-                names.entry(number).or_insert_with(|| same(rest));
+                names.entry(number.to_owned()).or_insert_with(|| same(rest));
             }
         } else if line.contains("warning found") || line.contains("warnings found") {
             in_warnings = true;
@@ -41,7 +41,7 @@ pub(crate) fn progress(text: &str, same: impl Fn(&str) -> String) -> Progress {
             progress.warnings.push(same(line.trim_start_matches(" - ")));
         }
     }
-    let known = |number: &&str| names.get(*number).cloned();
+    let known = |number: &String| names.get(number).cloned();
     progress.cached = cached.iter().filter_map(known).collect();
     progress.cached.sort();
     progress.steps = names.into_values().collect();
@@ -54,8 +54,20 @@ pub(crate) fn progress(text: &str, same: impl Fn(&str) -> String) -> Progress {
     progress
 }
 
+/// The text without the escape sequences of a terminal.
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once('m').map_or(part, |(_, rest)| rest))
+}
+
 /// Replaces ids, digests, durations and dates.
 pub(crate) fn normal(text: &str) -> String {
+    // A number of BuildKit's own for a directory of the client.
+    if let Some((before, rest)) = text.split_once("of ref ") {
+        let after = rest.split_once(": ").map_or("", |(_, after)| after);
+        return format!("{}of ref ID: {}", normal(before), normal(after));
+    }
     let mut out = String::new();
     let mut word = String::new();
     for character in text.chars() {
@@ -92,7 +104,7 @@ fn normal_word(word: &str) -> String {
 #[test]
 fn plain_progress() {
     let text = "#0 building with \"default\" instance using docker driver\n\n#1 [internal] load x\n#1 DONE 0.0s\n\n#2 [1/2] FROM a\n#2 CACHED\n\
-                \n 1 warning found (use docker --debug to expand):\n - Rule: text (line 1)\n------\n > RUN x:\n0.123 no\n------\nERROR: failed\n";
+                \n 1 warning found (use docker --debug to expand):\n\u{1b}[0m - Rule: text (line 1)\n------\n > RUN x:\n0.123 no\n------\nERROR: failed\n";
     let progress = progress(text, normal);
     assert_eq!(progress.cached, ["[1/2] FROM a"]);
     assert_eq!(progress.steps.len(), 2);

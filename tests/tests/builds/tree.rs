@@ -10,6 +10,9 @@ use crate::project::TIME;
 /// Times before this one (1 January 2026) are not those of a build.
 const LONG_AGO: u64 = 1_767_225_600;
 
+/// Texts of up to so many bytes are recorded, for whoever reads about a difference.
+const SHORT: usize = 160;
+
 /// A tree of files by path, without a leading slash.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Tree {
@@ -78,8 +81,14 @@ impl Tree {
     }
 
     fn remove_below(&mut self, folder: &str) {
+        if folder.is_empty() {
+            return self.files.clear();
+        }
         let prefix = format!("{folder}/");
-        self.files.retain(|path, _| !path.starts_with(&prefix) && !(folder.is_empty()));
+        let below =
+            self.files.range(prefix.clone()..).map(|(path, _)| path).take_while(|path| path.starts_with(&prefix));
+        let below: Vec<String> = below.cloned().collect();
+        below.iter().for_each(|path| drop(self.files.remove(path)));
     }
 
     /// A line for each name, in order, but for those below an ignored path.
@@ -146,7 +155,7 @@ fn facts(entry: &mut tar::Entry<'_, &[u8]>) -> String {
     if kind == 'f' {
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).unwrap();
-        facts.push_str(&format!(" {} {}", bytes.len(), &sha256(&bytes)["sha256:".len()..][..16]));
+        facts.push_str(&format!(" {}", content(&bytes)));
     }
     for attribute in attributes {
         facts.push_str(&format!(" {attribute}"));
@@ -157,6 +166,14 @@ fn facts(entry: &mut tar::Entry<'_, &[u8]>) -> String {
         _ => {} // when it was built
     }
     facts
+}
+
+/// A short text itself; otherwise the size and the digest.
+fn content(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.len() <= SHORT => format!("{text:?}"),
+        _ => format!("{} {}", bytes.len(), &sha256(bytes)["sha256:".len()..][..16]),
+    }
 }
 
 fn clean_value(bytes: &[u8]) -> String {
@@ -209,5 +226,5 @@ fn layers_are_applied() {
     let lines = tree.lines(&["ignored".to_owned()]);
     let names: Vec<&str> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(names, ["d", "d/b", "e", "e/new", "f"]);
-    assert_eq!(lines[1], "d/b f 644 0:0 1 2d711642b726b044 @context");
+    assert_eq!(lines[1], "d/b f 644 0:0 \"x\" @context");
 }

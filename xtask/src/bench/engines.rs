@@ -40,7 +40,10 @@ impl Engines {
         let wanted = |name: &str| !without.iter().any(|left_out| left_out == name);
         // Docker makes all forwarding drop unless it finds it switched on.
         fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("switching IPv4 forwarding on")?;
-        let mut all = vec![skep(folder.path())?];
+        let mut all = Vec::new();
+        if wanted("skep") {
+            all.push(skep(folder.path())?);
+        }
         if wanted("docker") {
             all.push(docker(folder.path())?);
         }

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// Only cases whose name contains this
     #[arg(long, default_value = "")]
     only: String,
-    /// Leave peers out: `docker`, `podman`, `buildah`
+    /// Leave engines out: `skep`, `docker`, `podman`, `buildah`
     #[arg(long)]
     without: Vec<String>,
 }
