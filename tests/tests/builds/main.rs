@@ -208,6 +208,11 @@ impl Yard {
 
     fn same(&self, project: &Project, text: &str) -> String {
         let text = text.replace(&self.folder.join(&project.name).display().to_string(), "FOLDER");
+        // Docker shows where it has the files of a step.
+        let text = match (text.find(&self.engine.data_root().display().to_string()), text.find("/merged/")) {
+            (Some(start), Some(end)) => format!("{}{}", &text[..start], &text[end + "/merged".len()..]),
+            _ => text,
+        };
         output::normal(&text.replace(self.server.address(), "HOST:PORT"))
     }
 }

@@ -41,10 +41,11 @@ pub(crate) fn progress(text: &str, same: impl Fn(&str) -> String) -> Progress {
             progress.warnings.push(same(line.trim_start_matches(" - ")));
         }
     }
-    let known = |number: &String| names.get(number).cloned();
+    let known = |number: &String| names.get(number).map(|name| shared(name));
     progress.cached = cached.iter().filter_map(known).collect();
     progress.cached.sort();
-    progress.steps = names.into_values().collect();
+    progress.steps =
+        names.values().filter(|name| !OWN_STEPS.contains(&name.as_str())).map(|name| shared(name)).collect();
     progress.steps.sort();
     progress.warnings.sort();
     // Whatever else stands before the error (times of the steps, other steps that were cancelled) is about time.
@@ -52,6 +53,18 @@ pub(crate) fn progress(text: &str, same: impl Fn(&str) -> String) -> Progress {
         progress.error.pop();
     }
     progress
+}
+
+/// Steps that are about how BuildKit does things, and not about a Dockerfile.
+const OWN_STEPS: [&str; 3] =
+    ["[internal] preparing inline document", "[internal] setting cache mount permissions", "copy /context /"];
+
+/// Stages that begin with the same image share that step, and BuildKit names it by whichever of them came first.
+fn shared(name: &str) -> String {
+    match name.split_once("] FROM ") {
+        Some((stage, image)) if stage.contains(' ') => format!("[*] FROM {image}"),
+        _ => name.to_owned(),
+    }
 }
 
 /// The text without the escape sequences of a terminal.
