@@ -17,6 +17,7 @@ use crate::cache::Cache;
 use crate::error::{BuildError, Result};
 use crate::event::{Events, VertexId};
 use crate::frontend::Frontend;
+pub use crate::frontend::Subject;
 use crate::graph::{Graph, StepId};
 use crate::request::BuildRequest;
 use crate::services::Services;
@@ -67,6 +68,19 @@ impl<W: Worker> Builder<W> {
             biased;
             () = job.cancel.cancelled() => Err(BuildError::new(ErrorKind::Cancelled, "context canceled")),
             result = frontend.build() => result,
+        }
+    }
+
+    /// Says something of a Dockerfile without building it: the JSON of BuildKit's subrequest.
+    ///
+    /// # Errors
+    /// As [`Builder::build`], as far as it gets. For [`Subject::Checks`] what is wrong with the Dockerfile is in the answer.
+    pub async fn describe(&self, request: &BuildRequest, job: &Job, subject: Subject) -> Result<Vec<u8>> {
+        let frontend = Frontend { solver: &self.solver, request, job, memo: Memo::default() };
+        tokio::select! {
+            biased;
+            () = job.cancel.cancelled() => Err(BuildError::new(ErrorKind::Cancelled, "context canceled")),
+            result = frontend.describe(subject) => result,
         }
     }
 

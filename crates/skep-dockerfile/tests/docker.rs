@@ -38,6 +38,7 @@ fn found(case: &Value) -> Result<Outcome, String> {
         build_platform: &platform,
         target_platform: &platform,
         target: text(case, "target"),
+        all_stages: text(case, "target").is_none(),
         ignored: Some(&matcher),
         images: &(),
     };

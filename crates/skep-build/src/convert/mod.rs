@@ -9,12 +9,11 @@
 //! | `stage` | the instructions of a stage, one after the other |
 //! | `run`, `copy` | those that make layers |
 //! | `classic` | marks for the classic builder |
-//! | `expose`, `git`, `text` | words |
+//! | `git`, `text` | words |
 //! | `merge` | graphs of several platforms become one |
 
 mod classic;
 mod copy;
-mod expose;
 mod git;
 mod merge;
 mod plan;
@@ -25,8 +24,9 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skep_dockerfile::Instruction;
+use skep_dockerfile::instructions::Argument;
 use skep_dockerfile::stages::Origin;
+use skep_dockerfile::{Instruction, Lines};
 use skep_types::{Digest, Platform, Reference};
 
 use crate::builder::{Built, BuiltImage};
@@ -78,7 +78,12 @@ pub(crate) struct Converted {
     pub(crate) below: StepId,
     /// For the classic builder: what there is after each instruction.
     pub(crate) marks: Vec<Mark>,
+    /// The arguments that are declared, with their values and places.
+    pub(crate) arguments: Vec<Declared>,
 }
+
+/// An argument, its value, and where it is declared.
+pub(crate) type Declared = (Argument, Option<String>, Lines);
 
 impl Images {
     pub(crate) fn new(inputs: BTreeMap<String, Arc<Built>>) -> Self {
@@ -95,6 +100,15 @@ impl Images {
 
     fn image(&self, source: &ImageSource, platform: &Platform) -> Option<&Arc<Image>> {
         self.found.get(&(source.clone(), platform.to_string()))
+    }
+
+    /// The configuration of an image that a name in the Dockerfile leads to.
+    pub(crate) fn named(&self, plan: &Plan<'_>, name: &str, platform: &Platform) -> Option<ImageConfig> {
+        match plan.outside(name).ok()? {
+            Base::Image(source) => ImageConfig::parse(&self.image(&source, platform)?.resolved.config).ok(),
+            Base::Built(name) => ImageConfig::parse(&self.built(&name, platform)?.config).ok(),
+            Base::Scratch | Base::Stage(_) | Base::Tree(_) => None,
+        }
     }
 
     fn built(&self, name: &str, platform: &Platform) -> Option<&BuiltImage> {
@@ -115,6 +129,7 @@ struct Converter<'c> {
     /// Whether names of vertices leave out the stage: there is only one.
     single: bool,
     marks: Vec<Mark>,
+    arguments: Vec<Declared>,
 }
 
 /// Converts the stages that the target needs.
@@ -128,7 +143,12 @@ pub(crate) fn convert(plan: &Plan<'_>, images: &Images, sources: &Sources) -> Re
         contexts: BTreeMap::new(),
         single: is_single(plan),
         marks: Vec::new(),
+        arguments: Vec::new(),
     };
+    for (arg, source) in &plan.file.global_arguments {
+        let declared = |one: &Argument| (one.clone(), plan.globals.value(&one.name).map(str::to_owned), source.lines);
+        converter.arguments.extend(arg.arguments.iter().map(declared));
+    }
     if plan.options.request.classic {
         converter.mark_globals();
     }
@@ -145,8 +165,8 @@ pub(crate) fn convert(plan: &Plan<'_>, images: &Images, sources: &Sources) -> Re
     let mut image = state.image;
     image.config.labels.extend(plan.options.request.labels.clone());
     finish_platform(&mut image, &plan.options);
-    let Converter { graph, marks, .. } = converter;
-    Ok(Converted { graph, target: state.step, image, base: state.base, below: state.below, marks })
+    let Converter { graph, marks, arguments, .. } = converter;
+    Ok(Converted { graph, target: state.step, image, base: state.base, below: state.below, marks, arguments })
 }
 
 /// Whether there is one stage, and nothing that BuildKit counts as another: an image or nothing that is mounted or copied from.

@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use skep_dockerfile::expand::Expander;
 use skep_dockerfile::scope::Globals;
 use skep_dockerfile::stages::Origin;
 use skep_dockerfile::{Dockerfile, Instruction, Lines, parse_trigger};
@@ -120,31 +119,14 @@ impl<'r> Plan<'r> {
 
     fn begin(&self, index: usize) -> Result<(Base, Option<Platform>)> {
         let stage = &self.file.stages[index];
-        let written = &stage.from;
-        let mut from = written.clone();
-        let mut expander = Expander::new(self.file.escape(), &self.globals);
-        from.expand(&mut expander).map_err(|error| BuildError::invalid(error.to_string()))?;
-        if from.image.is_empty() {
-            let text = format!("base name ({}) should not be blank", written.image);
-            return Err(BuildError::invalid(text));
-        }
-        let platform = match (&written.platform, &from.platform) {
-            (Some(written), Some(text)) if text.is_empty() => {
-                return Err(BuildError::invalid(format!("empty platform value from expression {written}")));
-            }
-            (Some(written), Some(text)) => {
-                let parsed = text.parse::<Platform>();
-                let error = |error| BuildError::invalid(format!("failed to parse platform {written}: {error}"));
-                Some(parsed.map_err(error)?)
-            }
-            _ => None,
-        };
+        let resolved = stage.from.resolve(&self.globals, self.file.escape());
+        let (image, platform) = resolved.map_err(|error| BuildError::invalid(error.to_string()))?;
         if let Some(name) = stage.name()
             && let Some(base) = self.context_base(name)?
         {
             return Ok((base, platform));
         }
-        let base = match self.file.base(index, &from.image) {
+        let base = match self.file.base(index, &image) {
             Origin::Scratch => Base::Scratch,
             Origin::Stage(index) => Base::Stage(index),
             Origin::Image(name) => self.outside(&name)?,
@@ -163,7 +145,7 @@ impl<'r> Plan<'r> {
     }
 
     /// What a name refers to that no stage has: a named context, or an image.
-    fn outside(&self, name: &str) -> Result<Base> {
+    pub(super) fn outside(&self, name: &str) -> Result<Base> {
         let error = |error| BuildError::invalid(format!("failed to parse stage name {name:?}: {error}"));
         let reference: Reference = name.parse().map_err(error)?;
         if let Some(base) = self.context_base(name)? {

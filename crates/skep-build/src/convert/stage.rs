@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use skep_dockerfile::expand::{Expander, Variables};
-use skep_dockerfile::instructions::{Arg, CommandLine, Healthcheck, Probe};
+use skep_dockerfile::instructions::{Arg, CommandLine, ExposeError, Healthcheck, PortWords, Probe};
 use skep_dockerfile::scope::Scope;
 use skep_dockerfile::{Instruction, Lines, Source, Step as Line};
 use skep_types::{Digest, Platform, Reference, Signal};
@@ -12,9 +12,9 @@ use crate::graph::{FileAction, Files, Op, Owner, Step, StepId};
 use crate::image::{Health, History, ImageConfig};
 use crate::request::NoCache;
 
+use super::Converter;
 use super::plan::{Base, Options, Plan};
 use super::text::{clean, plain_list, quoted_list, shown};
-use super::{Converter, expose};
 
 /// The builder's name in the history.
 const COMMENT: &str = "buildkit.dockerfile.v0";
@@ -256,7 +256,7 @@ impl Converter<'_> {
             Instruction::Copy(copy) => return self.copy(state, copy, &here),
             Instruction::Add(add) => return self.add(state, add, &here),
             Instruction::Workdir(workdir) => return self.workdir(state, &workdir.path, &here),
-            Instruction::Arg(arg) => return argument(state, arg, &here),
+            Instruction::Arg(arg) => return self.argument(state, arg, &here),
             Instruction::Onbuild(onbuild) => state.image.config.on_build.push(onbuild.trigger.clone()),
             Instruction::Env(env) => {
                 for pair in &env.pairs {
@@ -305,13 +305,15 @@ impl Converter<'_> {
                 state.history(format!("VOLUME {}", plain_list(&volume.paths)), false, options);
             }
             Instruction::Expose(expose) => {
-                let ports = expose::ports(&expose.ports)?;
+                let ports: Result<Vec<Vec<String>>, ExposeError> =
+                    expose.ports.iter().map(|word| PortWords::new(word)?.ports()).collect();
+                let ports = ports.map_err(|error| BuildError::invalid(error.to_string()))?.concat();
                 state.history(format!("EXPOSE {}", plain_list(&ports)), false, options);
                 state.image.config.exposed_ports.extend(ports);
             }
             Instruction::Stopsignal(stopsignal) => {
                 let signal = &stopsignal.signal;
-                signal.parse::<Signal>().map_err(|_| BuildError::invalid(format!("Invalid signal: {signal}")))?;
+                signal.parse::<Signal>().map_err(|_| BuildError::invalid(format!("invalid signal: {signal}")))?;
                 state.image.config.stop_signal = signal.clone();
                 state.history(format!("STOPSIGNAL {signal}"), false, options);
             }
@@ -348,6 +350,22 @@ impl Converter<'_> {
         Ok(())
     }
 
+    fn argument(&mut self, state: &mut State, arg: &Arg, here: &Here<'_>) -> Result<()> {
+        let given = &here.plan.options.request.args;
+        let mut texts = Vec::new();
+        for argument in &arg.arguments {
+            let (value, _) = state.scope.declare(argument, &here.plan.globals, given, here.plan.file.escape());
+            let value = value.map_err(|error| BuildError::invalid(error.to_string()))?;
+            texts.push(match &value {
+                Some(value) => format!("{}={value}", argument.name),
+                None => argument.name.clone(),
+            });
+            self.arguments.push((argument.clone(), value, here.source.lines));
+        }
+        state.history(format!("ARG {}", texts.join(" ")), false, &here.plan.options);
+        Ok(())
+    }
+
     /// A step of a stage that makes a layer.
     pub(super) fn layer(&mut self, state: &State, op: Op, name: String, here: &Here<'_>) -> StepId {
         let Lines { start, end } = here.source.lines;
@@ -355,21 +373,6 @@ impl Converter<'_> {
         self.graph.steps.push(Step { op, name, platform, lines: Some(start..=end), ignore_cache });
         StepId(self.graph.steps.len() - 1)
     }
-}
-
-fn argument(state: &mut State, arg: &Arg, here: &Here<'_>) -> Result<()> {
-    let given = &here.plan.options.request.args;
-    let mut texts = Vec::new();
-    for argument in &arg.arguments {
-        let (value, _) = state.scope.declare(argument, &here.plan.globals, given, here.plan.file.escape());
-        let value = value.map_err(|error| BuildError::invalid(error.to_string()))?;
-        texts.push(match &value {
-            Some(value) => format!("{}={value}", argument.name),
-            None => argument.name.clone(),
-        });
-    }
-    state.history(format!("ARG {}", texts.join(" ")), false, &here.plan.options);
-    Ok(())
 }
 
 fn split_pair((name, value): (&str, &str)) -> (String, String) {

@@ -34,6 +34,17 @@ pub(super) struct Loaded {
     main: (Op, String),
 }
 
+impl Loaded {
+    /// The name of the vertex that warnings belong to.
+    pub(super) fn vertex(&self) -> String {
+        definition_vertex(&self.name)
+    }
+}
+
+fn definition_vertex(name: &str) -> String {
+    format!("[internal] load build definition from {name}")
+}
+
 impl<W: Worker> Frontend<'_, W> {
     pub(super) async fn load(&self) -> Result<Loaded> {
         let main = self.main().await?;
@@ -48,7 +59,7 @@ impl<W: Worker> Frontend<'_, W> {
                     follow.push("dockerfile".to_owned());
                 }
                 let source = LocalSource { name: name.clone(), include: Vec::new(), exclude: Vec::new(), follow };
-                let mut report = self.internal(&format!("[internal] load build definition from {path}"));
+                let mut report = self.internal(&definition_vertex(path));
                 let context = self.job.context(report.id(), &Platform::host());
                 let read = async {
                     let tree = self.solver.worker.local(&source, &context).await?;
@@ -66,7 +77,7 @@ impl<W: Worker> Frontend<'_, W> {
             Op::Local(local) => {
                 let follow = vec![path.to_owned(), format!("{path}.dockerignore")];
                 let source = LocalSource { follow, ..local.clone() };
-                let mut report = self.internal(&format!("[internal] load build definition from {path}"));
+                let mut report = self.internal(&definition_vertex(path));
                 let context = self.job.context(report.id(), &Platform::host());
                 report.during(self.solver.worker.local(&source, &context)).await?
             }

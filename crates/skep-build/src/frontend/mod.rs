@@ -6,6 +6,7 @@
 //! ```
 
 mod classic;
+mod describe;
 mod finish;
 mod load;
 
@@ -27,6 +28,7 @@ use crate::request::{BuildRequest, ExportKind};
 use crate::solve::{Memo, Report, Solve, Solver, sha256};
 use crate::worker::{Tree, Worker};
 
+pub use describe::Subject;
 use finish::Finished;
 use load::Loaded;
 
@@ -48,6 +50,9 @@ impl<W: Worker> Frontend<'_, W> {
         let ignored = self.ignored(&loaded);
         let planned = try_join_all(platforms.iter().map(|platform| self.plan(&file, &loaded, platform)));
         let (sources, planned) = futures_util::future::try_join(ignored, planned).await?;
+        if let Some((plan, images)) = planned.first() {
+            self.warn(&loaded, &sources, plan, images).await?;
+        }
         if let (true, Some((plan, images))) = (self.request.classic, planned.first()) {
             return self.build_classic(plan.options.platform.clone(), convert(plan, images, &sources)?).await;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::builder::{Builder, Built};
+use crate::builder::{Builder, Built, Subject};
 use crate::error::BuildError;
 use crate::event::BuildEvent;
 use crate::image::ImageConfig;
@@ -453,7 +453,7 @@ async fn errors_say_what_and_where() {
             "failed to parse platform a/b/c/d: \"a/b/c/d\": cannot parse platform specifier: invalid argument",
             1,
         ),
-        ("FROM base\nSTOPSIGNAL nosuch\n", "Invalid signal: nosuch", 2),
+        ("FROM base\nSTOPSIGNAL nosuch\n", "invalid signal: nosuch", 2),
         (
             "FROM nosuch\n",
             "nosuch: failed to resolve source metadata for docker.io/library/nosuch:latest: no such image",
@@ -520,4 +520,68 @@ async fn provenance_says_what_was_built_from_what_and_no_secret() {
     assert_eq!(one["buildDefinition"]["externalParameters"]["configSource"]["entryPoint"], "Dockerfile");
     let none = with(&[("disabled", "true")]).await;
     assert!(none.result.as_ref().expect("built").images[0].attestations.is_empty());
+}
+
+#[tokio::test]
+async fn warnings_are_told_and_can_be_errors() {
+    let told = |text: &'static str| async move {
+        let (bench, builder) = builder();
+        bench.solver.worker.files.lock().insert("dockerfile/Dockerfile".to_owned(), text.to_owned());
+        bench.solver.worker.files.lock().insert("context/.dockerignore".to_owned(), "ignored\n".to_owned());
+        let (job, mut heard) = job();
+        let result = builder.build(&BuildRequest::default(), &job).await.map(drop);
+        drop(job);
+        let mut warnings = Vec::new();
+        while let Some(event) = heard.recv().await {
+            if let BuildEvent::Warning(warning) = event {
+                warnings.push(warning.short);
+            }
+        }
+        (result, warnings)
+    };
+    let (result, warnings) = told("# check=experimental=all\nFROM base\nMAINTAINER me\nCOPY ignored /\n").await;
+    assert!(result.is_ok());
+    assert_eq!(
+        warnings[0],
+        "MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label (line 3)"
+    );
+    assert!(warnings[1].starts_with("CopyIgnoredFile: "), "{warnings:?}");
+    let (result, _) = told("# check=error=true\nFROM base\nMAINTAINER me\n").await;
+    assert_eq!(result.expect_err("refused").to_string(), "lint violation found for rules: MaintainerDeprecated");
+}
+
+#[tokio::test]
+async fn what_can_be_said_without_building() {
+    let (bench, builder) = builder();
+    let text = "# A what it is\nARG A=1\n# one the first\nFROM base AS one\nARG B\nRUN --mount=type=secret,id=k,required --mount=type=cache,target=/c true\nFROM one\nMAINTAINER me\n";
+    bench.solver.worker.files.lock().insert("dockerfile/Dockerfile".to_owned(), text.to_owned());
+    let request = BuildRequest::default();
+    let (job, _heard) = job();
+    let say = |subject| {
+        let (builder, request, job) = (&builder, &request, &job);
+        async move {
+            let bytes = builder.describe(request, job, subject).await.expect("said");
+            serde_json::from_slice::<Value>(&bytes).expect("JSON")
+        }
+    };
+    let targets = say(Subject::Targets).await;
+    assert_eq!(targets["targets"][0]["name"], "one");
+    assert_eq!(targets["targets"][0]["description"], "the first");
+    assert_eq!(targets["targets"][1]["default"], true);
+    assert_eq!(targets["targets"][1]["base"], "one");
+    let outline = say(Subject::Outline).await;
+    assert_eq!(outline["args"][0]["name"], "A");
+    assert_eq!(outline["args"][0]["value"], "1");
+    assert_eq!(outline["args"][0]["description"], "what it is");
+    assert_eq!(outline["args"][1]["name"], "B");
+    assert_eq!(outline["secrets"][0]["name"], "k");
+    assert_eq!(outline["secrets"][0]["required"], true);
+    assert_eq!(outline["cache"][0]["ID"], "/c");
+    let checks = say(Subject::Checks).await;
+    assert_eq!(checks["warnings"][0]["ruleName"], "MaintainerDeprecated");
+    assert_eq!(checks["warnings"][0]["location"]["ranges"][0]["start"]["line"], 8);
+    assert_eq!(bench.solver.worker.count("run"), 0, "nothing is built");
+    bench.solver.worker.files.lock().insert("dockerfile/Dockerfile".to_owned(), "FROM base\nEXPOSE x\n".to_owned());
+    let checks = say(Subject::Checks).await;
+    assert_eq!(checks["buildError"]["location"]["ranges"][0]["start"]["line"], 2);
 }

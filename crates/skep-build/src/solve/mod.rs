@@ -30,7 +30,7 @@ use crate::graph::{Graph, ImageSource, Op, Step, StepId};
 use crate::worker::{Context, Layer, Worker};
 
 pub(crate) use flight::Flights;
-pub(crate) use key::{Canon, same, sha256};
+pub(crate) use key::{Canon, internal_vertex, same, sha256};
 pub(crate) use report::Report;
 pub(crate) use value::{Image, LayerMade, Value};
 

@@ -53,8 +53,10 @@ pub struct Inputs<'i> {
     pub build_platform: &'i Platform,
     /// For what it is built.
     pub target_platform: &'i Platform,
-    /// The stage to be built; without one, all are checked.
+    /// The stage to be built; the last one if none is named.
     pub target: Option<&'i str>,
+    /// Whether stages that the target does not need are checked too: `--check` does that without `--target`, a build never.
+    pub all_stages: bool,
     /// The patterns of `.dockerignore`, if there is one.
     pub ignored: Option<&'i Matcher>,
     /// The base images.

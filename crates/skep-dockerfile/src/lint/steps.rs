@@ -28,7 +28,7 @@ pub(super) fn check(
     let origins: Vec<Origin> = bases.stages.iter().map(|(origin, _)| origin.clone()).collect();
     let target = dockerfile.target(inputs.target)?.index;
     let mut needed = dockerfile.needed(target, &origins)?;
-    if inputs.target.is_none_or(str::is_empty) {
+    if inputs.all_stages {
         for index in 0..dockerfile.stages.len() {
             needed.append(&mut dockerfile.needed(index, &origins)?);
         }

@@ -19,7 +19,15 @@ fn report(text: &str, images: &dyn Images) -> Report {
     let platform: Platform = "linux/amd64".parse().expect("a platform");
     let (arguments, ignored) = (BuildArguments::new(), None);
     let (build_platform, target_platform) = (&platform, &platform);
-    let inputs = Inputs { arguments: &arguments, build_platform, target_platform, target: None, ignored, images };
+    let inputs = Inputs {
+        arguments: &arguments,
+        build_platform,
+        target_platform,
+        target: None,
+        all_stages: true,
+        ignored,
+        images,
+    };
     check(text.as_bytes(), &inputs)
 }
 
