@@ -52,6 +52,19 @@ fn main() {
     {
         write("credentials", number, text.as_bytes());
     }
+    for (number, text) in [
+        "# escape=`\n# check=experimental=all\nARG v=1\nFROM --platform=$TARGETPLATFORM a:$v AS b\nRUN <<EOF cat `\n x\n\ny\nEOF\n",
+        "FROM scratch\nRUN --mount=type=cache,id=a,target=/x,uid=1 [\"a\", \"b\"]\nCOPY --chown=1 <<-'A' b /c\n\td\nA\nEXPOSE 1-2/udp 3:4\n",
+        "FROM scratch\nENV a=${b:-\"c\"} d=${a//x/y}${a##*/}\nHEALTHCHECK --interval=1s CMD x\nONBUILD ADD https://a/b /\nVOLUME [\"x\"]\n",
+    ]
+    .iter()
+    .enumerate()
+    {
+        write("dockerfile", number, text.as_bytes());
+    }
+    for (number, text) in ["a\n!a/b\n**/c*\0a/b/c", "# x\n/[a-b^]\\?/**\n\0b"].iter().enumerate() {
+        write("dockerignore", number, text.as_bytes());
+    }
     let policy =
         r#"{"default":[{"type":"reject"}],"transports":{"docker":{"a.b":[{"type":"sigstoreSigned","keyPath":"/k"}]}}}"#;
     write("policy", 0, policy.as_bytes());

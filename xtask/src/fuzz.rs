@@ -7,11 +7,13 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail, ensure};
 
 /// What each target needs built besides skep-fs; the slow ones last.
-const TARGETS: [(&str, &str); 11] = [
+const TARGETS: [(&str, &str); 13] = [
     ("tar_apply", ""),
     ("tar_diff", ""),
     ("reference", ""),
     ("policy", ""),
+    ("dockerfile", ""),
+    ("dockerignore", ""),
     ("credentials", ""),
     ("manifest", "registry"),
     ("challenge", "registry"),

@@ -122,7 +122,11 @@ impl Matcher {
         self.decide(|pattern| pattern.glob.matches(path))
     }
 
-    /// The same as [`Matcher::matches`], for a walk: `above` is what the directory around `path` gave, or `None` at the top.
+    /// The same for a walk: `above` is what the directory around `path` gave, or `None` at the top.
+    ///
+    /// It differs from [`Matcher::matches`] in one point, as in moby: a pattern that could not change what became of the directory
+    /// was not asked, and so is not taken as matching for what is below it (`a`, `!a/b`, `a` leaves out all of `a` there, and
+    /// keeps `a/b` here). Contexts are walked, so that this is what users know.
     pub fn matches_below(&self, path: &str, above: Option<&Matches>) -> (bool, Matches) {
         let mut is_out = false;
         let matches = self.patterns.iter().enumerate().map(|(index, pattern)| {
