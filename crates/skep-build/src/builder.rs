@@ -160,6 +160,10 @@ pub struct BuiltImage {
     pub diff_ids: Vec<Digest>,
     /// The bytes of its configuration.
     pub config: Vec<u8>,
+    /// The same configuration with the cache in it, if the cache is to be written elsewhere (`--cache-to type=registry`, `local`): an
+    /// image with it and the same layers, under the name of the cache, is what `--cache-from` reads. It holds the layers of the result,
+    /// not those of other stages (`mode=max`).
+    pub cache_config: Option<Vec<u8>>,
     /// The image that the last stage begins with, and its manifest's digest where it came from a registry.
     pub base: Option<(Reference, Option<Digest>)>,
     /// Statements about it.

@@ -11,6 +11,7 @@
 
 mod prune;
 mod record;
+mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use skep_types::Digest;
 pub use prune::{DiskUse, Filter, FilterError, Limits, Listed, Prune, plan};
 pub(crate) use record::record_id;
 pub use record::{Content, Record, RecordKind};
+pub(crate) use transfer::{Elsewhere, FIELD, read};
 
 const RECORDS: Table<Digest, Record> = Table::new("build_records", 1);
 const SELECTIONS: Table<Digest, Selected> = Table::new("build_selections", 1);

@@ -8,6 +8,7 @@
 mod classic;
 mod describe;
 mod finish;
+mod import;
 mod load;
 
 use std::collections::BTreeMap;
@@ -49,7 +50,8 @@ impl<W: Worker> Frontend<'_, W> {
         let file = self.parse(&loaded)?;
         let ignored = self.ignored(&loaded);
         let planned = try_join_all(platforms.iter().map(|platform| self.plan(&file, &loaded, platform)));
-        let (sources, planned) = futures_util::future::try_join(ignored, planned).await?;
+        let imported = self.import();
+        let (sources, planned, ()) = futures_util::future::try_join3(ignored, planned, imported).await?;
         if let Some((plan, images)) = planned.first() {
             self.warn(&loaded, &sources, plan, images).await?;
         }
@@ -66,13 +68,16 @@ impl<W: Worker> Frontend<'_, W> {
         let targets: Vec<StepId> = parts.iter().flat_map(|part| [part.1, part.2]).collect();
         let solve = Solve::new(&graph, self.job, &self.memo);
         let values = self.solver.solve(&solve, &targets).await?;
+        if self.is_stored() {
+            for (part, values) in parts.iter().zip(values.chunks(2)) {
+                self.solver.ensure(&solve, part.1, &values[0]).await?;
+            }
+            self.keep_imported().await?;
+        }
         let mut images = Vec::with_capacity(parts.len());
         let statements = self.provenance(&graph, started)?;
-        for ((platform, target, _, image, base), values) in parts.into_iter().zip(values.chunks(2)) {
+        for ((platform, _, _, image, base), values) in parts.into_iter().zip(values.chunks(2)) {
             let [value, below] = values else { continue };
-            if self.is_stored() {
-                self.solver.ensure(&solve, target, value).await?;
-            }
             let finished = Finished { platform, image, base, value, below };
             let mut image = self.finish(finished).await?;
             image.attestations.extend(statements.clone());

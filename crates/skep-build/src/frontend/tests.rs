@@ -585,3 +585,40 @@ async fn what_can_be_said_without_building() {
     let checks = say(Subject::Checks).await;
     assert_eq!(checks["buildError"]["location"]["ranges"][0]["start"]["line"], 2);
 }
+
+#[tokio::test]
+async fn a_cache_travels_with_the_image() {
+    let text = "FROM base\nRUN one\nENV a=b\nRUN two\n";
+    let outcome = build_with(text, |request| {
+        request.args.insert("BUILDKIT_INLINE_CACHE".to_owned(), "1".to_owned());
+    })
+    .await;
+    let config = String::from_utf8(outcome.result.as_ref().expect("built").images[0].config.clone()).expect("text");
+    assert!(config.contains("moby.buildkit.cache.v0"));
+
+    // Another engine, which has nothing but the image's name.
+    let (bench, builder) = builder();
+    let worker = &bench.solver.worker;
+    worker.images.lock().insert("registry.example.com/cached:latest".to_owned(), config);
+    worker.files.lock().insert("dockerfile/Dockerfile".to_owned(), format!("{text}RUN three\n"));
+    *worker.here.lock() = false;
+    let cache = |name: &str| crate::request::CacheRef {
+        kind: "registry".to_owned(),
+        attributes: [("ref".to_owned(), name.to_owned())].into(),
+    };
+    let request = BuildRequest {
+        cache_from: vec![cache("registry.example.com/none"), cache("registry.example.com/cached")],
+        ..BuildRequest::default()
+    };
+    let (job, _heard) = job();
+    let built = builder.build(&request, &job).await.expect("built");
+    assert_eq!(built.images[0].diff_ids.len(), 4);
+    assert_eq!(worker.count("run"), 1, "{:?}", worker.done.lock());
+    assert_eq!(worker.count("fetch registry.example.com/cached"), 1);
+    assert_eq!(worker.count("fetch base"), 0);
+
+    // What came with it is kept.
+    let request = BuildRequest::default();
+    builder.build(&request, &job).await.expect("built");
+    assert_eq!(worker.count("run"), 1);
+}

@@ -23,7 +23,7 @@ use skep_types::{Digest, Platform};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::builder::Job;
-use crate::cache::Cache;
+use crate::cache::{Cache, Elsewhere, Record};
 use crate::error::Result;
 use crate::event::VertexId;
 use crate::graph::{Graph, ImageSource, Op, Step, StepId};
@@ -54,6 +54,10 @@ type Found = Arc<OnceCell<Arc<Image>>>;
 pub(crate) struct Memo {
     images: Mutex<BTreeMap<(ImageSource, String), Found>>,
     made: Mutex<HashMap<Digest, (Layer, Guard)>>,
+    /// Results that images elsewhere have, by key.
+    elsewhere: Mutex<HashMap<Digest, (Arc<Image>, Elsewhere)>>,
+    /// Those of them that were of use.
+    taken: Mutex<Vec<Record>>,
 }
 
 /// One walk over a graph.
@@ -68,6 +72,19 @@ pub(crate) struct Solve<'s> {
 }
 
 impl Memo {
+    /// Takes note of what an image elsewhere has.
+    pub(crate) fn import(&self, image: &Arc<Image>, results: Vec<Elsewhere>) {
+        let mut elsewhere = self.elsewhere.lock();
+        for result in results {
+            elsewhere.entry(result.key).or_insert((Arc::clone(image), result));
+        }
+    }
+
+    /// The records of imported results that were of use. They may be kept once their layers are here.
+    pub(crate) fn taken(&self) -> Vec<Record> {
+        std::mem::take(&mut *self.taken.lock())
+    }
+
     /// An image that was found.
     pub(crate) fn image(&self, source: &ImageSource, platform: &Platform) -> Option<Arc<Image>> {
         let images = self.images.lock();

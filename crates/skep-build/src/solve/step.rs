@@ -105,8 +105,36 @@ impl<W: Worker> Ready<'_, W> {
     async fn layer_step(&mut self, context: &Context) -> Result<Value> {
         let base = self.inputs[0].1.stack()?;
         let key = self.key(base, context).await?;
+        if let Some(value) = self.elsewhere(&key, base).await? {
+            self.report.cached().await;
+            return Ok(value);
+        }
         let (layer, cached, guard) = self.layer(key, base, context).await?;
         Ok(self.value(key, &layer, cached, vec![guard]))
+    }
+
+    /// The result as a layer of an image elsewhere, which is fetched only when it is needed. The layers below have to be the same.
+    async fn elsewhere(&self, key: &Digest, base: Stack) -> Result<Option<Value>> {
+        let found = self.solve.memo.elsewhere.lock().get(key).cloned();
+        let Some((image, result)) = found.filter(|_| !self.step().ignore_cache) else { return Ok(None) };
+        if self.lookup(key).await?.is_some() {
+            return Ok(None); // it is here, too
+        }
+        let diff_ids = crate::image::diff_ids(&image.resolved.config)?;
+        let chain = ChainId::chain(&diff_ids[..result.layers.min(diff_ids.len())]);
+        let [.., stack] = chain.as_slice() else { return Ok(None) };
+        if chain.len().checked_sub(2).map(|below| chain[below]) != base {
+            return Ok(None);
+        }
+        let layer = Layer { stack: *stack, diff_id: diff_ids[chain.len() - 1], size: 0 };
+        let parents = self.inputs[0].1.records.clone();
+        let record = Record::of_layer(*key, description(self.step()), &layer, parents);
+        let created = result.created.unwrap_or(record.created);
+        self.solve.memo.taken.lock().push(Record { created, ..record });
+        let made = LayerMade { diff_id: layer.diff_id, created: Some(created) };
+        let layers = self.inputs[0].1.layers.iter().copied().chain([made]).collect();
+        let (tree, records) = (Tree::Layers(Some(layer.stack)), vec![*key]);
+        Ok(Some(Value { tree, layers, records, image: Some(image), guards: Vec::new(), cached: true }))
     }
 
     /// `COPY --link`: a layer made on nothing, then put on the base.
@@ -220,6 +248,12 @@ impl<W: Worker> Ready<'_, W> {
             }
             match self.solver.flights.join(flight) {
                 Joined::Run(runner) => {
+                    // Somebody may have landed since the look into the cache.
+                    if !ignore_cache && let Some((layer, guard)) = self.lookup(&key).await? {
+                        runner.land(Landed::Layer(layer.clone()));
+                        self.finished().await;
+                        return Ok((layer, true, guard));
+                    }
                     let layer = self.work(runner, key, base, context).await?;
                     let guard = self.guard(&key, &layer).await?;
                     self.solve.remember(flight, layer.clone(), Arc::clone(&guard));
