@@ -40,7 +40,7 @@ pub enum ReferenceError {
     /// Does not follow the grammar.
     #[error("invalid reference format")]
     Format,
-    /// Would be right in lower case.
+    /// Has capital letters; whatever else is wrong with it.
     #[error("invalid reference format: repository name ({0}) must be lowercase")]
     Uppercase(String),
     /// 64 hexadecimal digits alone would be an image id.
@@ -170,7 +170,7 @@ impl FromStr for Reference {
             return Err(ReferenceError::Format);
         }
         if !is_path(path) {
-            return Err(if is_path(&path.to_ascii_lowercase()) {
+            return Err(if path.contains(|c: char| c.is_ascii_uppercase()) {
                 ReferenceError::Uppercase(in_library(registry, path))
             } else {
                 ReferenceError::Format

@@ -212,7 +212,8 @@ fn mode(text: Option<&str>) -> Result<Mode> {
         Ok(bits) if bits <= 0o7777 && !text.starts_with('+') => Ok(Mode::Octal(bits)),
         Ok(_) => Err(wrong()),
         Err(_) if is_symbolic(text) => Ok(Mode::Symbolic(text.to_owned())),
-        Err(_) => Err(wrong()),
+        Err(_) if text.starts_with(|first: char| first.is_ascii_digit()) => Err(wrong()),
+        Err(_) => Err(BuildError::invalid("invalid syntax")),
     }
 }
 

@@ -169,11 +169,10 @@ pub(crate) fn convert(plan: &Plan<'_>, images: &Images, sources: &Sources) -> Re
     Ok(Converted { graph, target: state.step, image, base: state.base, below: state.below, marks, arguments })
 }
 
-/// Whether there is one stage, and nothing that BuildKit counts as another: an image or nothing that is mounted or copied from.
+/// Whether there is one stage, and nothing that BuildKit counts as another: an image that is copied from, or anything mounted.
 fn is_single(plan: &Plan<'_>) -> bool {
-    const COUNTED: [&str; 3] = ["type=cache", "type=secret", "type=ssh"];
     let counts = |line: &skep_dockerfile::Step| match &line.instruction {
-        Instruction::Run(run) => run.mounts.iter().any(|mount| COUNTED.iter().any(|kind| mount.text.contains(kind))),
+        Instruction::Run(run) => !run.mounts.is_empty(),
         _ => false,
     };
     let from_stage = |from: &&str, lines| matches!(plan.file.origin(from, lines), Ok(Origin::Stage(_)));

@@ -90,7 +90,7 @@ impl<'r> Plan<'r> {
             let declared = globals.declare(arg, &request.args, file.escape());
             declared.map_err(|error| BuildError::invalid(error.to_string()).at(options.location(source.lines)))?;
         }
-        let target = target(&file, request.target.as_deref())?;
+        let target = target(&file, request)?;
         let count = file.stages.len();
         let mut plan = Plan {
             file: file.clone(),
@@ -197,6 +197,8 @@ impl<'r> Plan<'r> {
     /// The platform that a stage is for.
     pub(crate) fn platform(&self, index: usize) -> Platform {
         match (&self.platforms[index], &self.bases[index]) {
+            // Nothing is for no other platform than the result.
+            (_, Base::Scratch) => self.options.platform.clone(),
             (Some(platform), _) => platform.clone(),
             (None, Base::Stage(base)) => self.platform(*base),
             (None, _) => self.options.platform.clone(),
@@ -274,10 +276,12 @@ impl<'r> Plan<'r> {
     }
 }
 
-/// The stage that is asked for, by name or number.
-fn target(file: &Dockerfile, wanted: Option<&str>) -> Result<usize> {
+/// The stage that is asked for, by name; by number only of the classic builder.
+fn target(file: &Dockerfile, request: &BuildRequest) -> Result<usize> {
+    let wanted = request.target.as_deref();
     let found = file.target(wanted).map(|stage| stage.index);
-    let by_number = || wanted.and_then(|text| text.parse::<usize>().ok()).filter(|index| *index < file.stages.len());
+    let number = wanted.filter(|_| request.classic).and_then(|text| text.parse::<usize>().ok());
+    let by_number = || number.filter(|index| *index < file.stages.len());
     found.or_else(|error| by_number().ok_or_else(|| BuildError::invalid(error.to_string())))
 }
 

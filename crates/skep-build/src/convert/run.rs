@@ -17,6 +17,12 @@ use super::text::{clean, shown};
 /// Where scripts of heredocs with an interpreter are.
 const SCRIPTS: &str = "/dev/pipes";
 
+/// The client did not say `--allow`.
+fn not_allowed(entitlement: &str) -> BuildError {
+    let text = format!("failed to load LLB: {entitlement} is not allowed");
+    BuildError::new(skep_types::ErrorKind::Forbidden, text)
+}
+
 impl Converter<'_> {
     pub(super) fn run(&mut self, state: &mut State, run: &instructions::Run, here: &Here<'_>) -> Result<()> {
         let request = here.plan.options.request;
@@ -51,10 +57,7 @@ impl Converter<'_> {
         let network = self.network(run, here)?;
         let insecure = run.security == instructions::Security::Insecure;
         if insecure && !request.allow.insecure {
-            return Err(BuildError::new(
-                skep_types::ErrorKind::Forbidden,
-                "granting entitlement security.insecure is not allowed by build daemon configuration",
-            ));
+            return Err(not_allowed("security.insecure"));
         }
         let pair = |(name, value): &(String, String)| format!("{name}={value}");
         let op = Run {
@@ -87,8 +90,7 @@ impl Converter<'_> {
             instructions::Network::Host => Network::Host,
         };
         if network == Network::Host && !request.allow.network_host {
-            let text = "granting entitlement network.host is not allowed by build daemon configuration";
-            return Err(BuildError::new(skep_types::ErrorKind::Forbidden, text));
+            return Err(not_allowed("network.host"));
         }
         Ok(network)
     }

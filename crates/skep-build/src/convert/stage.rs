@@ -331,7 +331,9 @@ impl Converter<'_> {
             true => clean(path),
             false => clean(&format!("{}/{path}", state.image.config.working_dir)),
         };
-        state.image.config.working_dir = dir.clone();
+        // A slash at the end is kept for those who look at the image.
+        let written = if path.ends_with('/') && dir != "/" { format!("{dir}/") } else { dir.clone() };
+        state.image.config.working_dir = written.clone();
         let options = &here.plan.options;
         if dir != "/" {
             let owner = match state.image.config.user.as_str() {
@@ -346,7 +348,7 @@ impl Converter<'_> {
             // BuildKit makes directories again only if something below them is made again.
             self.graph.steps[state.step.0].ignore_cache = false;
         }
-        state.history(format!("WORKDIR {dir}"), dir != "/", options);
+        state.history(format!("WORKDIR {written}"), dir != "/", options);
         Ok(())
     }
 
