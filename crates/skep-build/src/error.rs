@@ -1,10 +1,14 @@
 //! Why a build failed.
 
+use std::any::Any;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
-use skep_types::ErrorKind;
+use skep_types::{ErrorKind, Platform};
 
 use crate::event::VertexId;
+use crate::graph::Run;
+use crate::worker::{Stack, Tree};
 
 /// What operations of the builder return.
 pub type Result<T, E = BuildError> = std::result::Result<T, E>;
@@ -34,12 +38,29 @@ pub struct BuildError {
     pub vertex: Option<VertexId>,
     /// The exit code of a `RUN` that failed.
     pub exit_code: Option<i32>,
+    /// The `RUN` that failed, to be looked into.
+    pub failed: Option<Arc<FailedStep>>,
+}
+
+/// A program that failed, and all that it was run with. It stays as long as this lives.
+#[derive(Debug)]
+pub struct FailedStep {
+    /// The program.
+    pub run: Run,
+    /// The layers that it ran on. What it changed is gone.
+    pub base: Stack,
+    /// The trees of its mounts, as for [`Worker::run`](crate::worker::Worker::run).
+    pub inputs: Vec<Tree>,
+    /// Its platform.
+    pub platform: Platform,
+    /// What keeps all of it here.
+    pub guards: Vec<Arc<dyn Any + Send + Sync>>,
 }
 
 impl BuildError {
     /// An error without a place.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        BuildError { kind, message: message.into(), location: None, vertex: None, exit_code: None }
+        BuildError { kind, message: message.into(), location: None, vertex: None, exit_code: None, failed: None }
     }
 
     /// The request or the Dockerfile is wrong.

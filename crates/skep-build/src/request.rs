@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use skep_types::{Platform, Reference};
 
+use crate::error::{BuildError, Result};
 use crate::graph::{Limits, Names, Network};
 
 /// A build.
@@ -52,6 +53,24 @@ pub struct BuildRequest {
     pub classic: bool,
     /// Credentials that came with the request, by host: the classic API's `X-Registry-Config`. Others are asked of the client.
     pub credentials_in_request: bool,
+}
+
+impl BuildRequest {
+    /// The time that everything gets: that of the request, or of the build argument of this name.
+    ///
+    /// # Errors
+    /// The argument is no time.
+    pub fn epoch(&self) -> Result<Option<DateTime<Utc>>> {
+        let argument = self.args.get("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
+        match (self.source_date_epoch, argument) {
+            (Some(time), _) => Ok(Some(time)),
+            (None, None) => Ok(None),
+            (None, Some(text)) => {
+                let time = text.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+                time.map(Some).ok_or_else(|| BuildError::invalid(format!("invalid SOURCE_DATE_EPOCH: {text}")))
+            }
+        }
+    }
 }
 
 /// Where the files of a build come from.

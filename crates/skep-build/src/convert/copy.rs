@@ -79,7 +79,7 @@ impl Converter<'_> {
             owner: document_owner.clone(),
         }));
         let link = transfer.link && transfer.chmod.is_none();
-        let files = Files { base: state.step, actions, link, time: options.epoch() };
+        let files = Files { base: state.step, actions, link, time: options.epoch };
         state.step = self.layer(state, Op::Files(Box::new(files)), name, here);
         state.history(without_password(&history(wish)), true, options);
         Ok(())

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use skep_dockerfile::scope::Globals;
 use skep_dockerfile::stages::Origin;
 use skep_dockerfile::{Dockerfile, Instruction, Lines, parse_trigger};
@@ -32,6 +33,8 @@ pub(crate) struct Options<'r> {
     /// Whether names of vertices begin with the platform.
     pub(crate) multi: bool,
     pub(crate) source: SourceFile,
+    /// The time that everything gets.
+    pub(crate) epoch: Option<DateTime<Utc>>,
 }
 
 /// What a stage begins with, or files are taken from.

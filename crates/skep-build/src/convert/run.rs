@@ -59,6 +59,9 @@ impl Converter<'_> {
         if insecure && !request.allow.insecure {
             return Err(not_allowed("security.insecure"));
         }
+        if !run.devices.is_empty() && !request.allow.devices {
+            return Err(not_allowed("device"));
+        }
         let pair = |(name, value): &(String, String)| format!("{name}={value}");
         let op = Run {
             base: state.step,
@@ -162,8 +165,10 @@ impl Converter<'_> {
             Some(instructions::Sharing::Private) => Sharing::Private,
             Some(instructions::Sharing::Locked) => Sharing::Locked,
         };
+        let id = mount.id.clone().unwrap_or_else(|| clean_relative(&mount.target));
+        let namespace = here.plan.options.request.args.get("BUILDKIT_CACHE_MOUNT_NS").filter(|name| !name.is_empty());
         Ok(MountKind::Cache {
-            id: mount.id.clone().unwrap_or_else(|| clean_relative(&mount.target)),
+            id: namespace.map_or(id.clone(), |namespace| format!("{namespace}/{}", id.trim_start_matches('/'))),
             sharing,
             from,
             mode: mount.mode.unwrap_or(0o755),

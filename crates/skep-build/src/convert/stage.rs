@@ -1,6 +1,5 @@
 //! The instructions of a stage, one after the other.
 
-use chrono::{DateTime, Utc};
 use skep_dockerfile::expand::{Expander, Variables};
 use skep_dockerfile::instructions::{Arg, CommandLine, ExposeError, Healthcheck, PortWords, Probe};
 use skep_dockerfile::scope::Scope;
@@ -18,6 +17,21 @@ use super::text::{clean, plain_list, quoted_list, shown};
 
 /// The builder's name in the history.
 const COMMENT: &str = "buildkit.dockerfile.v0";
+
+/// Settings of containers that older builders left in images.
+const OF_CONTAINERS: [&str; 11] = [
+    "AttachStderr",
+    "AttachStdin",
+    "AttachStdout",
+    "Domainname",
+    "Hostname",
+    "Image",
+    "MacAddress",
+    "NetworkDisabled",
+    "OpenStdin",
+    "StdinOnce",
+    "Tty",
+];
 
 /// A stage, as far as it was read.
 #[derive(Debug, Clone)]
@@ -44,13 +58,6 @@ pub(super) struct State {
 pub(super) struct Here<'h> {
     pub(super) plan: &'h Plan<'h>,
     pub(super) source: &'h Source,
-}
-
-impl Options<'_> {
-    /// The time that everything gets.
-    pub(super) fn epoch(&self) -> Option<DateTime<Utc>> {
-        self.request.source_date_epoch
-    }
 }
 
 impl State {
@@ -84,7 +91,7 @@ impl State {
 
     pub(super) fn history(&mut self, text: String, has_layer: bool, options: &Options<'_>) {
         self.image.history.push(History {
-            created: options.epoch().map(Into::into),
+            created: options.epoch.map(Into::into),
             created_by: text,
             comment: COMMENT.to_owned(),
             empty_layer: !has_layer,
@@ -237,6 +244,7 @@ impl Converter<'_> {
         }
         state.below = state.step;
         state.image.created = None;
+        state.image.config.others.retain(|name, _| !OF_CONTAINERS.contains(&name.as_str()));
         state.image.config.on_build.clear();
         if !state.image.config.working_dir.is_empty() {
             state.image.config.working_dir = clean(&state.image.config.working_dir);
@@ -341,7 +349,7 @@ impl Converter<'_> {
                 user => Owner::Named(user.to_owned()),
             };
             let make = FileAction::MakeDir { path: dir.clone().into(), mode: 0o755, owner };
-            let files = Files { base: state.step, actions: vec![make], link: false, time: options.epoch() };
+            let files = Files { base: state.step, actions: vec![make], link: false, time: options.epoch };
             let text = shown(&here.source.code, here.plan.file.escape(), &state.scope, false);
             let name = state.vertex(&text, options);
             state.step = self.layer(state, Op::Files(Box::new(files)), name, here);
@@ -410,6 +418,7 @@ fn health_text(health: &Health) -> String {
         format!("\"{}\"", skep_types::format_go_duration(time))
     };
     let retries = match u32::try_from(health.retries).ok().and_then(char::from_u32) {
+        Some(letter @ ('\'' | '\\')) => format!("'\\{letter}'"),
         Some(letter) if health.retries >= 32 => format!("'{letter}'"),
         _ => match health.retries {
             9 => "'\\t'".to_owned(),

@@ -25,7 +25,7 @@ pub(super) struct Finished<'v> {
 impl<W: Worker> Frontend<'_, W> {
     pub(super) async fn finish(&self, finished: Finished<'_>) -> Result<BuiltImage> {
         let Finished { platform, mut image, base, value, below } = finished;
-        let epoch = self.request.source_date_epoch;
+        let epoch = self.request.epoch()?;
         let (mut stack, mut layers) = (value.stack()?, value.layers.to_vec());
         let mut guards: Vec<Box<dyn Any + Send + Sync>> =
             value.held().into_iter().map(|guard| Box::new(guard) as _).collect();

@@ -116,7 +116,7 @@ impl<W: Worker> Frontend<'_, W> {
         let tree = Tree::Layers(image.stack);
         let read = attest::read_packages(&*self.solver.worker, &tree);
         let packages: Sbom = report.during(read).await?;
-        let time = self.request.source_date_epoch.unwrap_or(started);
+        let time = self.request.epoch()?.unwrap_or(started);
         let id = sha256(&image.config).hex();
         packages.attestation(&image.platform.to_string(), &id, time).map(Some)
     }
@@ -176,6 +176,7 @@ impl<W: Worker> Frontend<'_, W> {
             build_platform: Platform::host(),
             implicit: self.request.platforms.is_empty(),
             multi: self.is_multi(),
+            epoch: self.request.epoch()?,
             source: SourceFile { name: loaded.name.clone(), text: Arc::clone(&loaded.text) },
         };
         let mut plan = Plan::new(file.clone(), options)?;

@@ -13,6 +13,8 @@ use crate::solve::tests::{Bench, bench, job};
 
 #[path = "classic_tests.rs"]
 mod classic_tests;
+#[path = "docker_tests.rs"]
+mod docker_tests;
 
 /// A builder, and what it works with.
 pub(super) struct Setup {
@@ -617,4 +619,35 @@ async fn a_cache_travels_with_the_image() {
     let request = BuildRequest::default();
     builder.build(&request, &job).await.expect("built");
     assert_eq!(worker.count("run"), 1);
+}
+
+#[tokio::test]
+async fn a_file_that_is_ignored_is_said_to_be() {
+    let (bench, builder) = builder();
+    bench
+        .solver
+        .worker
+        .files
+        .lock()
+        .insert("dockerfile/Dockerfile".to_owned(), "FROM base\nCOPY missing.o /\n".to_owned());
+    bench.solver.worker.files.lock().insert("context/.dockerignore".to_owned(), "*.o\n".to_owned());
+    let (job, _heard) = job();
+    let error = builder.build(&BuildRequest::default(), &job).await.expect_err("fails").to_string();
+    assert!(error.ends_with("\"/missing.o\": not found (missing.o is excluded by .dockerignore)"), "{error}");
+}
+
+#[tokio::test]
+async fn what_steers_the_build_by_arguments() {
+    let text = "FROM base\nRUN --mount=type=cache,target=/c true\n";
+    let outcome = build_with(text, |request| {
+        request.args.insert("SOURCE_DATE_EPOCH".to_owned(), "1000".to_owned());
+    })
+    .await;
+    assert_eq!(outcome.config().created.map(|time| time.timestamp()), Some(1000));
+    let outcome = build_with(text, |request| {
+        request.args.insert("SOURCE_DATE_EPOCH".to_owned(), "soon".to_owned());
+    })
+    .await;
+    assert_eq!(outcome.error(), "invalid SOURCE_DATE_EPOCH: soon");
+    assert!(build("FROM base\nRUN --device=vendor/class=x true\n").await.error().ends_with("device is not allowed"));
 }

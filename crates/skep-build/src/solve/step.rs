@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use skep_dockerfile::ignore::Matcher;
 use skep_store::ChainId;
 use skep_types::{Digest, ErrorKind};
 use tokio::sync::mpsc;
 
 use crate::cache::Record;
-use crate::error::{BuildError, Result};
+use crate::error::{BuildError, FailedStep, Result};
 use crate::event::{BuildEvent, Status, VertexId};
-use crate::graph::{Op, Step, StepId};
+use crate::graph::{Op, Run, Step, StepId};
 use crate::worker::{Context, Layer, Selection, Stack, Tree, Worker};
 
 use super::flight::{Heard, Joined, Landed, Runner, Waiter};
@@ -193,7 +194,10 @@ impl<W: Worker> Ready<'_, W> {
         self.ensure(*id, index, context).await?;
         let digest = self.solver.worker.digest(&input.tree, selection).await.map_err(|error| {
             let reference = reference_of(input, &self.solve.vertices[id.0]);
-            let message = error.message;
+            let message = match self.excluded(*id, selection) {
+                Some(path) => format!("{} ({path} is excluded by .dockerignore)", error.message),
+                None => error.message,
+            };
             let message =
                 format!("failed to compute cache key: failed to calculate checksum of ref {reference}: {message}");
             BuildError { message, ..error }
@@ -202,6 +206,14 @@ impl<W: Worker> Ready<'_, W> {
             self.solver.cache.put_selection(memo, digest);
         }
         Ok(digest)
+    }
+
+    /// A path that is wanted of a client's directory, but is not sent.
+    fn excluded<'p>(&self, id: StepId, selection: &'p Selection) -> Option<&'p str> {
+        let Op::Local(local) = &self.solve.graph.steps[id.0].op else { return None };
+        let matcher = Matcher::new(&local.exclude).ok()?;
+        let relative = |path: &'p String| path.trim_start_matches('/');
+        selection.paths.iter().map(relative).find(|path| !path.is_empty() && matcher.matches(path))
     }
 
     /// Brings an input here, with the progress shown where it comes from.
@@ -316,7 +328,9 @@ impl<W: Worker> Ready<'_, W> {
         let trees: Vec<Tree> = self.inputs.iter().skip(1).map(|(_, value)| value.tree.clone()).collect();
         let worker = &self.solver.worker;
         let layer = match &self.step().op {
-            Op::Run(run) => worker.run(run, base, &trees, context).await?,
+            Op::Run(run) => {
+                worker.run(run, base, &trees, context).await.map_err(|error| self.enterable(run, base, trees, error))?
+            }
             Op::Files(files) => worker.files(files, base, &trees, context).await?,
             Op::Scratch | Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Given(_) => {
                 return Err(BuildError::new(ErrorKind::System, "a source makes no layer"));
@@ -328,6 +342,17 @@ impl<W: Worker> Ready<'_, W> {
         };
         self.solver.cache.put(Record::of_layer(key, description(self.step()), &layer, parents));
         Ok(layer)
+    }
+
+    /// A program that failed can be looked at where it failed (`--on-error=shell`).
+    fn enterable(&self, run: &Run, base: Stack, inputs: Vec<Tree>, error: BuildError) -> BuildError {
+        if error.exit_code.is_none() {
+            return error;
+        }
+        let guards = self.inputs.iter().flat_map(|(_, value)| value.held()).collect();
+        let platform = self.step().platform.clone();
+        let failed = FailedStep { run: run.clone(), base, inputs, platform, guards };
+        BuildError { failed: Some(Arc::new(failed)), ..error }
     }
 
     /// Waits for somebody else's work; none if it has to be done here after all.

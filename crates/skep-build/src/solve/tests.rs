@@ -566,6 +566,7 @@ async fn a_failure_ends_the_others_and_keeps_what_is_finished() {
     let (job, mut heard) = job();
     let error = bench.solve_for(&graph(steps.clone()), &job).await.expect_err("fails");
     assert_eq!(error.exit_code, Some(1));
+    assert_eq!(error.failed.as_ref().map(|failed| failed.run.argv.clone()), Some(vec!["false".to_owned()]));
     assert_eq!(error.location.as_ref().map(|location| location.lines.clone()), Some(2..=3));
     let vertices = key::vertex_ids(&graph(steps.clone()));
     assert_eq!(error.vertex, Some(vertices[2]));
