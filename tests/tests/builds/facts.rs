@@ -71,7 +71,11 @@ pub(crate) fn of_image(project: &Project, api: &Api, name: &str) -> Facts {
     let steps = history.as_array().into_iter().flatten().map(|entry| Value::from(normal(step(entry))));
     facts.insert("history".into(), steps.collect());
     facts.insert("layers".into(), config["rootfs"]["diff_ids"].as_array().map_or(0, Vec::len).into());
-    config.as_object_mut().unwrap().remove("rootfs");
+    // The rest is of the classic builder: which container it was made in, and from which image.
+    for key in ["rootfs", "container", "container_config", "docker_version"] {
+        config.as_object_mut().unwrap().remove(key);
+    }
+    config["config"].as_object_mut().map(|settings| settings.remove("Image"));
     facts.insert("config".into(), without_empty(config));
     facts.insert("tree".into(), tree_lines(project, &tree));
     facts
