@@ -138,6 +138,11 @@ impl Cache {
         gone
     }
 
+    /// Removes what a prune picks, and returns it. What came into use meanwhile stays.
+    pub fn prune(&self, prune: &Prune, disk: DiskUse, shared: impl Fn(&ChainId) -> bool) -> Vec<Record> {
+        self.remove(&plan(&self.list(shared), prune, disk, Utc::now()))
+    }
+
     /// All records, with whether they are in use. `shared` says whether a layer is part of an image too.
     pub fn list(&self, shared: impl Fn(&ChainId) -> bool) -> Vec<Listed> {
         let known = self.known.lock();

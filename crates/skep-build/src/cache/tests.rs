@@ -69,7 +69,10 @@ fn what_is_in_use_is_not_removed() {
     assert!(cache.list(|_| false)[0].in_use);
     drop(first);
     assert!(cache.remove(&[digest(1)]).is_empty());
+    assert!(cache.prune(&Prune::default(), DiskUse::default(), |_| false).is_empty());
     drop(second);
     assert!(!cache.list(|_| true)[0].in_use);
-    assert_eq!(cache.remove(&[digest(1)]).len(), 1);
+    assert!(cache.prune(&Prune::default(), DiskUse::default(), |_| true).is_empty(), "an image has the layer");
+    assert_eq!(cache.prune(&Prune::default(), DiskUse::default(), |_| false).len(), 1);
+    assert!(cache.list(|_| false).is_empty());
 }

@@ -8,6 +8,7 @@
 //! | `plan` | stages, what they begin with, which are needed, triggers |
 //! | `stage` | the instructions of a stage, one after the other |
 //! | `run`, `copy` | those that make layers |
+//! | `settings` | those that change only the configuration |
 //! | `classic` | marks for the classic builder |
 //! | `git`, `text` | words |
 //! | `merge` | graphs of several platforms become one |
@@ -18,6 +19,7 @@ mod git;
 mod merge;
 mod plan;
 mod run;
+mod settings;
 mod stage;
 mod text;
 

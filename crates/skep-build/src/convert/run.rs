@@ -26,18 +26,8 @@ fn not_allowed(entitlement: &str) -> BuildError {
 impl Converter<'_> {
     pub(super) fn run(&mut self, state: &mut State, run: &instructions::Run, here: &Here<'_>) -> Result<()> {
         let request = here.plan.options.request;
-        let mut mounts = Vec::new();
+        let (argv, mut mounts) = script(state, run);
         let mut name = here.source.code.clone();
-        let argv = match run.script() {
-            Script::Exec(words) => words.to_vec(),
-            Script::Shell(text) => state.shell(&text),
-            Script::File { name, content } => {
-                let path = format!("{SCRIPTS}/{name}");
-                let kind = MountKind::Inline { data: Bytes::from(content), mode: 0o755 };
-                mounts.push(Mount { target: path.clone().into(), kind, readonly: true });
-                state.shell(&path)
-            }
-        };
         if let Some(summary) = summary(run) {
             name = format!("{name} ({summary})");
         }
@@ -186,6 +176,19 @@ impl Converter<'_> {
                 let shown = format!("FROM {from}");
                 self.source_step(&base, &self.outside_name(&base, shown), path, &platform)
             }
+        }
+    }
+}
+
+/// What is run, and the script that it is in, if that is a file.
+fn script(state: &State, run: &instructions::Run) -> (Vec<String>, Vec<Mount>) {
+    match run.script() {
+        Script::Exec(words) => (words.to_vec(), Vec::new()),
+        Script::Shell(text) => (state.shell(&text), Vec::new()),
+        Script::File { name, content } => {
+            let path = format!("{SCRIPTS}/{name}");
+            let kind = MountKind::Inline { data: Bytes::from(content), mode: 0o755 };
+            (state.shell(&path), vec![Mount { target: path.into(), kind, readonly: true }])
         }
     }
 }

@@ -1,19 +1,19 @@
 //! The instructions of a stage, one after the other.
 
 use skep_dockerfile::expand::{Expander, Variables};
-use skep_dockerfile::instructions::{Arg, CommandLine, ExposeError, Healthcheck, PortWords, Probe};
+use skep_dockerfile::instructions::{Arg, CommandLine};
 use skep_dockerfile::scope::Scope;
 use skep_dockerfile::{Instruction, Lines, Source, Step as Line};
-use skep_types::{Digest, Platform, Reference, Signal};
+use skep_types::{Digest, Platform, Reference};
 
 use crate::error::{BuildError, Result};
 use crate::graph::{FileAction, Files, Op, Owner, Step, StepId};
-use crate::image::{Health, History, ImageConfig};
+use crate::image::{History, ImageConfig};
 use crate::request::NoCache;
 
 use super::Converter;
 use super::plan::{Base, Options, Plan};
-use super::text::{clean, plain_list, quoted_list, shown};
+use super::text::{clean, shown};
 
 /// The builder's name in the history.
 const COMMENT: &str = "buildkit.dockerfile.v0";
@@ -44,7 +44,7 @@ pub(super) struct State {
     pub(super) platform: Platform,
     pub(super) scope: Scope,
     /// Whether there was a `CMD`.
-    has_command: bool,
+    pub(super) has_command: bool,
     pub(super) ignore_cache: bool,
     /// The named context whose files a stage that begins with it uses.
     pub(super) context: Option<String>,
@@ -108,7 +108,7 @@ impl State {
         words
     }
 
-    fn words(&self, command: &CommandLine) -> Vec<String> {
+    pub(super) fn words(&self, command: &CommandLine) -> Vec<String> {
         match command {
             CommandLine::Exec(words) => words.clone(),
             CommandLine::Shell(text) => self.shell(text),
@@ -116,7 +116,7 @@ impl State {
     }
 
     /// Writes what is set for containers to the configuration.
-    fn environment(&mut self) {
+    pub(super) fn environment(&mut self) {
         let pair = |(name, value): &(String, String)| format!("{name}={value}");
         self.image.config.env = self.scope.environment().iter().map(pair).collect();
     }
@@ -257,81 +257,14 @@ impl Converter<'_> {
         let mut instruction = line.instruction.clone();
         let mut expander = Expander::new(here.plan.file.escape(), &state.scope);
         instruction.expand(&mut expander).map_err(|error| BuildError::invalid(error.to_string()))?;
-        let options = &here.plan.options;
         match &instruction {
-            Instruction::From(_) => return Err(BuildError::invalid("FROM inside of a stage")),
-            Instruction::Run(run) => return self.run(state, run, &here),
-            Instruction::Copy(copy) => return self.copy(state, copy, &here),
-            Instruction::Add(add) => return self.add(state, add, &here),
-            Instruction::Workdir(workdir) => return self.workdir(state, &workdir.path, &here),
-            Instruction::Arg(arg) => return self.argument(state, arg, &here),
-            Instruction::Onbuild(onbuild) => state.image.config.on_build.push(onbuild.trigger.clone()),
-            Instruction::Env(env) => {
-                for pair in &env.pairs {
-                    state.scope.set(&pair.name, pair.value.clone());
-                }
-                state.environment();
-                state.history(pairs("ENV", &env.pairs), false, options);
-            }
-            Instruction::Label(label) => {
-                let pair = |pair: &skep_dockerfile::instructions::Pair| (pair.name.clone(), pair.value.clone());
-                state.image.config.labels.extend(label.pairs.iter().map(pair));
-                state.history(pairs("LABEL", &label.pairs), false, options);
-            }
-            Instruction::Maintainer(maintainer) => {
-                state.image.author = maintainer.maintainer.clone();
-                state.history(format!("MAINTAINER {}", maintainer.maintainer), false, options);
-            }
-            Instruction::Cmd(cmd) => {
-                let words = state.words(&cmd.command);
-                state.history(format!("CMD {}", quoted_list(&words)), false, options);
-                state.image.config.cmd = Some(words).filter(|words| !words.is_empty());
-                state.image.config.args_escaped = true;
-                state.has_command = true;
-            }
-            Instruction::Entrypoint(entrypoint) => {
-                let words = state.words(&entrypoint.command);
-                state.history(format!("ENTRYPOINT {}", quoted_list(&words)), false, options);
-                state.image.config.entrypoint = Some(words).filter(|words| !words.is_empty());
-                if !state.has_command {
-                    state.image.config.cmd = None;
-                }
-            }
-            Instruction::Shell(shell) => {
-                state.image.config.shell = shell.shell.clone();
-                state.history(format!("SHELL {}", plain_list(&shell.shell)), false, options);
-            }
-            Instruction::User(user) => {
-                state.image.config.user = user.user.clone();
-                state.history(format!("USER {}", user.user), false, options);
-            }
-            Instruction::Volume(volume) => {
-                if volume.paths.iter().any(String::is_empty) {
-                    return Err(BuildError::invalid("VOLUME specified can not be an empty string"));
-                }
-                state.image.config.volumes.extend(volume.paths.iter().cloned());
-                state.history(format!("VOLUME {}", plain_list(&volume.paths)), false, options);
-            }
-            Instruction::Expose(expose) => {
-                let ports: Result<Vec<Vec<String>>, ExposeError> =
-                    expose.ports.iter().map(|word| PortWords::new(word)?.ports()).collect();
-                let ports = ports.map_err(|error| BuildError::invalid(error.to_string()))?.concat();
-                state.history(format!("EXPOSE {}", plain_list(&ports)), false, options);
-                state.image.config.exposed_ports.extend(ports);
-            }
-            Instruction::Stopsignal(stopsignal) => {
-                let signal = &stopsignal.signal;
-                signal.parse::<Signal>().map_err(|_| BuildError::invalid(format!("invalid signal: {signal}")))?;
-                state.image.config.stop_signal = signal.clone();
-                state.history(format!("STOPSIGNAL {signal}"), false, options);
-            }
-            Instruction::Healthcheck(check) => {
-                let health = health(check);
-                state.history(format!("HEALTHCHECK {}", health_text(&health)), false, options);
-                state.image.config.healthcheck = Some(health);
-            }
+            Instruction::Run(run) => self.run(state, run, &here),
+            Instruction::Copy(copy) => self.copy(state, copy, &here),
+            Instruction::Add(add) => self.add(state, add, &here),
+            Instruction::Workdir(workdir) => self.workdir(state, &workdir.path, &here),
+            Instruction::Arg(arg) => self.argument(state, arg, &here),
+            settings => state.settings(settings, &here.plan.options),
         }
-        Ok(())
     }
 
     fn workdir(&mut self, state: &mut State, path: &str, here: &Here<'_>) -> Result<()> {
@@ -387,51 +320,4 @@ impl Converter<'_> {
 
 fn split_pair((name, value): (&str, &str)) -> (String, String) {
     (name.to_owned(), value.to_owned())
-}
-
-fn pairs(keyword: &str, pairs: &[skep_dockerfile::instructions::Pair]) -> String {
-    let texts = pairs.iter().map(|pair| format!(" {}={}", pair.name, pair.value));
-    keyword.to_owned() + &texts.collect::<String>()
-}
-
-fn health(check: &Healthcheck) -> Health {
-    let nanoseconds = |time: std::time::Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
-    let test = match &check.probe {
-        Probe::None => vec!["NONE".to_owned()],
-        Probe::Command(CommandLine::Shell(text)) => vec!["CMD-SHELL".to_owned(), text.clone()],
-        Probe::Command(CommandLine::Exec(words)) => std::iter::once("CMD".to_owned()).chain(words.clone()).collect(),
-    };
-    Health {
-        test,
-        interval: nanoseconds(check.interval),
-        timeout: nanoseconds(check.timeout),
-        start_period: nanoseconds(check.start_period),
-        start_interval: nanoseconds(check.start_interval),
-        retries: i64::from(check.retries),
-    }
-}
-
-/// As Go prints a pointer to the struct with `%q`.
-fn health_text(health: &Health) -> String {
-    let time = |nanoseconds: i64| {
-        let time = std::time::Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default());
-        format!("\"{}\"", skep_types::format_go_duration(time))
-    };
-    let retries = match u32::try_from(health.retries).ok().and_then(char::from_u32) {
-        Some(letter @ ('\'' | '\\')) => format!("'\\{letter}'"),
-        Some(letter) if health.retries >= 32 => format!("'{letter}'"),
-        _ => match health.retries {
-            9 => "'\\t'".to_owned(),
-            10 => "'\\n'".to_owned(),
-            number => format!("'\\x{number:02x}'"),
-        },
-    };
-    format!(
-        "&{{{} {} {} {} {} {retries}}}",
-        quoted_list(&health.test),
-        time(health.interval),
-        time(health.timeout),
-        time(health.start_period),
-        time(health.start_interval),
-    )
 }

@@ -53,10 +53,10 @@ impl<W: Worker> Frontend<'_, W> {
         let imported = self.import();
         let (sources, planned, ()) = futures_util::future::try_join3(ignored, planned, imported).await?;
         if let Some((plan, images)) = planned.first() {
+            if self.request.classic {
+                return self.build_classic(plan.options.platform.clone(), convert(plan, images, &sources)?).await;
+            }
             self.warn(&loaded, &sources, plan, images).await?;
-        }
-        if let (true, Some((plan, images))) = (self.request.classic, planned.first()) {
-            return self.build_classic(plan.options.platform.clone(), convert(plan, images, &sources)?).await;
         }
         let mut graph = Graph::default();
         let mut parts = Vec::with_capacity(planned.len());
@@ -109,7 +109,7 @@ impl<W: Worker> Frontend<'_, W> {
 
     /// What is installed in an image, if that is asked for.
     async fn packages(&self, image: &BuiltImage, started: DateTime<Utc>) -> Result<Option<Attestation>> {
-        if attest::wanted(&self.request.attestations, "sbom").is_none() {
+        if !self.is_stored() || attest::wanted(&self.request.attestations, "sbom").is_none() {
             return Ok(None);
         }
         let mut report = Report::internal(self.job.events.clone(), "[internal] listing packages for the SBOM");
