@@ -1,5 +1,7 @@
 //! Instructions that have nothing but words: EXPOSE, VOLUME, USER, WORKDIR, STOPSIGNAL, MAINTAINER, ONBUILD.
 
+use skep_types::Signal;
+
 use super::InstructionError;
 use super::flags::Flags;
 use super::read::Arguments;
@@ -38,6 +40,13 @@ pub struct Workdir {
 pub struct Stopsignal {
     /// A name or a number.
     pub signal: String,
+}
+
+impl Stopsignal {
+    /// Whether it is a signal's name, or any number but 0: which numbers there are is the machine's business.
+    pub fn is_signal(&self) -> bool {
+        self.signal.parse::<Signal>().is_ok() || self.signal.parse::<i64>().is_ok_and(|number| number != 0)
+    }
 }
 
 /// `MAINTAINER TEXT`.

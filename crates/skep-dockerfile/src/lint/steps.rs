@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use skep_types::Signal;
-
 use crate::dockerfile::{Dockerfile, Stage, parse_trigger};
 use crate::expand::Expander;
 use crate::glob::clean;
@@ -173,7 +171,7 @@ impl Walk<'_, '_, '_> {
             Instruction::Volume(volume) if volume.paths.iter().any(String::is_empty) => {
                 return Err(StepProblem::EmptyVolume);
             }
-            Instruction::Stopsignal(stop) if !is_signal(&stop.signal) => {
+            Instruction::Stopsignal(stop) if !stop.is_signal() => {
                 return Err(StepProblem::Signal(stop.signal.clone()));
             }
             _ => {}
@@ -276,9 +274,4 @@ fn mounts(run: &Run, expander: &mut Expander<'_>, working_dir: &str) -> Result<(
     let mounts = run.mounts(expander)?;
     let needs_path = |mount: &&Mount| !matches!(mount.kind, MountKind::Secret | MountKind::Ssh);
     mounts.iter().filter(needs_path).try_for_each(|mount| mount.path(working_dir).map(|_| ()))
-}
-
-/// A name, or any number but 0: which numbers there are is the machine's business.
-fn is_signal(text: &str) -> bool {
-    text.parse::<Signal>().is_ok() || text.parse::<i64>().is_ok_and(|number| number != 0)
 }

@@ -1,169 +1,152 @@
 //! Dockerfile instructions applied to an image's configuration (`docker import --change`, `docker commit --change`).
+//!
+//! All changes together are one Dockerfile without FROM, of the instructions that need no build.
 
-use std::collections::BTreeMap;
-
-use skep_types::{Port, parse_go_duration};
+use skep_dockerfile::expand::{Expander, Variables};
+use skep_dockerfile::glob::clean;
+use skep_dockerfile::instructions::{self, CommandLine, ExposeError, Healthcheck, Pair, PortWords, Probe};
+use skep_dockerfile::{Instruction, syntax};
 
 use super::config::ContainerDefaults;
-use super::words::{Variables, split, split_pairs};
 use super::{ImageError, Result};
 use crate::model::image::ImageHealthcheck;
 
+/// The instructions that need no build.
+const ALLOWED: [&str; 11] = [
+    "CMD",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "HEALTHCHECK",
+    "LABEL",
+    "ONBUILD",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
 /// Applies instructions in order.
 pub(super) fn apply(config: &mut ContainerDefaults, changes: &[String]) -> Result<()> {
-    for line in changes.iter().flat_map(|change| change.lines()) {
-        let line = line.trim();
-        if !line.is_empty() && !line.starts_with('#') {
-            apply_one(config, line)?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    // One line at least, so that a single empty change is taken as a file without instructions too.
+    let text = format!("{}\n", changes.join("\n"));
+    let file = syntax::parse(text.as_bytes()).map_err(invalid)?;
+    if let Some(node) = file.nodes.iter().find(|node| !ALLOWED.contains(&node.keyword.to_ascii_uppercase().as_str())) {
+        return Err(invalid(format_args!("{} is not a valid change command", node.keyword)));
+    }
+    let all = file.nodes.iter().map(instructions::read).collect::<std::result::Result<Vec<_>, _>>().map_err(invalid)?;
+    let mut has_cmd = false;
+    for mut instruction in all {
+        let environment = Environment(config.env.clone());
+        instruction.expand(&mut Expander::new(file.escape(), &environment)).map_err(invalid)?;
+        has_cmd |= matches!(instruction, Instruction::Cmd(_));
+        if matches!(instruction, Instruction::Entrypoint(_)) && !has_cmd {
+            // What was there was for another program.
+            config.cmd = None;
         }
+        apply_one(config, instruction)?;
     }
     Ok(())
 }
 
-fn apply_one(config: &mut ContainerDefaults, line: &str) -> Result<()> {
-    let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let (name, rest) = (name.to_ascii_uppercase(), rest.trim());
-    let environment = environment(config);
-    let words = || split(rest, &environment).map_err(|why| wrong(&name, why));
-    if rest.is_empty() && NOT_EMPTY.contains(&name.as_str()) {
-        return Err(wrong(&name, "requires at least one argument"));
+fn invalid(why: impl std::fmt::Display) -> ImageError {
+    ImageError::Invalid(why.to_string())
+}
+
+/// `NAME=VALUE`, of which the last with a name counts.
+struct Environment(Vec<String>);
+
+impl Variables for Environment {
+    fn get(&self, name: &str) -> Option<std::borrow::Cow<'_, str>> {
+        let value = |entry: &String| entry.strip_prefix(name)?.strip_prefix('=').map(str::to_owned);
+        self.0.iter().rev().find_map(value).map(Into::into)
     }
-    match name.as_str() {
-        "CMD" => config.cmd = Some(command(config, rest)),
-        "ENTRYPOINT" => config.entrypoint = Some(command(config, rest)),
-        "ENV" => {
-            for (key, value) in split_pairs(rest, &environment).map_err(|why| wrong(&name, why))? {
-                let prefix = format!("{key}=");
+}
+
+fn apply_one(config: &mut ContainerDefaults, instruction: Instruction) -> Result<()> {
+    match instruction {
+        Instruction::Cmd(cmd) => config.cmd = Some(command(config, cmd.command)),
+        Instruction::Entrypoint(entrypoint) => config.entrypoint = Some(command(config, entrypoint.command)),
+        Instruction::Env(env) => {
+            for Pair { name, value, .. } in env.pairs {
+                let prefix = format!("{name}=");
                 config.env.retain(|entry| !entry.starts_with(&prefix));
                 config.env.push(format!("{prefix}{value}"));
             }
         }
-        "LABEL" => config.labels.extend(split_pairs(rest, &environment).map_err(|why| wrong(&name, why))?),
-        "EXPOSE" => {
-            for word in words()? {
-                config.exposed_ports.extend(ports(&word)?);
+        Instruction::Label(label) => config.labels.extend(label.pairs.into_iter().map(|pair| (pair.name, pair.value))),
+        Instruction::Expose(expose) => {
+            for word in &expose.ports {
+                config.exposed_ports.extend(ports(word).map_err(invalid)?);
             }
         }
-        "VOLUME" => config.volumes.extend(match json_list(rest) {
-            Some(list) => list,
-            None => words()?,
-        }),
-        "USER" => config.user = one(&name, words()?)?,
-        "STOPSIGNAL" => {
-            let signal = one(&name, words()?)?;
-            if signal.parse::<skep_types::Signal>().is_err() {
-                return Err(ImageError::Invalid(format!("invalid signal: {signal}")));
+        Instruction::Volume(volume) => {
+            if volume.paths.iter().any(String::is_empty) {
+                return Err(invalid("VOLUME specified can not be an empty string"));
             }
-            config.stop_signal = Some(signal);
+            config.volumes.extend(volume.paths);
         }
-        "WORKDIR" => config.working_dir = absolute(&config.working_dir, &one(&name, words()?)?),
-        "ONBUILD" => config.on_build.push(rest.to_owned()),
-        "HEALTHCHECK" => config.healthcheck = Some(healthcheck(config, rest)?),
-        _ => return Err(ImageError::Invalid(format!("{name} is not a valid change command"))),
+        Instruction::User(user) => config.user = user.user,
+        Instruction::Stopsignal(stop) if !stop.is_signal() => {
+            return Err(invalid(format_args!("invalid signal: {}", stop.signal)));
+        }
+        Instruction::Stopsignal(stop) => config.stop_signal = Some(stop.signal),
+        Instruction::Workdir(workdir) => {
+            let base = if workdir.path.starts_with('/') { "" } else { &config.working_dir };
+            config.working_dir = clean(&format!("/{base}/{}", workdir.path));
+        }
+        Instruction::Onbuild(onbuild) => config.on_build.push(onbuild.trigger),
+        Instruction::Healthcheck(check) => config.healthcheck = Some(healthcheck(check)?),
+        Instruction::From(_)
+        | Instruction::Arg(_)
+        | Instruction::Run(_)
+        | Instruction::Maintainer(_)
+        | Instruction::Add(_)
+        | Instruction::Copy(_)
+        | Instruction::Shell(_) => {
+            return Err(invalid(format_args!("{} is not a valid change command", instruction.name())));
+        }
     }
     Ok(())
 }
 
-const NOT_EMPTY: [&str; 6] = ["ENV", "LABEL", "EXPOSE", "VOLUME", "ONBUILD", "HEALTHCHECK"];
-
-fn wrong(name: &str, why: impl std::fmt::Display) -> ImageError {
-    ImageError::Invalid(format!("{name} {why}"))
-}
-
-fn environment(config: &ContainerDefaults) -> Variables {
-    let pairs = config.env.iter().filter_map(|entry| entry.split_once('='));
-    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>()
-}
-
-fn one(name: &str, words: Vec<String>) -> Result<String> {
-    match <[String; 1]>::try_from(words) {
-        Ok([word]) => Ok(word),
-        Err(_) => Err(wrong(name, "requires exactly one argument")),
-    }
-}
-
-/// `["a", "b"]` as a list.
-fn json_list(text: &str) -> Option<Vec<String>> {
-    if text.starts_with('[') { serde_json::from_str(text).ok() } else { None }
-}
-
 /// The exec form as it is, the shell form for the image's shell.
-fn command(config: &ContainerDefaults, text: &str) -> Vec<String> {
-    match json_list(text) {
-        Some(list) => list,
-        None if text.is_empty() => Vec::new(),
-        None => shell(config).into_iter().chain([text.to_owned()]).collect(),
+fn command(config: &ContainerDefaults, command: CommandLine) -> Vec<String> {
+    let shell = || config.shell.clone().unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()]);
+    match command {
+        CommandLine::Exec(words) => words,
+        CommandLine::Shell(text) if text.is_empty() => shell(),
+        CommandLine::Shell(text) => shell().into_iter().chain([text]).collect(),
     }
 }
 
-fn shell(config: &ContainerDefaults) -> Vec<String> {
-    config.shell.clone().unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()])
+/// A port or a range of ports. The words for mistakes are those of the daemon, which are not those of its builder.
+fn ports(word: &str) -> std::result::Result<Vec<String>, String> {
+    PortWords::new(word).and_then(|words| words.ports()).map_err(|error| match error {
+        ExposeError::NoPort(word) => format!("no port specified: {word}<empty>"),
+        ExposeError::Protocol { protocol, .. } => format!("invalid proto: {protocol}"),
+        other => other.to_string(),
+    })
 }
 
-/// A port or a range of ports, with a protocol or without.
-fn ports(text: &str) -> Result<Vec<String>> {
-    let bad = || ImageError::Invalid(format!("invalid containerPort: {text}"));
-    let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let (first, last) = range.split_once('-').unwrap_or((range, range));
-    let number = |text: &str| text.parse::<u16>().ok().filter(|number| *number > 0).ok_or_else(bad);
-    let (first, last) = (number(first)?, number(last)?);
-    if first > last {
-        return Err(bad());
-    }
-    let port = |number: u16| format!("{number}/{}", protocol.to_ascii_lowercase());
-    port(first).parse::<Port>().map_err(|_| bad())?;
-    Ok((first..=last).map(port).collect())
-}
-
-/// `dir`, from `base` unless it is absolute; without `.` and `..`.
-fn absolute(base: &str, dir: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    let base = if dir.starts_with('/') { "" } else { base };
-    for part in base.split('/').chain(dir.split('/')) {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
-}
-
-fn healthcheck(config: &ContainerDefaults, text: &str) -> Result<ImageHealthcheck> {
-    let mut check = ImageHealthcheck::default();
-    let mut rest = text;
-    while rest.starts_with("--") {
-        let (flag, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-        let (name, value) =
-            flag.split_once('=').ok_or_else(|| wrong("HEALTHCHECK", format!("flag {flag} has no value")))?;
-        let nanoseconds = || {
-            let duration = parse_go_duration(value).map_err(|e| wrong("HEALTHCHECK", e))?;
-            i64::try_from(duration.as_nanos()).map_err(|e| wrong("HEALTHCHECK", e))
-        };
-        match name {
-            "--interval" => check.interval = nanoseconds()?,
-            "--timeout" => check.timeout = nanoseconds()?,
-            "--start-period" => check.start_period = nanoseconds()?,
-            "--start-interval" => check.start_interval = nanoseconds()?,
-            "--retries" => check.retries = value.parse().map_err(|e| wrong("HEALTHCHECK", e))?,
-            other => return Err(wrong("HEALTHCHECK", format!("unknown flag: {other}"))),
-        }
-        rest = after.trim_start();
-    }
-    let (kind, command) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-    check.test = Some(match (kind.to_ascii_uppercase().as_str(), command.trim()) {
-        ("NONE", "") => vec!["NONE".to_owned()],
-        ("CMD", "") => return Err(wrong("HEALTHCHECK", "missing command after HEALTHCHECK CMD")),
-        ("CMD", command) => match json_list(command) {
-            Some(list) => std::iter::once("CMD".to_owned()).chain(list).collect(),
-            None if config.shell.is_some() => {
-                ["CMD".to_owned()].into_iter().chain(shell(config)).chain([command.to_owned()]).collect()
-            }
-            None => vec!["CMD-SHELL".to_owned(), command.to_owned()],
-        },
-        (other, _) => return Err(wrong("HEALTHCHECK", format!("unknown type {other:?} (try CMD)"))),
-    });
-    Ok(check)
+fn healthcheck(check: Healthcheck) -> Result<ImageHealthcheck> {
+    let nanoseconds = |duration: std::time::Duration| i64::try_from(duration.as_nanos()).map_err(invalid);
+    let test = match check.probe {
+        Probe::None => vec!["NONE".to_owned()],
+        Probe::Command(CommandLine::Exec(words)) => std::iter::once("CMD".to_owned()).chain(words).collect(),
+        Probe::Command(CommandLine::Shell(text)) => vec!["CMD-SHELL".to_owned(), text],
+    };
+    Ok(ImageHealthcheck {
+        test: Some(test),
+        interval: nanoseconds(check.interval)?,
+        timeout: nanoseconds(check.timeout)?,
+        start_period: nanoseconds(check.start_period)?,
+        start_interval: nanoseconds(check.start_interval)?,
+        retries: check.retries.into(),
+    })
 }
 
 #[cfg(test)]
@@ -210,15 +193,49 @@ mod tests {
     }
 
     #[test]
+    fn an_entrypoint_drops_the_command_before_it() {
+        let of = |lines: &[&str]| {
+            let mut config = ContainerDefaults { cmd: Some(vec!["old".into()]), ..ContainerDefaults::default() };
+            let lines: Vec<String> = lines.iter().map(|l| (*l).to_owned()).collect();
+            apply(&mut config, &lines).expect("good");
+            config.cmd
+        };
+        assert_eq!(of(&["ENTRYPOINT [\"x\"]"]), None);
+        assert_eq!(of(&["CMD [\"y\"]", "ENTRYPOINT [\"x\"]"]), Some(vec!["y".into()]));
+        assert_eq!(of(&["USER z"]), Some(vec!["old".into()]));
+    }
+
+    #[test]
+    fn as_one_file() {
+        let config = changed(&["#escape=`", "ENV A=`\"", "USER a`", "b", "", "# nothing", "CMD", "STOPSIGNAL 99"])
+            .expect("good");
+        assert_eq!((config.env.as_slice(), config.user.as_str()), (&["A=\"".to_owned()][..], "ab"));
+        assert_eq!(config.cmd, Some(vec!["/bin/sh".into(), "-c".into()]));
+        assert_eq!(changed(&[]).expect("nothing to do"), ContainerDefaults::default());
+    }
+
+    #[test]
     fn mistakes() {
         for (line, text) in [
+            ("", "file with no instructions"),
             ("RUN true", "RUN is not a valid change command"),
+            ("shell [\"a\"]", "shell is not a valid change command"),
             ("USER", "USER requires exactly one argument"),
-            ("USER a b", "USER requires exactly one argument"),
+            ("ENV A", "ENV must have two arguments"),
+            ("ENV =x", "ENV names can not be blank"),
+            ("ENV A=${B", "failed to process \"${B\": unsupported modifier (\u{fffd}) in substitution"),
+            ("CMD [1]", "when using JSON array syntax, arrays must be comprised of strings only"),
+            ("CMD --x y", "unknown flag: --x"),
             ("EXPOSE http", "invalid containerPort: http"),
             ("EXPOSE 9-8", "invalid containerPort: 9-8"),
+            ("EXPOSE 80/foo", "invalid proto: foo"),
+            ("EXPOSE /tcp", "no port specified: /tcp<empty>"),
             ("STOPSIGNAL SIGFOO", "invalid signal: SIGFOO"),
-            ("HEALTHCHECK CMD", "HEALTHCHECK missing command after HEALTHCHECK CMD"),
+            ("STOPSIGNAL 0", "invalid signal: 0"),
+            ("VOLUME $A", "VOLUME specified can not be an empty string"),
+            ("HEALTHCHECK CMD", "Missing command after HEALTHCHECK CMD"),
+            ("HEALTHCHECK FOO", "Unknown type \"FOO\" in HEALTHCHECK (try CMD)"),
+            ("ONBUILD FROM x", "FROM isn't allowed as an ONBUILD trigger"),
         ] {
             assert_eq!(changed(&[line]).expect_err(line).to_string(), text);
         }

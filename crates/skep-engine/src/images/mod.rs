@@ -56,7 +56,6 @@ mod save;
 mod sources;
 mod target;
 mod uses;
-mod words;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
