@@ -24,6 +24,7 @@ fuzz_target!(|data: &[u8]| {
         build_platform: &platform,
         target_platform: &platform,
         target: None,
+        all_stages: true,
         ignored: Some(&matcher),
         images: &(),
     };

@@ -16,6 +16,7 @@ fn report(text: &[u8]) -> Report {
         build_platform: &platform,
         target_platform: &platform,
         target: None,
+        all_stages: true,
         ignored: None,
         images: &(),
     };
