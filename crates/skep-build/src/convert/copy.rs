@@ -42,6 +42,8 @@ impl Converter<'_> {
         let owner = match &transfer.chown {
             Some(chown) => Owner::Named(chown.clone()),
             None if wish.from.is_some() => Owner::Keep,
+            // An archive as context says whose its files are; the classic builder does not ask.
+            None if self.has_owners() => Owner::Keep,
             None => Owner::Root,
         };
         let dest = destination(&state.dir(), &transfer.destination);
@@ -83,6 +85,11 @@ impl Converter<'_> {
         state.step = self.layer(state, Op::Files(Box::new(files)), name, here);
         state.history(without_password(&history(wish)), true, options);
         Ok(())
+    }
+
+    /// Whether files of the build context have owners of their own.
+    fn has_owners(&self) -> bool {
+        matches!(self.sources.main, Op::Given(_)) && !self.plan.options.request.classic
     }
 
     /// Sources of the context or of another stage, as far as they were collected.

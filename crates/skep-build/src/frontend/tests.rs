@@ -651,3 +651,28 @@ async fn what_steers_the_build_by_arguments() {
     assert_eq!(outcome.error(), "invalid SOURCE_DATE_EPOCH: soon");
     assert!(build("FROM base\nRUN --device=vendor/class=x true\n").await.error().ends_with("device is not allowed"));
 }
+
+#[tokio::test]
+async fn an_archive_as_context_is_unpacked_and_keeps_its_owners() {
+    let (bench, builder) = builder();
+    let mut archive = vec!["\0".repeat(257)];
+    archive.push("ustar".to_owned());
+    let files = &bench.solver.worker.files;
+    files.lock().insert("http://example.com/x.tar/context".to_owned(), archive.concat());
+    files.lock().insert("dockerfile/Dockerfile".to_owned(), "FROM base\nCOPY a /\n".to_owned());
+    let context = crate::request::Context::Http("http://example.com/x.tar".to_owned());
+    let request = BuildRequest { context: context.clone(), ..BuildRequest::default() };
+    let (job, _heard) = job();
+    builder.build(&request, &job).await.expect("built");
+    let unpacked = bench.solver.worker.files_made.lock().clone();
+    assert!(unpacked[0].contains("unpack: Archives"), "{unpacked:?}");
+    assert!(unpacked[1].contains("owner: Keep"), "{unpacked:?}");
+
+    // What is no archive is the Dockerfile itself.
+    files.lock().insert("http://example.com/x.tar/context".to_owned(), "FROM base\nENV from=web\n".to_owned());
+    let dockerfile = crate::request::Dockerfile::InContext("Dockerfile".to_owned());
+    let request = BuildRequest { context, dockerfile, ..BuildRequest::default() };
+    let built = builder.build(&request, &job).await.expect("built");
+    let config = ImageConfig::parse(&built.images[0].config).expect("a configuration");
+    assert!(config.config.env.contains(&"from=web".to_owned()));
+}

@@ -82,6 +82,8 @@ pub(crate) struct Pretender {
     pub(crate) files: Mutex<BTreeMap<String, String>>,
     /// Images by name: their configurations.
     pub(crate) images: Mutex<BTreeMap<String, String>>,
+    /// Copies that were asked for.
+    pub(crate) files_made: Mutex<Vec<String>>,
     /// Directories that were asked for.
     pub(crate) sources: Mutex<Vec<LocalSource>>,
     /// Whether the layers of images are here.
@@ -205,7 +207,10 @@ impl Worker for Pretender {
         match run.argv[0].as_str() {
             "wait" => self.gate.notified().await,
             "forever" => std::future::pending().await,
-            "false" => {
+            "false" | "fail" => {
+                if run.argv[0] == "fail" {
+                    self.gate.notified().await;
+                }
                 running.1 = true;
                 let message = "process \"false\" did not complete successfully: exit code: 1";
                 return Err(BuildError { exit_code: Some(1), ..BuildError::new(ErrorKind::System, message) });
@@ -223,6 +228,7 @@ impl Worker for Pretender {
     async fn files(&self, files: &Files, base: Stack, inputs: &[Tree], _: &Context) -> Result<Layer> {
         let contents: Vec<String> = inputs.iter().map(|tree| self.content(tree)).collect();
         self.note(format!("files {contents:?}"));
+        self.files_made.lock().push(format!("{:?}", files.actions));
         Ok(Self::layer(base, &format!("{:?} {contents:?}", files.actions)))
     }
 
@@ -527,6 +533,24 @@ async fn the_same_step_of_two_builds_runs_once_and_both_see_its_output() {
         logs += usize::from(matches!(event, BuildEvent::Log { .. }));
     }
     assert_eq!(logs, 1);
+}
+
+#[tokio::test]
+async fn a_program_that_fails_fails_for_all_who_wait() {
+    let bench = bench();
+    let built = graph(vec![step(Op::Scratch), run(0, &["fail"])]);
+    let ((one, _first), (two, mut second)) = (job(), job());
+    let release = async {
+        while !matches!(second.recv().await, Some(BuildEvent::Log { .. })) {}
+        bench.worker().gate.notify_waiters();
+    };
+    let (a, b, ()) = tokio::join!(bench.solve_for(&built, &one), bench.solve_for(&built, &two), release);
+    for error in [a.expect_err("fails"), b.expect_err("fails")] {
+        assert_eq!(error.exit_code, Some(1));
+        assert!(error.vertex.is_some() && error.location.is_some());
+    }
+    assert_eq!(bench.worker().count("run"), 1);
+    assert!(bench.solve(&graph(vec![step(Op::Scratch), run(0, &["false"])])).await.is_err(), "a failure is no result");
 }
 
 #[tokio::test]
