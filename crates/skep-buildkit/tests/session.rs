@@ -12,14 +12,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use skep_buildkit::filesync::{All, ReceiveOptions, Source};
 use skep_buildkit::grpc;
-use skep_buildkit::provider::{Destination, Login, Provider, Secret, Wanted};
-use skep_buildkit::session::{Announcement, Session, SessionError, Sessions};
+use skep_buildkit::provider::{Destination, Login, Provider, Secret};
+use skep_buildkit::session::{Announcement, Session, SessionError, Sessions, Wanted};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn provider() -> Provider {
     Provider {
         directories: BTreeMap::new(),
-        select: Arc::new(|_| Ok(Box::new(All))),
         secrets: BTreeMap::new(),
         agents: BTreeMap::new(),
         logins: Arc::new(|_| None),

@@ -21,7 +21,7 @@ mod receive;
 mod send;
 
 pub use receive::{Limits, ReceiveOptions, Received, receive};
-pub use send::{All, Choose, Source, Want, send};
+pub use send::{All, Choose, Patterns, Source, Want, send};
 
 use std::io;
 

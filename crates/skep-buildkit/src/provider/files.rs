@@ -11,13 +11,13 @@ use tokio_util::io::ReaderStream;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Provider, Wanted};
-use crate::filesync::{self, Packet, Source, header};
+use super::Provider;
+use crate::filesync::{self, Packet, Patterns, Source, header};
 use crate::grpc::values;
 use crate::proto::moby::filesync::v1::file_sync_server::FileSync;
 use crate::proto::moby::upload::v1::BytesMessage;
 use crate::proto::moby::upload::v1::upload_server::Upload;
-use crate::session::AHEAD;
+use crate::session::{AHEAD, Wanted};
 
 /// Packets to the engine.
 pub(super) type Packets = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
@@ -77,9 +77,9 @@ impl FileSync for Provider {
             .get(&wanted.name)
             .ok_or_else(|| Status::not_found(format!("no access allowed to dir {:?}", wanted.name)))?;
         let root = open(path).map_err(|error| Status::unknown(format!("open {}: {error}", path.display())))?;
-        let choose = (self.select)(&wanted).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let choose = Patterns::new(&root, &wanted).map_err(|error| Status::invalid_argument(error.to_string()))?;
         // Whose the files are on this machine means nothing in an image.
-        let source = Source { root, choose, owner: Some((0, 0)) };
+        let source = Source { root, choose: Box::new(choose), owner: Some((0, 0)) };
         Ok(Response::new(exchange(request.into_inner(), move |requests, packets| {
             filesync::send(source, requests, packets)
         })))

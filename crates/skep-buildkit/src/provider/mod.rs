@@ -12,9 +12,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use crate::session::{Login, Wanted};
+pub use crate::session::Login;
 
-use crate::filesync::{Choose, SyncError};
 use crate::grpc::Routes;
 use crate::proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
 use crate::proto::moby::filesync::v1::auth_server::AuthServer;
@@ -44,9 +43,6 @@ pub enum Destination {
 /// Something that is read once.
 pub type Upload = Mutex<Option<Box<dyn AsyncRead + Send + Unpin>>>;
 
-/// Makes the choice of files from the patterns that the engine sends.
-pub type Select = Arc<dyn Fn(&Wanted) -> Result<Box<dyn Choose>, SyncError> + Send + Sync>;
-
 /// Finds the login for a registry.
 pub type Logins = Arc<dyn Fn(&str) -> Option<Login> + Send + Sync>;
 
@@ -54,8 +50,6 @@ pub type Logins = Arc<dyn Fn(&str) -> Option<Login> + Send + Sync>;
 pub struct Provider {
     /// Directories by name.
     pub directories: BTreeMap<String, PathBuf>,
-    /// What the patterns for them mean.
-    pub select: Select,
     /// Secrets by id.
     pub secrets: BTreeMap<String, Secret>,
     /// Sockets of ssh agents by id.

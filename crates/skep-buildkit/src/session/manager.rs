@@ -58,13 +58,18 @@ impl Sessions {
         }
     }
 
+    /// The session of that id, if it is there.
+    pub fn now(&self, id: &str) -> Option<Arc<Session>> {
+        self.sessions.lock().get(id).cloned().flatten()
+    }
+
     /// The session of that id; waits for a client that has not connected yet, but no longer than `patience`.
     pub async fn find(&self, id: &str, patience: Duration) -> Result<Arc<Session>, SessionError> {
         let mut changed = self.changed.subscribe();
         let found = async {
             loop {
-                if let Some(Some(session)) = self.sessions.lock().get(id) {
-                    return session.clone();
+                if let Some(session) = self.now(id) {
+                    return session;
                 }
                 if changed.changed().await.is_err() {
                     std::future::pending::<()>().await;

@@ -11,8 +11,8 @@ pub(crate) use agent::KEY_ID;
 pub use auth::Login;
 pub use files::{Upload, Wanted};
 pub use manager::{SessionError, Sessions};
-pub use stream::SendFile;
 pub(crate) use stream::{AHEAD, PIECE};
+pub use stream::{SendFile, over_call};
 
 use std::collections::HashSet;
 

@@ -140,6 +140,18 @@ impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for Both<R, W> {
     }
 }
 
+/// A connection inside a call of `Control.Session`: both directions of its bytes, and what is answered.
+pub fn over_call(
+    messages: tonic::Streaming<crate::proto::moby::buildkit::v1::BytesMessage>,
+) -> (
+    impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    impl Stream<Item = Result<crate::proto::moby::buildkit::v1::BytesMessage, tonic::Status>> + Send + 'static,
+) {
+    let (write, answers) = Writer::new();
+    let answers = tokio_stream::wrappers::ReceiverStream::new(answers).map(Ok);
+    (Both { read: Reader::new(messages), write }, answers)
+}
+
 type Answer = Pin<Box<dyn Future<Output = Result<(), tonic::Status>> + Send>>;
 
 /// Writes a file of the client. A shutdown returns when the client has it.

@@ -1,5 +1,6 @@
 //! Sending a tree: what there is, then the contents that are asked for.
 
+mod select;
 mod walk;
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use super::{Packet, PacketType, SyncError, mode, packet};
+pub use select::Patterns;
 pub use walk::{All, Choose, Want};
 
 /// Bytes of a file in one packet, as fsutil has it.
