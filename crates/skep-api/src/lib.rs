@@ -14,6 +14,8 @@
 //! silently ignored.
 #![warn(missing_docs)]
 
+mod buildkit;
+mod classic;
 mod convert;
 mod http;
 mod listen;
@@ -43,5 +45,6 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let router = http::router::Router::new(routes::all());
-    http::server::serve(engine, router, listeners, idle, shutdown).await;
+    let builds = buildkit::builder_of(&engine).map(buildkit::BuildKit::new);
+    http::server::serve(engine, builds, router, listeners, idle, shutdown).await;
 }

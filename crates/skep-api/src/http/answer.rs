@@ -30,6 +30,13 @@ pub(crate) enum Answer {
         /// Takes the connection over.
         session: Session,
     },
+    /// The connection speaks another protocol from here on.
+    Upgrade {
+        /// Which; the client has asked for it.
+        protocol: &'static str,
+        /// Takes the connection over.
+        session: Session,
+    },
 }
 
 impl Answer {

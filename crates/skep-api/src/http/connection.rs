@@ -91,14 +91,21 @@ async fn respond(
     let mut response = match (answer, upgrade) {
         (Answer::Plain(response), _) => response,
         (Answer::Hijack { content_type, session }, Some(upgrade)) => {
-            let owner = shared.clone();
-            shared.tasks.spawn(async move {
-                if let Ok(upgraded) = upgrade.await {
-                    let io = Box::new(TokioIo::new(upgraded));
-                    run_session(&owner, session, Hijacked { io, peer }).await;
-                }
-            });
-            switching(content_type)
+            hand_over(&shared, upgrade, session, peer);
+            let mut response = switching("tcp");
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            response
+        }
+        (Answer::Upgrade { protocol, session }, Some(upgrade)) => {
+            hand_over(&shared, upgrade, session, peer);
+            switching(protocol)
+        }
+        (Answer::Upgrade { protocol, .. }, None) => {
+            let plain = Answer::from(&ApiError::invalid(format!("no upgrade to {protocol} was asked for")));
+            match plain {
+                Answer::Plain(response) => response,
+                _ => Response::new(full(bytes::Bytes::new())),
+            }
         }
         (Answer::Hijack { content_type, session }, None) => {
             *takeover.lock() = Some((content_type, session));
@@ -115,14 +122,24 @@ async fn respond(
     Ok(response)
 }
 
+/// Gives the connection to `session` as soon as the answer is out.
+fn hand_over(shared: &Arc<Shared>, upgrade: hyper::upgrade::OnUpgrade, session: Session, peer: Peer) {
+    let owner = shared.clone();
+    shared.tasks.spawn(async move {
+        if let Ok(upgraded) = upgrade.await {
+            let io = Box::new(TokioIo::new(upgraded));
+            run_session(&owner, session, Hijacked { io, peer }).await;
+        }
+    });
+}
+
 /// 101, with dockerd's reason and headers.
-fn switching(content_type: &'static str) -> Response<Body> {
+fn switching(protocol: &'static str) -> Response<Body> {
     let mut response = Response::new(full(bytes::Bytes::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("tcp"));
+    headers.insert(UPGRADE, HeaderValue::from_static(protocol));
     response.extensions_mut().insert(ReasonPhrase::from_static(b"UPGRADED"));
     response
 }
@@ -137,6 +154,7 @@ async fn dispatch(shared: &Arc<Shared>, request: hyper::Request<Incoming>, upgra
         shared.router.find(&parts.method, path).ok_or_else(|| ApiError::new(ErrorKind::NotFound, "page not found"))?;
     let handling = (route.handler)(Request {
         engine: shared.engine.clone(),
+        builds: shared.builds.clone(),
         version,
         params,
         query: Query::parse(parts.uri.query().unwrap_or_default()),

@@ -1,5 +1,7 @@
 //! A request, decoded as far as every handler needs it.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
@@ -9,6 +11,7 @@ use skep_engine::Engine;
 use skep_wire::DecodeError;
 use tokio_util::sync::CancellationToken;
 
+use crate::buildkit::BuildKit;
 use crate::http::ApiError;
 use crate::http::answer::Body;
 use crate::http::query::Query;
@@ -20,6 +23,7 @@ const JSON_LIMIT: usize = 8 << 20;
 /// One request.
 pub(crate) struct Request {
     pub(crate) engine: Engine,
+    pub(crate) builds: Option<Arc<BuildKit>>,
     pub(crate) version: ApiVersion,
     /// What the path's placeholders stand for, in order.
     pub(crate) params: Vec<String>,

@@ -12,6 +12,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::buildkit::BuildKit;
 use crate::http::connection;
 use crate::http::hijack::Peer;
 use crate::http::router::Router;
@@ -26,6 +27,8 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// What all connections of a server share.
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
+    /// None if the engine doesn't build.
+    pub(crate) builds: Option<Arc<BuildKit>>,
     pub(crate) router: Router,
     pub(crate) headers: http::HeaderMap,
     /// No new requests.
@@ -38,6 +41,7 @@ pub(crate) struct Shared {
 
 pub(crate) async fn serve(
     engine: Engine,
+    builds: Option<Arc<BuildKit>>,
     router: Router,
     listeners: Vec<Listener>,
     idle: Option<Duration>,
@@ -45,6 +49,7 @@ pub(crate) async fn serve(
 ) {
     let shared = Arc::new(Shared {
         engine,
+        builds,
         router,
         headers: connection::common_headers(),
         stop: CancellationToken::new(),

@@ -39,6 +39,7 @@ impl Server {
         let stop = CancellationToken::new();
         let task = tokio::spawn(server::serve(
             engine,
+            Some(crate::buildkit::tests::kit().0),
             Router::new(routes),
             vec![listener],
             None,
@@ -245,7 +246,7 @@ async fn faults_have_dockers_bodies() {
         ("GET /v1.60/info", ""),
         ("GET /v1.12/info", ""),
         ("GET /v1.51/images/%zz/json", ""),
-        ("POST /v1.51/build?t=x", ""),
+        ("POST /v1.51/plugins/pull", ""),
         ("GET /v1.51/swarm", ""),
         ("POST /v1.51/containers/create", ""),
         ("POST /v1.51/containers/create", "{"),
@@ -282,5 +283,63 @@ async fn faults_have_dockers_bodies() {
         answers.push_str(&format!("{line} {body}\n  {status}\n  {said}"));
     }
     insta::assert_snapshot!(answers);
+    server.stop().await;
+}
+
+/// A chunked body and a request that is read to its end.
+async fn post(server: &Server, path: &str, body: &[u8]) -> String {
+    let mut stream = server.connect().await;
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    stream.write_all(body).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    answer
+}
+
+fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+    use skep_fs::tar::{Entry, Kind, Writer};
+    let mut writer = Writer::new(Vec::new());
+    for (name, text) in files {
+        let size = text.len() as u64;
+        let entry = Entry {
+            path: name.as_bytes().to_vec(),
+            kind: Kind::File,
+            link: Vec::new(),
+            stored: size,
+            size,
+            pieces: None,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: (0, 0),
+            device: (0, 0),
+            xattrs: Vec::new(),
+        };
+        writer.entry(&entry, Some(&mut text.as_bytes())).expect("an entry");
+    }
+    writer.finish().expect("an archive")
+}
+
+#[tokio::test]
+async fn a_classic_build_is_a_stream_of_text() {
+    let server = Server::start(crate::routes::all()).await;
+    let built =
+        post(&server, "/v1.51/build?t=a%2Fb&t=c:1", &archive(&[("Dockerfile", "FROM x"), ("other", "y")])).await;
+    assert!(built.starts_with("HTTP/1.1 200 OK\r\n"), "{built}");
+    assert!(built.contains(r#"{"aux":{"ID":"sha256:1"}}"#), "{built}");
+    assert!(built.contains(r#"{"stream":"Successfully tagged a/b:latest\n"}"#), "{built}");
+    assert!(built.contains(r#"{"stream":"Successfully tagged c:1\n"}"#), "{built}");
+    let quiet = post(&server, "/build?q=1", &archive(&[("Dockerfile", "FROM x")])).await;
+    assert!(quiet.contains(r#"{"stream":"sha256:1\n"}"#) && !quiet.contains("Successfully"), "{quiet}");
+    let failed = post(&server, "/build", &archive(&[("Dockerfile", "FROM x\nFAIL")])).await;
+    assert!(failed.contains(r#""errorDetail":{"code":7,"message":"process"#), "{failed}");
+    let hostile = post(&server, "/build", &archive(&[("../../x", "FROM x")])).await;
+    assert!(hostile.starts_with("HTTP/1.1 400"), "{hostile}");
+    let names = post(&server, "/build?t=UPPER", b"").await;
+    assert!(names.starts_with("HTTP/1.1 400") && names.contains("invalid reference format"), "{names}");
+    let cancelled = post(&server, "/build/cancel?id=x", b"").await;
+    assert!(cancelled.starts_with("HTTP/1.1 204"), "{cancelled}");
     server.stop().await;
 }

@@ -1,6 +1,7 @@
 //! The endpoints, one file per group.
 
 mod attach;
+mod builds;
 mod commit;
 mod containers;
 mod copy;
@@ -20,6 +21,8 @@ mod unsupported;
 mod upkeep;
 mod usage;
 mod volumes;
+
+pub(crate) use images::platform;
 
 use crate::http::router::Route;
 
@@ -43,6 +46,7 @@ pub(crate) fn all() -> Vec<Route> {
         registry::routes(),
         volumes::routes(),
         networks::routes(),
+        builds::routes(),
         usage::routes(),
         upkeep::routes(),
         unsupported::routes(),

@@ -28,11 +28,6 @@ const GET: &[&str] = &[
 ];
 
 const POST: &[&str] = &[
-    "/build",
-    "/build/prune",
-    "/build/cancel",
-    "/session",
-    "/grpc",
     "/containers/{id}/update",
     "/containers/{id}/checkpoints",
     "/networks/create",

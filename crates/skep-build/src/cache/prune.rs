@@ -121,7 +121,8 @@ impl Filter {
         Ok(self)
     }
 
-    fn picks(&self, listed: &Listed) -> bool {
+    /// Whether all conditions hold.
+    pub fn picks(&self, listed: &Listed) -> bool {
         self.0.iter().all(|condition| condition.holds(listed))
     }
 }

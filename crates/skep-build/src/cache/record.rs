@@ -114,6 +114,11 @@ impl Record {
     pub fn id(&self) -> String {
         record_id(&self.key)
     }
+
+    /// Names of the records that it was made from.
+    pub fn parent_ids(&self) -> Vec<String> {
+        self.parents.iter().map(record_id).collect()
+    }
 }
 
 /// 25 digits of base 36 hold the first 128 bits.

@@ -1,0 +1,50 @@
+//! What the protocol needs of the engine.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use skep_build::builder::Subject;
+use skep_build::cache::{Listed, Prune};
+use skep_build::request::Export;
+use skep_build::services::Later;
+use skep_build::{BuildRequest, Built, Job};
+use skep_types::Platform;
+
+/// The engine, as a builder.
+pub(crate) trait Builder: Send + Sync + 'static {
+    /// Builds an image for each platform, and stores none.
+    fn build(&self, request: BuildRequest, job: Job) -> Later<'_, Arc<Built>>;
+
+    /// Stores, sends, pushes what was built. Answers with what `--metadata-file` has: `containerimage.digest` and so on.
+    fn export<'a>(
+        &'a self,
+        built: &'a Built,
+        exports: &'a [Export],
+        request: &'a BuildRequest,
+        job: &'a Job,
+    ) -> Later<'a, BTreeMap<String, String>>;
+
+    /// Says something of a Dockerfile without building it, as JSON.
+    fn describe(&self, request: BuildRequest, job: Job, subject: Subject) -> Later<'_, Vec<u8>>;
+
+    /// Reads a part of a file of a result.
+    fn read<'a>(&'a self, built: &'a Built, image: usize, path: &'a Path) -> Later<'a, Option<Vec<u8>>>;
+
+    /// What the cache holds.
+    fn usage(&self) -> Later<'_, Vec<Listed>>;
+
+    /// Deletes of the cache what is picked; what went.
+    fn prune(&self, prune: Prune) -> Later<'_, Vec<Listed>>;
+
+    /// The platforms that steps can run for, the machine's own first.
+    fn platforms(&self) -> Vec<Platform>;
+
+    /// The address that stands for the host in `--add-host NAME:host-gateway`.
+    fn host_gateway(&self) -> Option<String>;
+}
+
+/// The builder of an engine; none while it has none.
+pub(crate) fn builder_of(_engine: &skep_engine::Engine) -> Option<Arc<dyn Builder>> {
+    None
+}
