@@ -1,12 +1,15 @@
 //! What `docker buildx build --call=check` of Docker 28.5 said to a list of Dockerfiles, odd ones and wrong ones, and what is said
 //! here. `docker-28.5.jsonl` has one on each line: the file, what it is built with, the findings (rule, first line, last line,
-//! message), and the error.
+//! message), and the error. `docker-28.5-words.jsonl` has words, and what became of them as the value of a label.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use skep_dockerfile::expand::Expander;
 use skep_dockerfile::ignore::{self, Matcher};
 use skep_dockerfile::lint::{Inputs, check};
+use skep_dockerfile::scope::{BuildArguments, Globals, Scope};
+use skep_dockerfile::{Escape, Instruction, parse};
 use skep_types::Platform;
 
 /// Findings and error in one comparable form.
@@ -60,6 +63,52 @@ fn the_same_is_said() {
         let (expected, found) = (expected(&case), found(&case).unwrap_or_else(|error| (Vec::new(), Some(error), None)));
         if expected != found {
             differences += &format!("{}\n  docker: {expected:?}\n  ours:   {found:?}\n", case["dockerfile"]);
+        }
+    }
+    assert!(differences.is_empty(), "{differences}");
+}
+
+/// What stood before each of the labels.
+const HEAD: &str = r#"FROM scratch
+ARG A=one
+ARG E=
+ARG NOVALUE
+ENV P=/usr/lib/x/lib/y.tar.gz W="a  b" D='$A' S=a*b?c B="x\\y" U=üöü Q=a"b"c'd'e N=5
+"#;
+
+fn label(word: &str) -> Result<String, String> {
+    let file = parse(format!("{HEAD}LABEL k={word}\n").as_bytes()).map_err(|error| error.to_string())?;
+    let mut scope = Scope::new([]);
+    for step in &file.stages[0].steps {
+        let mut instruction = step.instruction.clone();
+        let expanded = instruction.expand(&mut Expander::new(Escape::Backslash, &scope));
+        expanded.map_err(|error| error.to_string())?;
+        match instruction {
+            Instruction::Arg(arg) => {
+                let given = BuildArguments::new();
+                scope.declare(&arg.arguments[0], &Globals::default(), &given, Escape::Backslash).0.expect("a default");
+            }
+            Instruction::Env(env) => env.pairs.into_iter().for_each(|pair| scope.set(&pair.name, pair.value)),
+            Instruction::Label(label) => return Ok(label.pairs[0].value.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("no label")
+}
+
+#[test]
+fn words_become_the_same() {
+    let mut differences = String::new();
+    for line in include_str!("docker-28.5-words.jsonl").lines() {
+        let case: Value = serde_json::from_str(line).expect(line);
+        let word = text(&case, "text").expect("a word");
+        let expected = match text(&case, "value") {
+            Some(value) => Ok(value.to_owned()),
+            None => Err(text(&case, "error").expect("an error").to_owned()),
+        };
+        let found = label(word);
+        if found != expected {
+            differences += &format!("{word}\n  docker: {expected:?}\n  ours:   {found:?}\n");
         }
     }
     assert!(differences.is_empty(), "{differences}");
