@@ -1,12 +1,13 @@
 //! What `docker buildx build --call=check` of Docker 28.5 said to a list of Dockerfiles, odd ones and wrong ones, and what is said
 //! here. `docker-28.5.jsonl` has one on each line: the file, what it is built with, the findings (rule, first line, last line,
 //! message), and the error. `docker-28.5-words.jsonl` has words, and what became of them as the value of a label.
+//! `docker-28.5-ignored.jsonl` has the files of a context, and then `.dockerignore` files with what they left of it.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use skep_dockerfile::expand::Expander;
-use skep_dockerfile::ignore::{self, Matcher};
+use skep_dockerfile::ignore::{self, Matcher, Matches};
 use skep_dockerfile::lint::{Inputs, check};
 use skep_dockerfile::scope::{BuildArguments, Globals, Scope};
 use skep_dockerfile::{Escape, Instruction, parse};
@@ -109,6 +110,44 @@ fn words_become_the_same() {
         let found = label(word);
         if found != expected {
             differences += &format!("{word}\n  docker: {expected:?}\n  ours:   {found:?}\n");
+        }
+    }
+    assert!(differences.is_empty(), "{differences}");
+}
+
+/// Whether a walk over the context comes to a file and takes it.
+fn is_kept(matcher: &Matcher, path: &str) -> bool {
+    let mut above: Option<Matches> = None;
+    for (at, _) in path.match_indices('/') {
+        let directory = &path[..at];
+        let (is_out, matches) = matcher.matches_below(directory, above.as_ref());
+        if is_out && matcher.is_closed(directory) {
+            return false;
+        }
+        above = Some(matches);
+    }
+    !matcher.matches_below(path, above.as_ref()).0
+}
+
+#[test]
+fn the_same_is_left_out() {
+    let mut lines = include_str!("docker-28.5-ignored.jsonl").lines();
+    let files: Vec<String> = serde_json::from_str(lines.next().expect("the files")).expect("a list");
+    let mut differences = String::new();
+    for line in lines {
+        let case: Value = serde_json::from_str(line).expect(line);
+        let file = text(&case, "file").expect("a file");
+        let expected = match text(&case, "error") {
+            Some(error) => Err(error.to_owned()),
+            None => Ok(serde_json::from_value::<Vec<String>>(case["kept"].clone()).expect("paths")),
+        };
+        let found = Matcher::new(&ignore::read(file.as_bytes())).map_err(|error| error.to_string()).map(|matcher| {
+            let mut kept: Vec<String> = files.iter().filter(|path| is_kept(&matcher, path)).cloned().collect();
+            kept.sort();
+            kept
+        });
+        if found != expected {
+            differences += &format!("{file:?}\n  docker: {expected:?}\n  ours:   {found:?}\n");
         }
     }
     assert!(differences.is_empty(), "{differences}");
