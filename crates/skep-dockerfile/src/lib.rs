@@ -11,7 +11,8 @@
 //! | [`lint`] | the checks of `build --check` |
 //!
 //! [`parse`] does the first two and cuts into stages. Variables are expanded by the caller, who alone knows the build's
-//! arguments and the environment at each step. Texts of errors are BuildKit's wherever it has one.
+//! arguments and the environment at each step. Texts of errors are BuildKit's wherever it has one. What Docker keeps in a syntax of
+//! its own (`--parents`, `--exclude`, `--security`) is always there. `tests/docker.rs` compares with a real Docker.
 #![warn(missing_docs)]
 
 mod csv;

@@ -2,6 +2,7 @@
 //! here. `docker-28.5.jsonl` has one on each line: the file, what it is built with, the findings (rule, first line, last line,
 //! message), and the error. `docker-28.5-words.jsonl` has words, and what became of them as the value of a label.
 //! `docker-28.5-ignored.jsonl` has the files of a context, and then `.dockerignore` files with what they left of it.
+//! `docker-28.5-documents.jsonl` has heredocs of COPY and the files that they became.
 
 use std::collections::BTreeMap;
 
@@ -151,4 +152,20 @@ fn the_same_is_left_out() {
         }
     }
     assert!(differences.is_empty(), "{differences}");
+}
+
+#[test]
+fn documents_have_the_same_content() {
+    for line in include_str!("docker-28.5-documents.jsonl").lines() {
+        let case: Value = serde_json::from_str(line).expect(line);
+        let dockerfile = text(&case, "dockerfile").expect("a file");
+        let file = parse(dockerfile.as_bytes()).expect(dockerfile);
+        let mut instruction = file.stages[0].steps[1].instruction.clone();
+        let variables = BTreeMap::from([("A".to_owned(), "one".to_owned())]);
+        instruction.expand(&mut Expander::new(Escape::Backslash, &variables)).expect(dockerfile);
+        let Instruction::Copy(copy) = instruction else { panic!("{dockerfile}") };
+        let [document] = copy.transfer.documents.as_slice() else { panic!("{dockerfile}") };
+        let found = (Some(document.name.as_str()), Some(document.content.as_str()));
+        assert_eq!(found, (text(&case, "name"), text(&case, "content")), "{dockerfile}");
+    }
 }
