@@ -89,6 +89,9 @@ impl<W: Worker> Builder<W> {
     /// # Errors
     /// The first step that fails, with its vertex and its place in the Dockerfile.
     pub async fn solve(&self, graph: &Graph, target: StepId, job: &Job) -> Result<Solved> {
+        if target.0 >= graph.steps.len() || !graph.is_ordered() {
+            return Err(BuildError::invalid("the steps of the graph are not in order"));
+        }
         let memo = Memo::default();
         let solve = Solve::new(graph, job, &memo);
         let values = self.solver.solve(&solve, &[target]).await?;

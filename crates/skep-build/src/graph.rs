@@ -393,6 +393,14 @@ pub enum Owner {
     Named(String),
 }
 
+impl Graph {
+    /// Whether each step comes after all that it reads.
+    pub fn is_ordered(&self) -> bool {
+        let before = |(index, step): (usize, &Step)| step.op.inputs().iter().all(|input| input.0 < index);
+        self.steps.iter().enumerate().all(before)
+    }
+}
+
 impl Op {
     /// Puts other steps in the place of those that this one reads.
     pub(crate) fn map_inputs(&mut self, to: impl Fn(StepId) -> StepId) {

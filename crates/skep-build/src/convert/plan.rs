@@ -20,6 +20,9 @@ use crate::request::{BuildRequest, NamedContext};
 
 use super::Images;
 
+/// More stages than this are not built: each inherits all that is below it.
+const MAX_STAGES: usize = 1000;
+
 /// What is the same for all stages.
 #[derive(Debug, Clone)]
 pub(crate) struct Options<'r> {
@@ -57,7 +60,7 @@ pub(crate) struct Plan<'r> {
     pub(crate) file: Dockerfile,
     pub(crate) globals: Globals,
     pub(crate) bases: Vec<Base>,
-    pub(crate) platforms: Vec<Option<Platform>>,
+    platforms: Vec<Platform>,
     /// How many instructions at the beginning of each stage are triggers.
     pub(crate) triggers: Vec<usize>,
     pub(crate) target: usize,
@@ -86,6 +89,9 @@ impl<'r> Plan<'r> {
     /// Expands what the stages begin with, and sees which are needed.
     pub(crate) fn new(mut file: Dockerfile, options: Options<'r>) -> Result<Self> {
         let request = options.request;
+        if file.stages.len() > MAX_STAGES {
+            return Err(BuildError::invalid(format!("{} stages, more than {MAX_STAGES}", file.stages.len())));
+        }
         let last = file.stages.last().and_then(|stage| stage.name()).unwrap_or_default().to_owned();
         let stage = request.target.clone().filter(|target| !target.is_empty()).unwrap_or(last);
         let mut globals = Globals::new(&options.build_platform, &options.platform, Some(&stage), &request.args);
@@ -111,6 +117,14 @@ impl<'r> Plan<'r> {
             let place = |error: BuildError| error.at(plan.options.location(lines));
             let (base, platform) = plan.begin(stage.index).map_err(place)?;
             plan.bases.push(base);
+            let platform = match (platform, &plan.bases[stage.index]) {
+                // Nothing is for no other platform than the result.
+                (_, Base::Scratch) | (None, Base::Image(_) | Base::Tree(_) | Base::Built(_)) => {
+                    plan.options.platform.clone()
+                }
+                (Some(platform), _) => platform,
+                (None, Base::Stage(base)) => plan.platforms[*base].clone(),
+            };
             plan.platforms.push(platform);
             if stage.name().is_some_and(|name| named_context(request, name).is_some()) {
                 plan.file.stages[stage.index].steps.clear();
@@ -199,13 +213,7 @@ impl<'r> Plan<'r> {
 
     /// The platform that a stage is for.
     pub(crate) fn platform(&self, index: usize) -> Platform {
-        match (&self.platforms[index], &self.bases[index]) {
-            // Nothing is for no other platform than the result.
-            (_, Base::Scratch) => self.options.platform.clone(),
-            (Some(platform), _) => platform.clone(),
-            (None, Base::Stage(base)) => self.platform(*base),
-            (None, _) => self.options.platform.clone(),
-        }
+        self.platforms[index].clone()
     }
 
     /// The images that the needed stages begin with or take files from.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use parking_lot::Mutex;
 use skep_types::{Digest, ErrorKind, Platform};
 
 use crate::builder::{Built, BuiltImage, Intermediate};
@@ -31,6 +32,8 @@ struct Progress<'p> {
     /// All before was known.
     cached: bool,
     made: Vec<Intermediate>,
+    /// Hashes of what was copied, by step.
+    hashes: Mutex<BTreeMap<usize, String>>,
 }
 
 impl<W: Worker> Frontend<'_, W> {
@@ -45,6 +48,7 @@ impl<W: Worker> Frontend<'_, W> {
             last: BTreeMap::new(),
             cached: self.request.no_cache != NoCache::All,
             made: Vec::new(),
+            hashes: Mutex::default(),
         };
         for mark in &converted.marks {
             self.mark(&mut progress, mark).await?;
@@ -176,7 +180,12 @@ impl<W: Worker> Frontend<'_, W> {
             if let (MarkKind::Transfer { before, after }, Some(files)) =
                 (&of.kind, of.files(&progress.converted.graph.steps[of.step.0].op))
             {
-                let hash = self.hash(progress, files).await?;
+                let known = progress.hashes.lock().get(&of.step.0).cloned();
+                let hash = match known {
+                    Some(hash) => hash,
+                    None => self.hash(progress, files).await?,
+                };
+                progress.hashes.lock().insert(of.step.0, hash.clone());
                 step.created_by = format!("{before}{hash}{after}");
             }
         }

@@ -676,3 +676,13 @@ async fn an_archive_as_context_is_unpacked_and_keeps_its_owners() {
     let config = ImageConfig::parse(&built.images[0].config).expect("a configuration");
     assert!(config.config.env.contains(&"from=web".to_owned()));
 }
+
+#[tokio::test]
+async fn many_steps_are_no_matter() {
+    let mut text = String::from("FROM base\n");
+    (0..3000).for_each(|number| text.push_str(&format!("RUN {number}\n")));
+    let outcome = build(&text).await;
+    assert_eq!(outcome.config().rootfs.diff_ids.len(), 3001);
+    let stages: String = (0..1001).map(|_| "FROM base\n").collect();
+    assert_eq!(build(&stages).await.error(), "1001 stages, more than 1000");
+}

@@ -213,14 +213,19 @@ fn define(canon: &mut Canon, op: &Op) {
     };
 }
 
-/// Whether two steps say the same, apart from what they read.
-pub(crate) fn same(one: &Op, other: &Op) -> bool {
-    let digest = |op: &Op| {
-        let mut canon = Canon::new("same");
-        define(&mut canon, op);
-        canon.finish()
-    };
-    digest(one) == digest(other)
+/// What two steps of a graph share only if they are one. Where files of a client or of the network come from is no matter of
+/// platforms.
+pub(crate) fn step_identity(step: &Step) -> Digest {
+    let mut canon = Canon::new("identity");
+    if !matches!(step.op, Op::Local(_) | Op::Http(_) | Op::Git(_)) {
+        canon.platform(&step.platform);
+    }
+    canon.flag(step.ignore_cache);
+    for input in step.op.inputs() {
+        canon.number(input.0 as u64);
+    }
+    define(&mut canon, &step.op);
+    canon.finish()
 }
 
 fn define_run<'c>(canon: &'c mut Canon, run: &Run) -> &'c mut Canon {

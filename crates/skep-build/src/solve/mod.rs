@@ -30,7 +30,7 @@ use crate::graph::{Graph, ImageSource, Op, Step, StepId};
 use crate::worker::{Context, Layer, Worker};
 
 pub(crate) use flight::Flights;
-pub(crate) use key::{Canon, internal_vertex, same, sha256};
+pub(crate) use key::{Canon, internal_vertex, sha256, step_identity};
 pub(crate) use report::Report;
 pub(crate) use value::{Image, LayerMade, Value};
 
@@ -169,15 +169,14 @@ impl<'s> Solve<'s> {
 
     fn report(&self, id: StepId) -> Report {
         let step: &Step = &self.graph.steps[id.0];
-        let mut inputs: Vec<VertexId> = step.op.inputs().iter().map(|input| self.vertices[input.0]).collect();
-        inputs.retain(|input| self.is_shown(input));
+        let inputs = step.op.inputs().into_iter().filter(|input| self.is_shown(*input));
+        let inputs = inputs.map(|input| self.vertices[input.0]).collect();
         Report::new(self.job.events.clone(), self.vertices[id.0], step.name.clone(), inputs)
     }
 
     /// Trees without files are no vertices.
-    fn is_shown(&self, vertex: &VertexId) -> bool {
-        let hidden = |step: &Step| matches!(step.op, Op::Scratch | Op::Given(_));
-        !self.vertices.iter().zip(&self.graph.steps).any(|(id, step)| id == vertex && hidden(step))
+    fn is_shown(&self, id: StepId) -> bool {
+        !matches!(self.graph.steps[id.0].op, Op::Scratch | Op::Given(_))
     }
 }
 
@@ -193,24 +192,32 @@ impl<W: Worker> Solver<W> {
 
     async fn walk(&self, solve: &Solve<'_>, targets: &[StepId]) -> Result<Vec<Value>> {
         let needed = solve.needed(targets);
-        let ids = || (0..needed.len()).filter(|index| needed[*index]).map(StepId);
-        for id in ids().filter(|id| !matches!(solve.graph.steps[id.0].op, Op::Scratch | Op::Given(_))) {
-            solve.report(id).announce().await;
+        let ids: Vec<StepId> = (0..needed.len()).filter(|index| needed[*index]).map(StepId).collect();
+        for id in ids.iter().filter(|id| solve.is_shown(**id)) {
+            solve.report(*id).announce().await;
         }
-        let mut waiting: Vec<StepId> = ids().collect();
+        // For each step, how many of its inputs are missing, and who waits for it.
+        let mut missing = vec![0_usize; needed.len()];
+        let mut waiting: Vec<Vec<StepId>> = vec![Vec::new(); needed.len()];
+        for id in &ids {
+            for input in solve.graph.steps[id.0].op.inputs().into_iter().filter(|input| needed[input.0]) {
+                missing[id.0] += 1;
+                waiting[input.0].push(*id);
+            }
+        }
         let mut running = FuturesUnordered::new();
+        let mut begin: Vec<StepId> = ids.into_iter().filter(|id| missing[id.0] == 0).collect();
         loop {
-            waiting.retain(|id| match self.ready(solve, *id) {
-                Some(ready) => {
-                    let id = *id;
-                    running.push(async move { (id, ready.run().await) });
-                    false
+            for ready in begin.drain(..).filter_map(|id| self.ready(solve, id)) {
+                running.push(async move { (ready.id, ready.run().await) });
+            }
+            let Some((id, value)) = running.next().await else { break };
+            solve.put(id, value?);
+            for next in &waiting[id.0] {
+                missing[next.0] -= 1;
+                if missing[next.0] == 0 {
+                    begin.push(*next);
                 }
-                None => true,
-            });
-            match running.next().await {
-                Some((id, value)) => solve.put(id, value?),
-                None => break,
             }
         }
         Ok(targets.iter().filter_map(|id| solve.value(*id)).collect())

@@ -275,7 +275,7 @@ pub(crate) fn bench() -> Bench {
 }
 
 pub(crate) fn job() -> (Job, mpsc::Receiver<BuildEvent>) {
-    let (events, heard) = mpsc::channel(1000);
+    let (events, heard) = mpsc::channel(100_000);
     let services = Arc::new(Nobody);
     (Job { services, events, cancel: CancellationToken::new(), inputs: BTreeMap::new() }, heard)
 }
