@@ -13,6 +13,7 @@
 //! | [`session`] | the engine's end: who is connected, and calls to the services of one client |
 //! | [`provider`] | the client's end: the services that answer those calls |
 //! | [`filesync`] | a tree of files sent and received, as in BuildKit's fsutil |
+//! | [`errors`] | where in a Dockerfile a build failed, as statuses carry it |
 //! | [`content`] | the few messages of containerd's content service that OCI layouts need |
 //!
 //! The crate knows the messages and not what they are for: no Dockerfile, no image, no HTTP routes. What a peer sends is not
@@ -20,6 +21,7 @@
 #![warn(missing_docs)]
 
 pub mod content;
+pub mod errors;
 pub mod filesync;
 pub mod grpc;
 pub mod provider;

@@ -99,7 +99,7 @@ impl<'c> RequestBuilder<'c> {
     /// Sends the request. A status of 400 and above is an [`Error::Api`].
     pub async fn send(self) -> Result<Response> {
         let client = self.client.clone();
-        let (response, sender) = self.exchange(false).await?;
+        let (response, sender) = self.exchange(None).await?;
         let response = Response::new(response, client, sender);
         if response.status().is_client_error() || response.status().is_server_error() {
             return Err(api_error(response).await);
@@ -109,23 +109,30 @@ impl<'c> RequestBuilder<'c> {
 
     /// Sends the request and takes the connection over for a raw two-way stream (`attach`, `exec`).
     pub async fn upgrade(self) -> Result<Hijacked> {
-        const PROTOCOL: &str = "tcp";
+        self.upgrade_to("tcp").await
+    }
+
+    /// As [`upgrade`](Self::upgrade), to a protocol of this name: `h2c` for a build's calls.
+    pub async fn upgrade_to(self, protocol: &'static str) -> Result<Hijacked> {
         let client = self.client.clone();
-        let (response, sender) = self.exchange(true).await?;
+        let (response, sender) = self.exchange(Some(protocol)).await?;
         let status = response.status();
         if status != StatusCode::SWITCHING_PROTOCOLS {
             let response = Response::new(response, client, sender);
             if status.is_client_error() || status.is_server_error() {
                 return Err(api_error(response).await);
             }
-            return Err(Error::NotUpgraded { protocol: PROTOCOL, status });
+            return Err(Error::NotUpgraded { protocol, status });
         }
         let content_type = header_text(response.headers(), &CONTENT_TYPE);
         let upgraded = hyper::upgrade::on(response).await?;
         Ok(Hijacked::new(upgraded, content_type))
     }
 
-    async fn exchange(self, upgrade: bool) -> Result<(http::Response<hyper::body::Incoming>, SendRequest<Body>)> {
+    async fn exchange(
+        self,
+        upgrade: Option<&'static str>,
+    ) -> Result<(http::Response<hyper::body::Incoming>, SendRequest<Body>)> {
         let client = self.client;
         let RequestBuilder { method, path, headers, payload, versioned, .. } = self;
         let (payload, stream) = match payload {
@@ -168,7 +175,7 @@ fn assemble(
     method: &Method,
     target: &str,
     headers: &[(HeaderName, String)],
-    upgrade: bool,
+    upgrade: Option<&'static str>,
     body: Body,
 ) -> Result<Request<Body>> {
     let config = &client.inner.config;
@@ -187,9 +194,9 @@ fn assemble(
     for (name, value) in headers {
         builder = builder.header(name, value);
     }
-    if upgrade {
+    if let Some(protocol) = upgrade {
         builder = builder.header(CONNECTION, HeaderValue::from_static("Upgrade"));
-        builder = builder.header(UPGRADE, HeaderValue::from_static("tcp"));
+        builder = builder.header(UPGRADE, HeaderValue::from_static(protocol));
     }
     Ok(builder.body(body)?)
 }

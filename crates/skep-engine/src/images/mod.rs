@@ -11,7 +11,7 @@
 //! | [`artifact`], [`attach`] | what is no image, and what is said about images |
 //! | [`platform`] | which image of an index, and is it for this machine |
 //! | [`guards`] | the signature policy and limits: what an image has to get past |
-//! | [`inflight`], [`holds`] | what goes on at the same time |
+//! | [`inflight`], [`holds`], [`turns`] | what goes on at the same time |
 //! | [`check`], [`mend`] | finding damage, and fetching again what is damaged |
 //! | [`uses`], [`inventory`] | what the garbage collection has to know |
 //!
@@ -55,6 +55,7 @@ mod remove;
 mod save;
 mod sources;
 mod target;
+mod turns;
 mod uses;
 
 use std::collections::BTreeSet;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use skep_registry::{Credentials, Descriptor, FetchedManifest, ImageManifest, Manifest, Repository};
 use skep_store::{ChainId, Partial};
 use skep_types::{Digest, Platform, Reference, Selector};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::artifact::{Attached, NewArtifact, NewAttached};
@@ -26,6 +26,7 @@ use super::config::{ConfigFile, MAX_CONFIG_SIZE};
 use super::download::{self, Downloaded, Listener, Wanted};
 use super::inflight::{Lead, Role};
 use super::target::{Member, Target};
+use super::turns::{Turn, Turns};
 use super::{ImageError, Inner, Result, attach, platform};
 use crate::model::image::{ImageId, LayerState, PullImage, PullProgress};
 
@@ -320,17 +321,15 @@ async fn fetch_layers(
     repository: &Repository,
     plans: Vec<Plan>,
 ) -> Result<(Vec<u64>, bool)> {
-    let permits = Arc::new(Semaphore::new(inner.registry.max_concurrent_downloads.max(1)));
+    let turns = Turns::new(inner.registry.max_concurrent_downloads);
     let mut tasks = JoinSet::new();
     for plan in &plans {
         if inner.store.layers().get(&plan.chain)?.is_none() {
             plan.report.state(LayerState::Pulling).await;
         }
-        let (inner, repository, permits) = (Arc::clone(inner), repository.clone(), Arc::clone(&permits));
-        let plan = plan.clone();
-        tasks.spawn(
-            async move { Ok::<_, ImageError>((plan.index, fetch(&inner, &repository, &permits, &plan).await?)) },
-        );
+        let (inner, repository, turn, plan) =
+            (Arc::clone(inner), repository.clone(), turns.line_up().await, plan.clone());
+        tasks.spawn(async move { Ok::<_, ImageError>((plan.index, fetch(&inner, &repository, turn, &plan).await?)) });
     }
     let mut slots: Vec<Option<Fetched>> = plans.iter().map(|_| None).collect();
     let mut next = 0;
@@ -399,7 +398,7 @@ async fn publish(claim: &Arc<Claim>, plans: &[Plan], from: usize, slots: &mut [O
 }
 
 /// Gets one layer: finds it, waits for it, or downloads and unpacks it.
-async fn fetch(inner: &Arc<Inner>, repository: &Repository, permits: &Semaphore, plan: &Plan) -> Result<Fetched> {
+async fn fetch(inner: &Arc<Inner>, repository: &Repository, mut turn: Turn, plan: &Plan) -> Result<Fetched> {
     let mut waited = false;
     loop {
         let role = inner.inflight.join(plan.chain);
@@ -413,11 +412,12 @@ async fn fetch(inner: &Arc<Inner>, repository: &Repository, permits: &Semaphore,
         }
         match role {
             Role::Leads(lead) => {
-                let staged = download(inner, repository, permits, plan, &lead).await?;
+                let staged = download(inner, repository, turn, plan, &lead).await?;
                 return Ok(Fetched::Staged(Box::new(staged), lead));
             }
             Role::Follows(mut states) => {
                 waited = true;
+                turn.leave();
                 while states.changed().await.is_ok() {
                     let state = *states.borrow_and_update();
                     if state != LayerState::Complete {
@@ -432,15 +432,15 @@ async fn fetch(inner: &Arc<Inner>, repository: &Repository, permits: &Semaphore,
 async fn download(
     inner: &Arc<Inner>,
     repository: &Repository,
-    permits: &Semaphore,
+    turn: Turn,
     plan: &Plan,
     lead: &Lead,
 ) -> Result<Downloaded> {
     let listener = Audience { lead, report: &plan.report };
-    if permits.available_permits() == 0 {
+    if turn.must_wait() {
         listener.state(LayerState::Waiting).await;
     }
-    let _permit = permits.acquire().await.map_err(|_| ImageError::Cancelled)?;
+    let _permit = turn.wait().await?;
     let wanted = Wanted { blob: &plan.blob, diff_id: plan.diff_id, limits: inner.guards.limits };
     download::download(&inner.store, repository, &wanted, &listener).await
 }

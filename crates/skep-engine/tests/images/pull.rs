@@ -316,7 +316,7 @@ async fn a_pull_that_is_dropped_while_its_image_is_stored_does_not_take_the_laye
         let (sender, mut receiver) = mpsc::channel(1024);
         let images = world.images.clone();
         let reference = reference.clone();
-        let pull = tokio::spawn(async move { images.pull(&reference, None, None, sender).await });
+        let pull = tokio::spawn(async move { images.pull(&reference, &PullImage::default(), None, sender).await });
         while let Some(message) = receiver.recv().await {
             if matches!(message, PullProgress::Digest(_)) {
                 break;

@@ -17,7 +17,7 @@ use super::failure::go_path_error;
 use crate::ui;
 
 /// Defaults that a user keeps in a file. Unknown keys belong to others.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct ConfigFile {
     pub(crate) detach_keys: Option<String>,

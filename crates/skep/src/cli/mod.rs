@@ -3,6 +3,7 @@
 //! Every command is a [`Command`] in a file of its own, named in [`tree`]. Parsing follows pflag ([`flags`]), so that what
 //! works with Docker's client works here.
 
+pub(crate) mod build;
 pub(crate) mod builder;
 pub(crate) mod command;
 pub(crate) mod completion;

@@ -9,8 +9,8 @@ use super::command::runner;
 use super::flags::{FlagSet, NoFlags, Order, describe};
 use super::globals::GlobalFlags;
 use super::{
-    Args, Cli, Command, Completion, Failure, builder, completion, container, daemon, image, inspect, manifest, network,
-    registry, system, volume,
+    Args, Cli, Command, Completion, Failure, build, builder, completion, container, daemon, image, inspect, manifest,
+    network, registry, system, volume,
 };
 use crate::ui;
 
@@ -19,6 +19,7 @@ static COMMANDS: &[&Command] = &[
     &container::run::COMMAND,
     &container::exec::COMMAND,
     &container::ls::COMMAND,
+    &build::command::COMMAND,
     &image::pull::COMMAND,
     &image::push::COMMAND,
     &image::ls::COMMAND,
@@ -84,8 +85,8 @@ static COMMANDS: &[&Command] = &[
 static HIDDEN: &[&Command] = &[&system::dial_stdio::COMMAND, &completion::CALLBACK, &COMMAND];
 
 /// The ones that the overview names first.
-const COMMON: [&str; 11] =
-    ["run", "exec", "ps", "pull", "push", "images", "login", "logout", "search", "version", "info"];
+const COMMON: [&str; 12] =
+    ["run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "search", "version", "info"];
 
 /// Commands with one object in common.
 pub(crate) struct Group {

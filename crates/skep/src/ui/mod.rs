@@ -3,6 +3,7 @@
 //! Commands hand over finished text; tables, templates, human-readable sizes and times, progress lines and the
 //! terminal's modes live in the modules below.
 
+pub(crate) mod build;
 pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod listing;
@@ -39,6 +40,11 @@ pub(crate) fn write_stdout(bytes: &[u8]) {
 pub(crate) fn error_line(text: &str) {
     // Nobody is left to be told when stderr is gone.
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Writes text to stderr as it is.
+pub(crate) fn error_text(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Asks a question on stderr and reads the answer from stdin; only `y` and `yes` agree.

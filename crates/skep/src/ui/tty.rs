@@ -16,6 +16,14 @@ pub(crate) fn size() -> Option<(u16, u16)> {
     tcgetwinsize(io::stdout()).ok().and_then(known).or_else(|| tcgetwinsize(io::stdin()).ok().and_then(known))
 }
 
+/// Rows and columns of the terminal behind stderr.
+pub(crate) fn error_size() -> Option<(u16, u16)> {
+    tcgetwinsize(io::stderr())
+        .ok()
+        .filter(|window| window.ws_row > 0 && window.ws_col > 0)
+        .map(|window| (window.ws_row, window.ws_col))
+}
+
 /// Columns to wrap help and progress at: the terminal's, 80 elsewhere.
 pub(crate) fn columns() -> usize {
     tcgetwinsize(io::stdout()).ok().map_or(80, |window| usize::from(window.ws_col)).max(20)

@@ -1,0 +1,338 @@
+//! `build`: the command itself.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use skep_buildkit::grpc::Channel;
+use skep_buildkit::proto::moby::buildkit::v1 as proto;
+use skep_buildkit::proto::moby::buildkit::v1::control_client::ControlClient;
+use skep_buildkit::provider::{self, Login, Provider};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tonic::Status;
+
+use super::context::{self, Found};
+use super::output::{Destination, Output};
+use super::request::{BuildFlags, Cache, Request};
+use super::{failed, result, session, updates};
+use crate::cli::command::runner;
+use crate::cli::failure::go_path_error;
+use crate::cli::flags::FlagSet;
+use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome, credentials};
+use crate::ui::build::{Display, Style};
+use crate::ui::{self, tty};
+
+pub(crate) const COMMAND: Command = Command {
+    paths: &["build", "image build", "builder build", "buildx build"],
+    usage: "[OPTIONS] PATH | URL | -",
+    about: "Build an image from a Dockerfile",
+    args: Args::Exactly(1),
+    completion: Completion::Nothing,
+    flags: BuildFlags::specs,
+    run: runner!(BuildFlags, run),
+};
+
+/// How often the display is redrawn.
+const TICK: Duration = Duration::from_millis(100);
+/// How long the last messages of a build are waited for.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A build that is ready to be asked for.
+struct Prepared {
+    request: Request,
+    uploads: BTreeMap<String, provider::Upload>,
+    /// Holds a Dockerfile that came on standard input, until the end of the build.
+    _kept: Option<TempDir>,
+}
+
+async fn run(cli: &Cli, flags: BuildFlags, words: Vec<String>) -> Outcome {
+    let fail = |text: String| Failure::message(format!("ERROR: failed to build: {text}"));
+    let style = if flags.quiet { Style::Quiet } else { Style::parse(&flags.progress).map_err(fail)? };
+    if !matches!(flags.builder.as_str(), "" | "default") {
+        return Err(Failure::message(format!("ERROR: no builder {:?} found", flags.builder)));
+    }
+    let method = flags.method().map_err(fail)?;
+    let mut request = flags.request(tty::is_terminal(std::io::stdout())).map_err(fail)?;
+    if let Some(method) = method {
+        request.attributes.insert("requestid".to_owned(), method.to_owned());
+        request.attributes.insert("frontend.caps".to_owned(), "moby.buildkit.frontend.subrequests".to_owned());
+        request.outputs = Vec::new();
+    }
+    let prepared = prepare(&flags.file, words.first().map_or(".", String::as_str), request).map_err(fail)?;
+    let answer = build(cli, &flags, style, prepared).await?;
+    finish(&flags, method, &answer)
+}
+
+fn finish(flags: &BuildFlags, method: Option<&str>, answer: &Answer) -> Outcome {
+    if !flags.iidfile.is_empty() {
+        result::write_id(&flags.iidfile, &answer.values)?;
+    }
+    if !flags.metadata_file.is_empty() {
+        result::write_metadata(&flags.metadata_file, &answer.values, &answer.build)?;
+    }
+    if method.is_some() {
+        let text = answer.values.get("result.txt").map(String::as_str).unwrap_or_default();
+        ui::print(text);
+        let code = answer.values.get("result.statuscode").and_then(|code| code.parse().ok()).unwrap_or(0);
+        return if code == 0 { Ok(()) } else { Err(Failure::silent(code)) };
+    }
+    if let Some(id) = result::image_id(&answer.values).filter(|_| flags.quiet) {
+        ui::line(id);
+    }
+    Ok(())
+}
+
+/// Finds the context and the Dockerfile.
+fn prepare(file: &str, word: &str, mut request: Request) -> Result<Prepared, String> {
+    if file == "-" && word == "-" {
+        return Err("invalid argument: can't use stdin for both build context and dockerfile".to_owned());
+    }
+    let mut stdin = std::io::stdin();
+    if word == "-" && tty::is_terminal(&stdin) {
+        ui::error_line("reading the context from standard input: an archive or a Dockerfile, ended by Ctrl-D");
+    }
+    let mut kept = None;
+    let mut uploads = BTreeMap::new();
+    let mut name = if file.is_empty() { "Dockerfile".to_owned() } else { file.to_owned() };
+    match context::find(word, &mut stdin)? {
+        Found::Directory(path) => {
+            let at = if file.is_empty() { path.join("Dockerfile") } else { PathBuf::from(file) };
+            if file != "-" {
+                let folder = at.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                request.directories.insert("dockerfile".to_owned(), folder.to_owned());
+                name = at.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            }
+            request.directories.insert("context".to_owned(), path);
+        }
+        Found::Remote(url) => drop(request.attributes.insert("context".to_owned(), url)),
+        Found::Archive(head) => {
+            let id = skep_fs::atomic::random_name();
+            request.attributes.insert("context".to_owned(), format!("http://buildkit-session/{id}"));
+            let rest = std::io::Cursor::new(head).chain(tokio::io::stdin());
+            let stream: Box<dyn AsyncRead + Send + Unpin> = Box::new(rest);
+            uploads.insert(id, Mutex::new(Some(stream)));
+        }
+        Found::Text(text) => {
+            let folder = keep(&text)?;
+            let empty = folder.path().join("empty");
+            std::fs::create_dir(&empty).map_err(|error| go_path_error("mkdir", &empty, &error))?;
+            request.directories.insert("dockerfile".to_owned(), folder.path().to_owned());
+            request.directories.insert("context".to_owned(), empty);
+            name = "Dockerfile".to_owned();
+            kept = Some(folder);
+        }
+    }
+    if file == "-" {
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut stdin, &mut text).map_err(|error| format!("failed to read stdin: {error}"))?;
+        let folder = keep(&text)?;
+        request.directories.insert("dockerfile".to_owned(), folder.path().to_owned());
+        name = "Dockerfile".to_owned();
+        kept = Some(folder);
+    }
+    request.attributes.insert("filename".to_owned(), name);
+    Ok(Prepared { request, uploads, _kept: kept })
+}
+
+/// A folder with a Dockerfile.
+fn keep(text: &[u8]) -> Result<TempDir, String> {
+    let folder = TempDir::new().map_err(|error| format!("failed to make a folder for the Dockerfile: {error}"))?;
+    let path = folder.path().join("Dockerfile");
+    std::fs::write(&path, text).map_err(|error| go_path_error("write", &path, &error))?;
+    Ok(folder)
+}
+
+/// What the engine said at the end.
+struct Answer {
+    values: HashMap<String, String>,
+    build: String,
+}
+
+async fn build(cli: &Cli, flags: &BuildFlags, style: Style, prepared: Prepared) -> Result<Answer, Failure> {
+    let Prepared { request, uploads, _kept } = prepared;
+    let client = cli.client().await?;
+    let id = skep_fs::atomic::random_name();
+    let build = skep_fs::atomic::random_name();
+    let solve = solve_request(&request, &id, &build);
+    let shared_key = shared_key(&request);
+    let provider = provide(cli, request, uploads)?;
+    session::open(client, provider, &id, &shared_key).await?;
+    let channel = session::builder(client).await?;
+    let mut display = Display::new(style, "Building", "skep:default");
+    display.begin("building with \"default\" instance using skep");
+    let outcome = follow(channel, solve, &build, style, &mut display).await;
+    display.end();
+    match outcome {
+        Ok(values) => {
+            ui::error_text(&display.warnings(flags.debug || cli.globals.debug));
+            Ok(Answer { values, build })
+        }
+        Err(status) => Err(failed::failure(&status)),
+    }
+}
+
+/// Asks for the build and shows what is heard of it. Ctrl-C cancels it.
+async fn follow(
+    channel: Channel,
+    request: proto::SolveRequest,
+    build: &str,
+    style: Style,
+    display: &mut Display,
+) -> Result<HashMap<String, String>, Status> {
+    let mut control =
+        ControlClient::with_origin(channel, Channel::origin()).max_decoding_message_size(skep_buildkit::MESSAGE_LIMIT);
+    let mut asking = control.clone();
+    let solve = async move { asking.solve(request).await.map(tonic::Response::into_inner) };
+    let mut solve = std::pin::pin!(solve);
+    let status = proto::StatusRequest { r#ref: build.to_owned() };
+    let listening = control.status(status);
+    let mut listening = std::pin::pin!(listening);
+    let (mut updates, mut asked) = (None, false);
+    let mut answer = None;
+    let mut tick = tokio::time::interval(TICK);
+    let mut last_words = std::pin::pin!(tokio::time::sleep(Duration::MAX / 1_000_000_000));
+    loop {
+        let listens = !asked && answer.is_none();
+        let next = async {
+            match &mut updates {
+                None => std::future::pending().await,
+                Some(stream) => next_message(stream).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            message = next => match message {
+                Some(message) => show(message, style, display),
+                None if answer.is_some() => break,
+                None => updates = None,
+            },
+            opened = &mut listening, if listens => {
+                asked = true;
+                updates = Some(opened?.into_inner());
+            }
+            ended = &mut solve, if answer.is_none() => {
+                answer = Some(ended);
+                last_words.as_mut().reset(tokio::time::Instant::now() + LAST_WORDS);
+                if updates.is_none() {
+                    break;
+                }
+            }
+            () = &mut last_words, if answer.is_some() => break,
+            _ = tokio::signal::ctrl_c(), if answer.is_none() => {
+                // Dropping the call is what tells the engine.
+                return Err(Status::cancelled("context canceled"));
+            }
+            _ = tick.tick() => display.tick(),
+        }
+    }
+    answer.unwrap_or_else(|| Err(Status::unavailable("the engine went away"))).map(|answer| answer.exporter_response)
+}
+
+async fn next_message(stream: &mut tonic::Streaming<proto::StatusResponse>) -> Option<proto::StatusResponse> {
+    // How a stream of messages ends tells nothing that the answer doesn't.
+    stream.message().await.ok().flatten()
+}
+
+fn show(message: proto::StatusResponse, style: Style, display: &mut Display) {
+    if style == Style::RawJson {
+        ui::error_line(&updates::raw_json(&message));
+    }
+    display.update(updates::update(message));
+}
+
+fn solve_request(request: &Request, session: &str, build: &str) -> proto::SolveRequest {
+    let caches = |caches: &[Cache]| -> Vec<proto::CacheOptionsEntry> {
+        caches
+            .iter()
+            .map(|cache| proto::CacheOptionsEntry {
+                r#type: cache.kind.clone(),
+                attrs: cache.attributes.clone().into_iter().collect(),
+            })
+            .collect()
+    };
+    let exporters = request.outputs.iter().map(|output| proto::Exporter {
+        r#type: output.kind.clone(),
+        attrs: output.attributes.clone().into_iter().collect(),
+    });
+    proto::SolveRequest {
+        r#ref: build.to_owned(),
+        session: session.to_owned(),
+        frontend: "dockerfile.v0".to_owned(),
+        frontend_attrs: request.attributes.clone().into_iter().collect(),
+        cache: Some(proto::CacheOptions {
+            exports: caches(&request.cache_to),
+            imports: caches(&request.cache_from),
+            ..proto::CacheOptions::default()
+        }),
+        entitlements: request.entitlements.clone(),
+        exporters: exporters.collect(),
+        ..proto::SolveRequest::default()
+    }
+}
+
+/// The same for each build of the same directory by the same user, so that only what changed is sent.
+fn shared_key(request: &Request) -> String {
+    let Some(path) = request.directories.get("context") else { return String::new() };
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}:{}:{}", rustix::process::getuid().as_raw(), path.display())
+}
+
+/// What of this machine the engine may have.
+fn provide(cli: &Cli, request: Request, uploads: BTreeMap<String, provider::Upload>) -> Result<Provider, Failure> {
+    let mut secrets = BTreeMap::new();
+    for secret in &request.secrets {
+        let value = secret.read().map_err(|text| Failure::message(format!("ERROR: failed to build: {text}")))?;
+        secrets.insert(secret.id.clone(), provider::Secret::Value(value));
+    }
+    let mut stores = BTreeMap::new();
+    for cache in request.cache_from.iter().chain(&request.cache_to).filter(|cache| cache.kind == "local") {
+        if let Some(path) = cache.attributes.get("dest").or(cache.attributes.get("src")) {
+            stores.insert(format!("local:{path}"), PathBuf::from(path));
+        }
+    }
+    Ok(Provider {
+        directories: request.directories,
+        secrets,
+        agents: request.agents.into_iter().map(|agent| (agent.id, agent.socket)).collect(),
+        logins: logins(cli),
+        exports: request.outputs.iter().map(destination).collect::<Result<_, _>>()?,
+        uploads,
+        stores,
+    })
+}
+
+/// The logins of the client's config file; helpers are asked when the engine asks.
+fn logins(cli: &Cli) -> provider::Logins {
+    let config = cli.config().clone();
+    Arc::new(move |host| {
+        let key = if matches!(host, "docker.io" | "registry-1.docker.io") { credentials::HUB } else { host };
+        let found = credentials::find(&config, key).ok()?;
+        let login = match found.identitytoken.as_str() {
+            "" => Login { username: found.username, secret: found.password },
+            token => Login { username: String::new(), secret: token.to_owned() },
+        };
+        (!login.secret.is_empty()).then_some(login)
+    })
+}
+
+fn destination(output: &Output) -> Result<provider::Destination, Failure> {
+    let stream = |stream: Box<dyn AsyncWrite + Send + Unpin>| provider::Destination::Stream(Mutex::new(Some(stream)));
+    Ok(match &output.destination {
+        Destination::Engine => provider::Destination::Nowhere,
+        Destination::Directory(path) => {
+            std::fs::create_dir_all(path)
+                .map_err(|error| Failure::message(format!("ERROR: {}", go_path_error("mkdir", path, &error))))?;
+            provider::Destination::Directory(path.clone())
+        }
+        Destination::Stdout => stream(Box::new(tokio::io::stdout())),
+        Destination::File(path) => {
+            let file = std::fs::File::create(path)
+                .map_err(|error| Failure::message(format!("ERROR: {}", go_path_error("open", path, &error))))?;
+            stream(Box::new(tokio::fs::File::from_std(file)))
+        }
+    })
+}

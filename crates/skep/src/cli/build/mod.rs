@@ -1,0 +1,20 @@
+//! `build`: an image from a Dockerfile.
+//!
+//! The command speaks BuildKit's protocol, as buildx does: it opens a session in which the engine asks for directories, secrets and
+//! credentials, asks for the build, and shows what it hears of it.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`request`], [`output`], [`secret`], [`context`] | what the words of the command line mean |
+//! | [`session`] | the connections |
+//! | [`updates`], [`result`], [`failed`] | what comes back |
+
+pub(crate) mod command;
+mod context;
+mod failed;
+mod output;
+mod request;
+mod result;
+mod secret;
+mod session;
+mod updates;
