@@ -9,6 +9,7 @@ pub mod images;
 pub mod model;
 pub mod shim;
 
+pub mod build;
 mod containers;
 mod error;
 mod events;

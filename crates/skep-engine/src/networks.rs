@@ -16,7 +16,7 @@ use skep_net::{
     BridgeConfig, EndpointConfig, ForwardPolicy, HostPort, MacAddr, NetError, Netns, NetnsPool, NetworkStack,
     PortHolder, PortMapping, Restored, Saved, StackConfig,
 };
-use skep_types::{NetworkId, Port};
+use skep_types::{ContainerId, NetworkId, Port};
 
 use crate::config::{BridgeSettings, EngineConfig};
 use crate::containers::record::Record;
@@ -57,6 +57,19 @@ pub(crate) struct Plug {
     /// 64 random digits that name this attachment.
     id: String,
     pub(crate) endpoint: skep_net::Endpoint,
+}
+
+/// The network of a step of a build.
+pub(crate) struct StepNetwork {
+    pub(crate) netns: Netns,
+    endpoint: Option<skep_net::Endpoint>,
+}
+
+impl StepNetwork {
+    /// Whether it is in a network that others are in.
+    pub(crate) fn is_plugged(&self) -> bool {
+        self.endpoint.is_some()
+    }
 }
 
 impl Plug {
@@ -232,6 +245,33 @@ impl Networks {
         config.ports = port_mappings(record)?;
         let endpoint = stack.attach(&bridge.id, netns, &config).map_err(|error| plug_error(engine, record, error))?;
         Ok(Some(Plug { network: name.clone(), id: random_id().to_string(), endpoint }))
+    }
+
+    /// A namespace for a step of a build, plugged into the default bridge if there is one. Blocking.
+    pub(crate) fn plug_step(&self) -> Result<StepNetwork> {
+        let failed = |e| Error::system("plugging a step of a build into the network", e);
+        let netns = self.pool.take().map_err(failed)?;
+        let bridge = self.bridge_of(BRIDGE).map(|bridge| bridge.id);
+        let endpoint = match (&self.stack, bridge) {
+            (Some(stack), Some(bridge)) => {
+                let config = EndpointConfig::new(ContainerId::from_bytes(crate::random::bytes()));
+                Some(stack.attach(&bridge, &netns, &config).map_err(failed)?)
+            }
+            _ => None,
+        };
+        Ok(StepNetwork { netns, endpoint })
+    }
+
+    /// A namespace with nothing but its loopback device. Blocking.
+    pub(crate) fn isolated_step(&self) -> Result<StepNetwork> {
+        let netns = self.pool.take().map_err(|e| Error::system("taking a network namespace", e))?;
+        Ok(StepNetwork { netns, endpoint: None })
+    }
+
+    /// Unplugs a step. The kernel takes some 20 ms to delete a link. Blocking.
+    pub(crate) fn unplug_step(&self, network: StepNetwork) -> Result<()> {
+        let (Some(stack), Some(endpoint)) = (&self.stack, &network.endpoint) else { return Ok(()) };
+        stack.detach(endpoint).map_err(|e| Error::system("unplugging a step of a build", e))
     }
 
     /// Takes over the attachment of a container that an earlier daemon started.

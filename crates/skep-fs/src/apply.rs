@@ -32,8 +32,9 @@ use skep_types::ErrorKind;
 use crate::rooted::{Root, gid, resolve, uid};
 use crate::tar::{Reader, TarError};
 
-pub use below::{Below, below};
+pub use below::{Below, below, is_opaque};
 pub use layer::{Applied, LayerTarget, apply_layer};
+pub use place::is_whiteout;
 
 /// Bytes of a name that an error shows.
 const NAME_SHOWN: usize = 256;
@@ -302,7 +303,7 @@ fn real_path(root: &Root, dir: &OwnedFd) -> io::Result<Vec<u8>> {
     Ok(path.strip_prefix(top).unwrap_or(&path).strip_prefix(b"/").unwrap_or(b"").to_vec())
 }
 
-fn times((seconds, nanoseconds): (i64, u32)) -> Timestamps {
+pub(crate) fn times((seconds, nanoseconds): (i64, u32)) -> Timestamps {
     let time = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds) };
     Timestamps { last_access: time, last_modification: time }
 }

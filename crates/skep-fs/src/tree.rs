@@ -195,6 +195,39 @@ fn count(usage: &mut Usage, seen: &mut HashSet<(u64, u64)>, stat: &Stat) {
     }
 }
 
+/// Makes what is in `from` again in `to`, an empty directory of the same file system: directories anew with all that they are
+/// described by, everything else as a second name of the same file. Overlayfs' marks come along.
+pub fn link(from: impl AsFd, to: impl AsFd) -> io::Result<()> {
+    link_level(from.as_fd(), to.as_fd(), 0)
+}
+
+fn link_level(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> io::Result<()> {
+    if depth > DEPTH_MAX {
+        return Err(Errno::NAMETOOLONG.into());
+    }
+    let source = open_dir(from, OsStr::new("."))?;
+    for name in names(&source)? {
+        let stat = stat_name(&source, &name)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            rustix::fs::linkat(&source, name.as_os_str(), to, name.as_os_str(), AtFlags::empty())?;
+            continue;
+        }
+        rustix::fs::mkdirat(to, name.as_os_str(), Mode::from_raw_mode(0o700))?;
+        let (below, made) = (open_dir(&source, &name)?, open_dir(to, &name)?);
+        link_level(below.as_fd(), made.as_fd(), depth + 1)?;
+        rustix::fs::fchown(&made, Some(crate::rooted::uid(stat.st_uid)), Some(crate::rooted::gid(stat.st_gid)))?;
+        for key in skep_sys::xattr::list_at(&below, OsStr::new(""))? {
+            let key = OsStr::from_bytes(key.to_bytes());
+            if let Some(value) = skep_sys::xattr::get_at(&below, OsStr::new(""), key)? {
+                skep_sys::xattr::set_at(&made, OsStr::new(""), key, &value)?;
+            }
+        }
+        rustix::fs::fchmod(&made, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+        rustix::fs::futimens(&made, &crate::apply::times(crate::rooted::modified(&stat)))?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

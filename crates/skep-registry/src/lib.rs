@@ -36,7 +36,7 @@ mod transport;
 pub use blob::{Blob, BlobPart, digest_of};
 pub use config::{Credentials, Keyring, Proxies, RegistryConfig};
 pub use error::{ApiError, Phase, RegistryError};
-pub use fetch::{Download, download};
+pub use fetch::{Answer, Download, Seen, download, download_unless};
 pub use login::{login, registry_of};
 pub use manifest::{
     ArtifactManifest, Descriptor, ImageManifest, Index, MAX_MANIFEST_SIZE, Manifest, ManifestError, media_type,

@@ -66,6 +66,28 @@ fn finish(mut context: aws_lc_rs::digest::Context, last: &[u8]) -> Digest {
     finished(context)
 }
 
+/// A sha256 that is being computed.
+#[derive(Clone)]
+pub struct Sha256(aws_lc_rs::digest::Context);
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Sha256(digest_context())
+    }
+}
+
+impl Sha256 {
+    /// More bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all of them.
+    pub fn finish(self) -> Digest {
+        finished(self.0)
+    }
+}
+
 /// The digest of all that a context has seen.
 pub(crate) fn finished(context: aws_lc_rs::digest::Context) -> Digest {
     let mut bytes = [0u8; 32];

@@ -19,6 +19,7 @@
 mod commit;
 mod pending;
 mod repair;
+mod restack;
 mod tar_stream;
 mod unpack;
 mod upper;
@@ -88,6 +89,7 @@ pub struct Layers {
     /// One change of the set of layers at a time.
     changing: Arc<Mutex<()>>,
     pending: Arc<RwLock<pending::Pending>>,
+    young: Arc<Mutex<pending::Young>>,
 }
 
 type Leases = Arc<Mutex<HashMap<u64, BTreeSet<ChainId>>>>;
@@ -160,6 +162,7 @@ impl Layers {
             leases: Leases::default(),
             changing: Arc::default(),
             pending: Arc::default(),
+            young: Arc::default(),
         };
         for path in layers.strays()? {
             layers.trash.discard(&path)?;
@@ -235,7 +238,8 @@ impl Layers {
     ) -> Result<Vec<(ChainId, LayerInfo)>, StoreError> {
         let all: HashMap<ChainId, LayerInfo> = self.list()?.into_iter().collect();
         let mut kept = BTreeSet::new();
-        for top in used.iter().chain(leases.values().flatten()) {
+        let fresh: Vec<ChainId> = self.pending.read().keys().chain(self.young.lock().iter()).copied().collect();
+        for top in used.iter().chain(leases.values().flatten()).chain(&fresh) {
             let mut next = Some(*top);
             while let Some(chain) = next.filter(|chain| kept.insert(*chain)) {
                 next = all.get(&chain).and_then(|info| info.parent);
@@ -254,14 +258,7 @@ impl Layers {
         if gone.is_empty() {
             return Ok(Vec::new());
         }
-        {
-            let mut pending = self.pending.write();
-            let stored: Vec<_> = gone.iter().filter(|(chain, _)| !pending.contains_key(chain)).collect();
-            if !stored.is_empty() {
-                self.db.write(|tx| stored.iter().try_for_each(|(chain, _)| tx.remove(&LAYERS, chain).map(drop)))?;
-            }
-            pending.retain(|chain, _| !gone.iter().any(|(other, _)| other == chain));
-        }
+        self.db.write(|tx| gone.iter().try_for_each(|(chain, _)| tx.remove(&LAYERS, chain).map(drop)))?;
         crash_point("layers-forgotten");
         drop(leases);
         for (_, info) in &gone {

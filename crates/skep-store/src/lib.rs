@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use blobs::{Blobs, Ingest, StagedBlob};
-pub use chain::ChainId;
+pub use chain::{ChainId, Sha256};
 pub use check::{Stray, Verdict};
 pub use containers::Containers;
 pub use crash::crash_point;

@@ -270,7 +270,7 @@ fn fill(upper: &Path) {
 fn sealed(store: &Store, parent: Option<&ChainId>) -> ChainId {
     let upper = store.layers().stage_upper(parent).unwrap();
     fill(&upper.path());
-    let staged = upper.seal().unwrap().expect("a layer");
+    let staged = upper.seal().unwrap();
     store.layers().commit_pending(parent, staged).unwrap()
 }
 
@@ -290,7 +290,10 @@ fn an_upper_directory_becomes_a_layer_where_it_is() {
     let other = Store::open(&dir.path().join("other")).unwrap();
     let parent = put(&other, None, &archive(&[("gone", What::File(b"x")), ("dir", What::Dir(0o750))])).unwrap();
     assert_eq!(put(&other, Some(&parent), &bytes).unwrap(), chain);
-    assert_eq!(store.layers().stage_upper(Some(&chain)).unwrap().seal().unwrap().map(|layer| layer.diff_id), None);
+    let empty = store.layers().stage_upper(Some(&chain)).unwrap().seal().unwrap();
+    assert_eq!((empty.size, empty.tar_size), (0, 1024));
+    assert_eq!(empty.diff_id.hex(), "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef");
+    drop(empty);
     assert_clean(&store);
 }
 
@@ -308,10 +311,10 @@ fn a_pending_layer_is_as_good_as_any_until_a_crash() {
         assert_eq!(layers.lower_dirs(&chain).unwrap().len(), 3);
         assert_eq!(layers.list().unwrap().len(), 3);
         assert!(matches!(layers.remove(&kept), Err(StoreError::LayerInUse(..))));
-        let lease = layers.lease();
-        lease.hold(&chain);
-        assert!(layers.collect(&[]).unwrap().is_empty(), "a lease holds it");
-        drop(lease);
+        assert!(layers.collect(&[]).unwrap().is_empty(), "who made it will hold it");
+        layers.flush().unwrap();
+        assert!(layers.collect(&[]).unwrap().is_empty(), "who made it may be about to hold it");
+        layers.flush().unwrap();
         assert_eq!(layers.collect(&[kept]).unwrap(), [chain]);
         assert!(layers.get(&chain).unwrap().is_none());
         sealed(&store, Some(&kept));
@@ -335,5 +338,23 @@ fn a_durable_layer_takes_the_pending_ones_below_it_along() {
     };
     let store = Store::open(&root).unwrap();
     assert_eq!(store.layers().lower_dirs(&top).unwrap().len(), 2);
+    assert_clean(&store);
+}
+
+#[test]
+fn a_layer_is_put_on_top_of_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("d")).unwrap();
+    let base = put(&store, None, &archive(&[("gone", What::File(b"x"))])).unwrap();
+    let alone = sealed(&store, None);
+    let bytes = read_back(&store, &alone);
+    let both = store.layers().restack(&alone, Some(&base)).unwrap();
+    assert_eq!(both, ChainId::of(Some(&base), alone.digest()));
+    assert!(read_back(&store, &both) == bytes);
+    assert_eq!(store.layers().lower_dirs(&both).unwrap().len(), 2);
+    store.layers().flush().unwrap();
+    store.layers().flush().unwrap();
+    assert_eq!(store.layers().collect(&[both]).unwrap(), [alone]);
+    assert!(read_back(&store, &both) == bytes);
     assert_clean(&store);
 }

@@ -27,6 +27,8 @@ pub struct Overlay<'a, P: AsRef<Path>> {
     pub upper: Option<Writable<'a>>,
     /// Further options as in the kernel's documentation, such as `("index", "off")`.
     pub options: &'a [(&'a str, &'a str)],
+    /// Further options without a value, such as `volatile`.
+    pub flags: &'a [&'a str],
 }
 
 /// The writable part of an overlay.
@@ -62,6 +64,9 @@ fn mount_by_layer<P: AsRef<Path>>(overlay: &Overlay<'_, P>) -> io::Result<OwnedF
     }
     for (key, value) in overlay.options {
         context.set(key, value)?;
+    }
+    for flag in overlay.flags {
+        context.flag(flag)?;
     }
     context.mount(0).map_err(|error| explain(&context, error))
 }
@@ -119,6 +124,9 @@ fn mount_by_string<P: AsRef<Path>>(overlay: &Overlay<'_, P>) -> io::Result<Owned
     for (key, value) in overlay.options {
         data += &format!(",{key}={value}");
     }
+    for flag in overlay.flags {
+        data += &format!(",{flag}");
+    }
     if data.len() >= DATA_MAX {
         return Err(Errno::TOOBIG.into());
     }
@@ -161,7 +169,8 @@ mod tests {
         fs::create_dir_all(&upper).expect("upper");
         fs::create_dir_all(&work).expect("work");
         let upper = Some(Writable { upper: &upper, work: &work });
-        let mount = way(&Overlay { lower: &lower, upper, options: &[("index", "off")] }).expect("an overlay");
+        let mount =
+            way(&Overlay { lower: &lower, upper, options: &[("index", "off")], flags: &[] }).expect("an overlay");
         assert_eq!(read(&mount, "same"), "0", "the first layer is the topmost");
         assert_eq!(read(&mount, &(count - 1).to_string()), "", "the last layer is there");
         let flags = OFlags::CREATE | OFlags::WRONLY;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use skep_net::Netns;
 use skep_runtime::cgroup::{Cgroup, CgroupPath};
-use skep_runtime::protocol::{LogConfig, Rootfs, ShimConfig, StdinMode, VERSION};
+use skep_runtime::protocol::{Lifetime, LogConfig, OverlaySync, Rootfs, ShimConfig, StdinMode, VERSION};
 use skep_types::ContainerId;
 
 use super::hosts;
@@ -103,6 +103,7 @@ pub(super) fn prepare(engine: &Inner, record: &Record, overlay: &OverlayDirs) ->
             lower: overlay.lower.iter().map(PathBuf::from).collect(),
             upper: PathBuf::from(&overlay.upper),
             work: PathBuf::from(&overlay.work),
+            sync: OverlaySync::Fulfilled,
         },
         stdin: match (record.config.open_stdin, record.config.stdin_once) {
             (false, _) => StdinMode::Closed,
@@ -112,6 +113,7 @@ pub(super) fn prepare(engine: &Inner, record: &Record, overlay: &OverlayDirs) ->
         netns_fd: None,
         log: log_config(record)?,
         grace: skep_runtime::protocol::Grace::default(),
+        lifetime: Lifetime::Own,
     };
     Ok(Prepared { bundle, config, cgroup, netns, to_plug, hostname })
 }

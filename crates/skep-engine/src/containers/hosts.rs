@@ -2,7 +2,7 @@
 
 /// Splits `host:address` as `--add-host` writes it; the address may hold colons, be in brackets, or be `host-gateway`.
 /// `host=address` is accepted too.
-pub(super) fn parse_extra_host(text: &str) -> Option<(&str, &str)> {
+pub(crate) fn parse_extra_host(text: &str) -> Option<(&str, &str)> {
     let (host, address) = text.split_once(['=', ':'])?;
     let address = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
     let good = address == "host-gateway" || address.parse::<std::net::IpAddr>().is_ok();

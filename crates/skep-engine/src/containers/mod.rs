@@ -11,20 +11,20 @@
 //! ```
 
 pub(crate) mod attach;
-mod bundle;
+pub(crate) mod bundle;
 pub(crate) mod copy_up;
 pub(crate) mod create;
 mod devices;
 mod ending;
 pub(crate) mod exec;
 pub(crate) mod filter;
-mod hosts;
+pub(crate) mod hosts;
 pub(crate) mod index;
 mod limits;
 mod mounted;
 pub(crate) mod mounts;
 mod names;
-mod oci;
+pub(crate) mod oci;
 pub(crate) mod processes;
 pub(crate) mod record;
 mod restart;
@@ -35,7 +35,7 @@ mod seccomp_profile;
 mod security;
 mod start;
 pub(crate) mod task;
-mod users;
+pub(crate) mod users;
 mod validate;
 
 use skep_runtime::cgroup::Cgroup;

@@ -41,23 +41,23 @@ const MASKED_MORE: [&str; 1] = ["/sys/devices/virtual/powercap"];
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Everything a specification is made from.
-pub(super) struct Inputs<'a> {
-    pub(super) engine: &'a EngineConfig,
-    pub(super) config: &'a ContainerConfig,
-    pub(super) host: &'a HostConfig,
-    pub(super) argv: &'a [String],
-    pub(super) identity: &'a Identity,
+pub(crate) struct Inputs<'a> {
+    pub(crate) engine: &'a EngineConfig,
+    pub(crate) config: &'a ContainerConfig,
+    pub(crate) host: &'a HostConfig,
+    pub(crate) argv: &'a [String],
+    pub(crate) identity: &'a Identity,
     /// With `source` set for volumes.
-    pub(super) mounts: &'a [ContainerMount],
-    pub(super) files: &'a EngineFiles,
-    pub(super) cgroup: &'a Path,
+    pub(crate) mounts: &'a [ContainerMount],
+    pub(crate) files: &'a EngineFiles,
+    pub(crate) cgroup: &'a Path,
     /// The process whose PID namespace is joined.
-    pub(super) pid_namespace_of: Option<i32>,
+    pub(crate) pid_namespace_of: Option<i32>,
     /// The hostname, after defaults.
-    pub(super) hostname: &'a str,
+    pub(crate) hostname: &'a str,
 }
 
-pub(super) fn spec(inputs: &Inputs<'_>) -> Result<Spec> {
+pub(crate) fn spec(inputs: &Inputs<'_>) -> Result<Spec> {
     let host = inputs.host;
     let capabilities = security::capabilities(host)?;
     let options = security::options(host, inputs.engine.no_new_privileges)?;
@@ -117,19 +117,19 @@ fn process(inputs: &Inputs<'_>, capabilities: &[String], no_new_privileges: bool
     }
 }
 
-pub(super) fn user(identity: &Identity) -> User {
+pub(crate) fn user(identity: &Identity) -> User {
     User { uid: identity.uid, gid: identity.gid, umask: None, additional_gids: identity.groups.clone() }
 }
 
 /// A process of another user than root starts without effective capabilities, as with Docker: the bounding set alone
 /// stays, so that set-user-ID programs work.
-pub(super) fn capability_sets(names: &[String], uid: u32) -> Capabilities {
+pub(crate) fn capability_sets(names: &[String], uid: u32) -> Capabilities {
     let held = if uid == 0 { names.to_vec() } else { Vec::new() };
     Capabilities { bounding: names.to_vec(), effective: held.clone(), permitted: held, ..Capabilities::default() }
 }
 
 /// Docker's defaults, then the container's own words; later ones win.
-pub(super) fn environment(config: &ContainerConfig, hostname: &str, home: &str) -> Vec<String> {
+pub(crate) fn environment(config: &ContainerConfig, hostname: &str, home: &str) -> Vec<String> {
     let mut env = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
     if config.tty {
         env.push("TERM=xterm".to_owned());
@@ -142,7 +142,7 @@ pub(super) fn environment(config: &ContainerConfig, hostname: &str, home: &str) 
 }
 
 /// Puts `own` over `env`: `NAME=value` sets, `NAME` alone takes away.
-pub(super) fn merge_environment(env: &mut Vec<String>, own: &[String]) {
+pub(crate) fn merge_environment(env: &mut Vec<String>, own: &[String]) {
     let name = |entry: &str| entry.split('=').next().unwrap_or("").to_owned();
     for entry in own {
         let position = env.iter().position(|old| name(old) == name(entry));
@@ -155,7 +155,7 @@ pub(super) fn merge_environment(env: &mut Vec<String>, own: &[String]) {
     }
 }
 
-pub(super) fn rlimits(engine: &EngineConfig, host: &HostConfig) -> Vec<Rlimit> {
+pub(crate) fn rlimits(engine: &EngineConfig, host: &HostConfig) -> Vec<Rlimit> {
     let own = &host.resources.ulimits;
     let inherited = engine.default_ulimits.iter().filter(|limit| own.iter().all(|mine| mine.name != limit.name));
     #[expect(clippy::cast_sign_loss, reason = "-1 is RLIM_INFINITY, all bits set")]

@@ -84,7 +84,7 @@ pub(crate) fn detached(overlay: &OverlayDirs, access: Access) -> Result<OwnedFd>
     match access {
         Access::Write => {
             let writable = Writable { upper: Path::new(&overlay.upper), work: Path::new(&overlay.work) };
-            mount(&Overlay { lower: &lower, upper: Some(writable), options: &[] }).map_err(failed)
+            mount(&Overlay { lower: &lower, upper: Some(writable), options: &[], flags: &[] }).map_err(failed)
         }
         Access::Read => {
             // The writable layer is read like any other: two writers on it would be one too many.
@@ -96,7 +96,7 @@ pub(crate) fn detached(overlay: &OverlayDirs, access: Access) -> Result<OwnedFd>
                         .map_err(failed)
                 });
             }
-            mount(&Overlay { lower: &layers, upper: None, options: &[] }).map_err(failed)
+            mount(&Overlay { lower: &layers, upper: None, options: &[], flags: &[] }).map_err(failed)
         }
     }
 }

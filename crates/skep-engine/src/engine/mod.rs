@@ -1,6 +1,7 @@
 //! The engine's operations, one file per family of objects.
 
 mod archive;
+mod build;
 mod check;
 mod commit;
 mod containers;
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) containers: Index,
     pub(crate) execs: Execs,
     pub(crate) identities: Identities,
+    pub(crate) builds: crate::build::Builds,
     /// Owner tasks.
     pub(crate) tasks: TaskTracker,
     closing: CancellationToken,
@@ -64,7 +66,9 @@ impl Engine {
         let (inner, records) = blocking(move || {
             make_roots(&config)?;
             let storage = Arc::new(Storage::open(&config.data_root)?);
-            let images = open_images(&config, storage.clone(), sink.clone())?;
+            let cache = skep_build::Cache::open(storage.store().db().clone())
+                .map_err(|e| Error::system("reading the build cache", e))?;
+            let images = open_images(&config, storage.clone(), cache.clone(), sink.clone())?;
             let volumes = Volumes::open(config.data_root.join("volumes"), storage.clone())?;
             let records = storage.containers()?;
             let endpoints = records.iter().filter_map(|record| record.net.clone()).collect();
@@ -85,9 +89,11 @@ impl Engine {
                 containers: Index::default(),
                 execs: Execs::default(),
                 identities: Identities::default(),
+                builds: crate::build::Builds::new(cache),
                 tasks: TaskTracker::new(),
                 closing: CancellationToken::new(),
             };
+            crate::build::sweep(&inner);
             Ok((Arc::new(inner), records))
         })
         .await?;
@@ -117,8 +123,14 @@ impl Engine {
             }
         }
         self.inner.closing.cancel();
+        crate::build::close(&self.inner).await;
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+    }
+
+    /// What builds have of this machine.
+    pub fn machine(&self) -> crate::build::Machine {
+        crate::build::Machine::of(&self.inner)
     }
 
     pub(crate) fn views(&self) -> Vec<Arc<ContainerView>> {
@@ -178,7 +190,12 @@ fn make_roots(config: &EngineConfig) -> Result<()> {
     Ok(())
 }
 
-fn open_images(config: &EngineConfig, storage: Arc<Storage>, events: Arc<Events>) -> Result<Images> {
+fn open_images(
+    config: &EngineConfig,
+    storage: Arc<Storage>,
+    cache: skep_build::Cache,
+    events: Arc<Events>,
+) -> Result<Images> {
     let mut registry = skep_registry::RegistryConfig::default();
     registry.insecure.clone_from(&config.insecure_registries);
     registry.mirrors.clone_from(&config.registry_mirrors);
@@ -194,5 +211,11 @@ fn open_images(config: &EngineConfig, storage: Arc<Storage>, events: Arc<Events>
     });
     let guards = Guards { policy: config.signature_policy.clone(), limits: config.unpack_limits };
     let store = storage.store().clone();
-    Ok(Images::open(store, registry, guards, sink, Arc::new(move || storage.container_layers(|_| true)))?)
+    // Layers stay for stored containers, and for what builds may use again.
+    let others = Arc::new(move || {
+        let mut tops = storage.container_layers(|_| true)?;
+        tops.extend(cache.roots());
+        Ok(tops)
+    });
+    Ok(Images::open(store, registry, guards, sink, others)?)
 }

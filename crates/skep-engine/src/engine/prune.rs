@@ -33,7 +33,8 @@ impl Engine {
                 all.filter(|user| !gone.contains(&user.container)).collect()
             };
             let stay = self.inner.storage.container_layers(|record| !gone.contains(&record.id));
-            let stay = stay.map_err(|e| Error::system("reading the database", e))?;
+            let mut stay = stay.map_err(|e| Error::system("reading the database", e))?;
+            stay.extend(self.inner.builds.roots());
             let downloads = match super::system::goes_for_downloads(filters) {
                 true => self.inner.storage.store().partials().list(),
                 false => Ok(Vec::new()),

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`catalog`], [`target`], [`draft`], [`records`], [`change`] | the records: in memory, in the database, and the one way to change them |
 //! | [`pull`], [`download`], [`load`], [`import`], [`commit`], [`save`] | images coming and going; [`archive`] knows the formats, [`build`] what they share |
+//! | [`base`], [`built`] | images that builds begin with, and that they make |
 //! | [`list`], [`inspect`], [`remove`] | what users ask for; pure functions of a catalog |
 //! | [`artifact`], [`attach`] | what is no image, and what is said about images |
 //! | [`platform`] | which image of an index, and is it for this machine |
@@ -21,8 +22,10 @@
 mod archive;
 mod artifact;
 mod attach;
+mod base;
 mod bridge;
 mod build;
+mod built;
 mod catalog;
 mod change;
 mod changes;
@@ -71,6 +74,7 @@ use skep_types::{Digest, Platform, Reference};
 use tokio::io::AsyncRead;
 use tokio::sync::{Notify, mpsc};
 
+pub(crate) use base::Remote;
 pub(crate) use change::Freed;
 pub(crate) use check::ContainerTop;
 pub(crate) use commit::WriteLayer;

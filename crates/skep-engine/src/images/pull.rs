@@ -37,15 +37,15 @@ const MAX_DEPTH: usize = 4;
 pub(super) type Progress = mpsc::Sender<PullProgress>;
 
 /// A manifest that was chosen, and the documents that led to it, itself the last.
-struct Chosen {
-    served: FetchedManifest,
-    descriptor: Descriptor,
-    documents: Vec<(Digest, Vec<u8>)>,
+pub(super) struct Chosen {
+    pub(super) served: FetchedManifest,
+    pub(super) descriptor: Descriptor,
+    pub(super) documents: Vec<(Digest, Vec<u8>)>,
 }
 
 /// One layer to fetch.
 #[derive(Clone)]
-struct Plan {
+pub(super) struct Plan {
     index: usize,
     chain: ChainId,
     diff_id: Digest,
@@ -235,7 +235,11 @@ fn describe(served: &FetchedManifest, platform: Option<Platform>) -> Descriptor 
 }
 
 /// Follows indexes to the manifest for the platform.
-async fn choose(repository: &Repository, served: FetchedManifest, wished: Option<&Platform>) -> Result<Chosen> {
+pub(super) async fn choose(
+    repository: &Repository,
+    served: FetchedManifest,
+    wished: Option<&Platform>,
+) -> Result<Chosen> {
     let host = Platform::host();
     let wanted = wished.unwrap_or(&host);
     let mut documents = Vec::new();
@@ -257,7 +261,7 @@ async fn choose(repository: &Repository, served: FetchedManifest, wished: Option
 }
 
 /// The configuration: from here if the image is here, else from the registry.
-async fn configuration(
+pub(super) async fn configuration(
     inner: &Arc<Inner>,
     repository: &Repository,
     manifest: &ImageManifest,
@@ -293,7 +297,12 @@ async fn check_platform(
     Ok(())
 }
 
-fn plan(manifest: &ImageManifest, diff_ids: &[Digest], known: bool, progress: &Progress) -> Result<Vec<Plan>> {
+pub(super) fn plan(
+    manifest: &ImageManifest,
+    diff_ids: &[Digest],
+    known: bool,
+    progress: &Progress,
+) -> Result<Vec<Plan>> {
     let (blobs, wanted) = (manifest.layers.len(), diff_ids.len());
     if blobs != wanted {
         return Err(ImageError::Invalid(format!(
@@ -315,7 +324,7 @@ fn plan(manifest: &ImageManifest, diff_ids: &[Digest], known: bool, progress: &P
 }
 
 /// Brings all layers into the store. Returns their sizes, and whether any was fetched.
-async fn fetch_layers(
+pub(super) async fn fetch_layers(
     inner: &Arc<Inner>,
     claim: &Arc<Claim>,
     repository: &Repository,

@@ -67,6 +67,6 @@ fn within(layer: &Root, path: &Path) -> io::Result<Found> {
 }
 
 /// Whether a directory hides the same directory of lower layers.
-pub(crate) fn is_opaque(dir: &OwnedFd) -> io::Result<bool> {
+pub fn is_opaque(dir: &OwnedFd) -> io::Result<bool> {
     Ok(skep_sys::xattr::get_at(dir, OsStr::new(""), OsStr::new(OPAQUE))?.as_deref() == Some(b"y"))
 }

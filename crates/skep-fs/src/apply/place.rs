@@ -183,7 +183,7 @@ fn refused(error: fn(String, String) -> ApplyError, (path, name): (String, Strin
 }
 
 /// Whether a file is how overlayfs says that a name is gone.
-pub(crate) fn is_whiteout(stat: &Stat) -> bool {
+pub fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 

@@ -31,6 +31,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::cgroup::Cgroup;
+use crate::protocol::OverlaySync;
 use crate::spec::{ConsoleSize, Process, Spec};
 pub use error::{LaunchError, LaunchErrorKind, Result};
 pub use hooks::{State, Status, run_hooks};
@@ -76,6 +77,8 @@ pub enum Rootfs<'a> {
         upper: &'a Path,
         /// The overlay's scratch directory, on the file system of `upper`.
         work: &'a Path,
+        /// What becomes of a program's wish to have its data on the disk.
+        sync: OverlaySync,
     },
 }
 

@@ -14,6 +14,7 @@ use skep_sys::overlay::{self, Overlay, Writable};
 use super::Rootfs;
 use super::error::{LaunchError, Result, Step};
 use super::options::Options;
+use crate::protocol::OverlaySync;
 use crate::spec::{Mount, Spec};
 
 /// The detached mounts of a container.
@@ -40,6 +41,11 @@ pub(super) fn is_bind(mount: &Mount, options: &Options) -> bool {
 
 fn bind_source(mount: &Mount, bundle: &Path) -> Result<Option<OwnedFd>> {
     let options = Options::parse(&mount.options)?;
+    if mount.kind.as_deref() == Some("overlay")
+        && let Some(subpath) = &mount.subpath
+    {
+        return part_of_overlay(mount, &options, subpath, bundle).map(Some);
+    }
     if !is_bind(mount, &options) {
         return Ok(None);
     }
@@ -70,6 +76,33 @@ fn bind_source(mount: &Mount, bundle: &Path) -> Result<Option<OwnedFd>> {
     Ok(Some(tree))
 }
 
+/// A part of an overlay that is mounted nowhere else: what is at `subpath` of the layers that the options name. A part can only be taken
+/// of what is attached, so the overlay is on the bundle for a moment, in this process's mounts.
+fn part_of_overlay(mount: &Mount, options: &Options, subpath: &Path, bundle: &Path) -> Result<OwnedFd> {
+    let values = |name: &str| {
+        let of = options.data.iter().filter(move |(key, _)| key == name);
+        of.filter_map(|(_, value)| value.as_deref().map(Path::new)).collect::<Vec<_>>()
+    };
+    let (lower, upper, work) = (values("lowerdir+"), values("upperdir"), values("workdir"));
+    let upper = upper.first().zip(work.first()).map(|(upper, work)| Writable { upper, work });
+    let flags: &[&str] = if upper.is_some() { &["volatile"] } else { &[] };
+    let step = || format!("open {} of the layers for {}", subpath.display(), mount.destination.display());
+    let whole =
+        overlay::mount(&Overlay { lower: &lower, upper, options: &[("index", "off")], flags }).step_with(step)?;
+    let place = rustix::fs::open(bundle, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step_with(step)?;
+    mount::attach(&whole, &place).step_with(step)?;
+    let part = super::rooted::open(&whole, subpath, OFlags::PATH).map_err(std::io::Error::from);
+    let tree = part.and_then(|part| mount::clone_tree(part, Depth::One));
+    rustix::mount::unmount(bundle, rustix::mount::UnmountFlags::DETACH).step_with(step)?;
+    let tree = tree.step_with(step)?;
+    let private = Change { propagation: Some(Propagation::Private), ..Change::default() };
+    mount::change(&tree, Depth::One, &private).step_with(step)?;
+    if let Some(change) = options.bits.change() {
+        mount::change(&tree, Depth::One, &change).step_with(step)?;
+    }
+    Ok(tree)
+}
+
 /// A detached copy of what is at `source` or, below it, at `subpath`.
 fn clone_source(source: &Path, subpath: Option<&Path>, depth: Depth) -> io::Result<OwnedFd> {
     let Some(subpath) = subpath else { return mount::clone_path(source, depth) };
@@ -91,10 +124,12 @@ fn root(spec: &Spec, bundle: &Path, rootfs: Rootfs<'_>) -> Result<OwnedFd> {
             mount::change(&tree, Depth::Tree, &private).step_with(step)?;
             Ok(tree)
         }
-        Rootfs::Overlay { lower, upper, work } => {
+        Rootfs::Overlay { lower, upper, work, sync } => {
             let upper = Some(Writable { upper, work });
-            let options = [("index", "off")];
-            let overlay = Overlay { lower, upper, options: &options };
+            // What is in the upper directory has to mean the same above any other layers: no redirects, no halves of files.
+            let options = [("index", "off"), ("redirect_dir", "off"), ("metacopy", "off")];
+            let flags: &[&str] = if sync == OverlaySync::Omitted { &["volatile"] } else { &[] };
+            let overlay = Overlay { lower, upper, options: &options, flags };
             overlay::mount(&overlay).map_err(|error| {
                 let said = error.to_string();
                 let shown = LaunchError::os("mount overlay", error);

@@ -30,6 +30,20 @@ pub struct ShimConfig {
     /// How long the shim waits for what might never come.
     #[serde(default)]
     pub grace: Grace,
+    /// Whether the container outlives the engine.
+    #[serde(default)]
+    pub lifetime: Lifetime,
+}
+
+/// How long a container runs at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lifetime {
+    /// As long as its init.
+    #[default]
+    Own,
+    /// Until the control connection closes, also when the engine is killed: a step of a build, of which nobody else would know.
+    Engine,
 }
 
 /// Where the root file system comes from.
@@ -46,7 +60,21 @@ pub enum Rootfs {
         upper: PathBuf,
         /// Overlay's own directory, on the file system of `upper`.
         work: PathBuf,
+        /// What becomes of a program's wish to have its data on the disk.
+        #[serde(default)]
+        sync: OverlaySync,
     },
+}
+
+/// What becomes of a program's wish to have its data on the disk (`fsync(2)` and the like).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OverlaySync {
+    /// It is fulfilled.
+    #[default]
+    Fulfilled,
+    /// Nothing is done: after a crash nobody looks at the upper directory, or whoever made it has it written out himself.
+    Omitted,
 }
 
 /// What becomes of the standard input of the container's init.

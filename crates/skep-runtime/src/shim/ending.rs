@@ -128,9 +128,10 @@ impl Shim {
         Ok(rustix::fs::renameat(directory, TEMPORARY, directory, EXIT_RECORD)?)
     }
 
-    /// Nobody knows of the container, and it has not started: it ends.
+    /// Nobody knows of the container, and it has not started or is of no use to anyone else: it ends.
     pub(super) fn abandon(&mut self) {
         self.at_gate = None;
+        self.abandoned = true;
         if let Some(init) = self.processes.get(&INIT) {
             let _ = rustix::process::pidfd_send_signal(&init.pidfd, rustix::process::Signal::KILL);
         }

@@ -15,7 +15,7 @@ use super::poll::{EventFlags, Poller, ProcessKey, Token, Watched};
 use super::process::Process;
 use crate::cgroup::Cgroup;
 use crate::container::Launched;
-use crate::protocol::{Exit, Failure, Phase, Reply, ShimConfig};
+use crate::protocol::{Exit, Failure, Lifetime, Phase, Reply, ShimConfig};
 
 /// The key of the container's init.
 pub(super) const INIT: ProcessKey = 0;
@@ -35,6 +35,8 @@ pub(super) struct Shim {
     pub(super) phase: Phase,
     /// The init, until it is let go.
     pub(super) at_gate: Option<Launched>,
+    /// The engine has gone, and the container has to end with it.
+    pub(super) abandoned: bool,
     /// Why the init's program could not be executed.
     pub(super) failure: Option<Failure>,
     pub(super) started_at: Option<i64>,
@@ -216,7 +218,8 @@ impl Shim {
     /// Lets go of what is over.
     fn sweep(&mut self) {
         self.connections.retain(|_, c| !c.is_dead());
-        if self.at_gate.is_some() && !self.connections.contains_key(&CONTROL) {
+        let tied = self.at_gate.is_some() || self.config.lifetime == Lifetime::Engine;
+        if tied && !self.abandoned && !self.connections.contains_key(&CONTROL) {
             self.abandon();
         }
         self.sweep_execs();

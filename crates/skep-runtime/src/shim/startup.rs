@@ -159,7 +159,9 @@ impl Launching<'_> {
             bundle: &self.bundle.path,
             rootfs: match &self.config.rootfs {
                 protocol::Rootfs::Spec => container::Rootfs::Spec,
-                protocol::Rootfs::Overlay { lower, upper, work } => container::Rootfs::Overlay { lower, upper, work },
+                protocol::Rootfs::Overlay { lower, upper, work, sync } => {
+                    container::Rootfs::Overlay { lower, upper, work, sync: *sync }
+                }
             },
             stdio,
             netns: self.config.netns_fd.map(|_| self.inherited.netns.as_fd()),
@@ -211,6 +213,7 @@ fn build(
         pids: pids(spec),
         phase: Phase::Created,
         at_gate: Some(launched),
+        abandoned: false,
         failure: None,
         started_at: None,
         processes: BTreeMap::from([(INIT, init)]),

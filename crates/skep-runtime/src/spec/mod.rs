@@ -95,7 +95,8 @@ pub struct Mount {
     /// Group ids of an id-mapped mount.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gid_mappings: Vec<IdMapping>,
-    /// Not of the specification: what below the source is mounted. Links on the way don't lead out of the source.
+    /// Not of the specification: what below the source is mounted; with the type `overlay`, what of the layers that the options
+    /// `lowerdir+=`, `upperdir=` and `workdir=` name. Links on the way don't lead out of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subpath: Option<PathBuf>,
 }

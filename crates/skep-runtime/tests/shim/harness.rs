@@ -78,6 +78,7 @@ pub(crate) fn command(args: &[&str]) -> Setup {
         netns_fd: None,
         log: Some(LogConfig::new(directory.path().join("log"))),
         grace: Default::default(),
+        lifetime: Default::default(),
     };
     Setup { config, spec: spec(args, &id), directory }
 }

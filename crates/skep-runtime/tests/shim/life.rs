@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
-use skep_runtime::protocol::{self, FailureKind, Phase, Reply, Request, Rootfs, Scope, Target};
+use skep_runtime::protocol::{self, FailureKind, OverlaySync, Phase, Reply, Request, Rootfs, Scope, Target};
 use skep_types::Signal;
 
 use crate::harness::{OUTPUT, command, read_all, shell, until};
@@ -114,6 +114,7 @@ fn an_overlay_is_seen_by_the_container_only() {
                 lower: vec![directory.join("bundle/rootfs")],
                 upper: directory.join("upper"),
                 work: directory.join("work"),
+                sync: OverlaySync::Omitted,
             };
         })
         .start();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::net::UnixStream;
 
-use skep_runtime::protocol::{Phase, Reply, Request, StdinMode};
+use skep_runtime::protocol::{Lifetime, Phase, Reply, Request, StdinMode};
 
 use crate::harness::{ALL, Container, Link, OUTPUT, command, process, read_all, shell, until};
 
@@ -100,4 +100,12 @@ fn a_shim_at_rest_is_small() {
     assert!(private < 1024, "{private} KiB\n{rollup}");
     container.kill();
     container.wait();
+}
+
+#[test]
+fn what_is_tied_to_the_engine_ends_with_it() {
+    let mut container = shell("sleep 1000 & sleep 1000").with_config(|c| c.lifetime = Lifetime::Engine).start();
+    lose_engine(&mut container);
+    container.wait_for_shim();
+    assert_eq!(container.record().exit.code, 137);
 }

@@ -4,10 +4,11 @@
 //! StagedLayer ──commit_pending──▶ pending (in memory) ──flush──▶ in the database
 //!               rename                               one syncfs, one commit for all
 //! ```
-//! A pending layer is found, stood upon, held and collected like any other. What a crash leaves of it is a directory that the database
+//! A pending layer is found, stood upon and held like any other. It isn't collected, and not between the flush that stored it and the
+//! next one either: whoever made it has not got round to holding it yet. What a crash leaves of it is a directory that the database
 //! doesn't name, which goes when the store is opened. Whatever stores a durable fact about layers calls [`Layers::flush`] before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 
 use skep_fs::atomic::sync_dir;
@@ -19,6 +20,8 @@ use crate::error::StoreError;
 
 /// The layers that are not in the database yet.
 pub(super) type Pending = BTreeMap<ChainId, LayerInfo>;
+/// The layers that the last flush stored.
+pub(super) type Young = BTreeSet<ChainId>;
 
 impl Layers {
     /// Makes a layer visible on top of `parent` without waiting for the disk; one that is there already is dropped. It becomes durable
@@ -41,6 +44,7 @@ impl Layers {
     pub fn flush(&self) -> Result<(), StoreError> {
         let fresh: Pending = self.pending.read().clone();
         if fresh.is_empty() {
+            self.young.lock().clear();
             return Ok(());
         }
         let fail = |source| StoreError::io("flush", &self.dir, source);
@@ -56,6 +60,7 @@ impl Layers {
     pub(super) fn store_pending(&self, mut fresh: Pending) -> Result<(), StoreError> {
         fresh.retain(|chain, _| self.pending.read().contains_key(chain));
         self.db.write(|tx| fresh.iter().try_for_each(|(chain, info)| tx.put(&LAYERS, chain, info)))?;
+        *self.young.lock() = fresh.keys().copied().collect();
         // Only now: readers look here first, so that they find a layer in one of the two at any moment.
         self.pending.write().retain(|chain, _| !fresh.contains_key(chain));
         Ok(())

@@ -2,7 +2,6 @@
 //!
 //! ```text
 //! stage_upper ──▶ UpperDir ──(a container, or the engine, writes)──▶ seal ──▶ StagedLayer ──▶ commit
-//!                                                                     └─▶ nothing changed: gone
 //! ```
 
 use std::fs::File;
@@ -58,8 +57,8 @@ impl UpperDir {
         &self.lower
     }
 
-    /// Takes the directory as a layer; `None` when nothing was changed. Nobody writes to it any more.
-    pub fn seal(self) -> Result<Option<StagedLayer>, StoreError> {
+    /// Takes the directory as a layer, an empty one when nothing was changed. Nobody writes to it any more.
+    pub fn seal(self) -> Result<StagedLayer, StoreError> {
         let fail = |source: io::Error| StoreError::io("record the layer", &self.dir.path, source);
         let open = |path: &Path| Root::open(path);
         let upper = open(&self.path()).map_err(fail)?;
@@ -67,13 +66,10 @@ impl UpperDir {
         let split = File::create_new(self.dir.path.join("split")).and_then(SplitWriter::new).map_err(fail)?;
         let mut context = digest_context();
         let sealed = seal(&upper, &lower, split, &mut |bytes| context.update(bytes)).map_err(fail)?;
-        if sealed.entries == 0 {
-            return Ok(None);
-        }
         let staged = open(&self.dir.path).and_then(|dir| skep_fs::tree::remove(&dir, "work".as_ref()));
         staged.map_err(fail)?;
         let diff_id = finished(context);
-        Ok(Some(StagedLayer {
+        Ok(StagedLayer {
             digest: diff_id,
             compressed_size: sealed.tar_size,
             diff_id,
@@ -81,6 +77,6 @@ impl UpperDir {
             size: sealed.bytes,
             dir: self.dir,
             applied: Applied { bytes: sealed.bytes, entries: sealed.entries, ..Applied::default() },
-        }))
+        })
     }
 }

@@ -1,0 +1,154 @@
+//! What builds need of the machine: the engine's half of the builder, behind [`skep_build::Worker`].
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`worker`] | the trait's implementation: one line for each of its operations |
+//! | [`step`] | `RUN`: a program in a container that no one else knows of, and the layer that it leaves |
+//! | [`files`] | `COPY`, `ADD`, `WORKDIR`: files made and copied |
+//! | [`restack`] | layers put on other layers, and made one |
+//! | [`sources`] | files and images from elsewhere |
+//! | [`digest`] | what stands for the files that a step reads |
+//! | [`export`], [`usage`] | what becomes of a result; what the cache holds, and what goes |
+//! | [`tree`], [`paths`] | the files of a step's input, opened; where a path leads in them |
+//! | [`cachedirs`] | directories of `RUN --mount=type=cache` |
+//!
+//! A step's upper directory is made in the store's staging area, so that whatever ends a build, its remains are where the store
+//! throws things away. Layers become durable together, at the end of a build.
+
+mod cachedirs;
+mod digest;
+mod error;
+mod export;
+mod files;
+mod paths;
+mod restack;
+mod sources;
+mod step;
+mod tree;
+mod usage;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use skep_build::Cache;
+use skep_build::builder::{Builder, DEFAULT_PARALLEL};
+use skep_build::cache::{Listed, Prune};
+use skep_store::ChainId;
+use skep_types::Platform;
+
+use crate::engine::Inner;
+
+pub use worker::Machine;
+
+/// What builds share.
+pub(crate) struct Builds {
+    cache: Cache,
+    builder: OnceLock<Builder<Machine>>,
+    sandboxes: step::Sandboxes,
+    caches: cachedirs::CacheDirs,
+    digests: digest::Digests,
+    /// Directories of clients, fetched files, repositories, and what was checked out of them.
+    contexts: sources::Slots,
+    downloads: sources::Slots,
+    repositories: sources::Slots,
+    checkouts: sources::Slots,
+    /// Where layers are to be had that are not here.
+    bases: Mutex<HashMap<ChainId, crate::images::Remote>>,
+}
+
+impl Builds {
+    /// With the cache of a data root.
+    pub(crate) fn new(cache: Cache) -> Self {
+        Builds {
+            cache,
+            builder: OnceLock::new(),
+            sandboxes: step::Sandboxes::default(),
+            caches: cachedirs::CacheDirs::default(),
+            digests: digest::Digests::default(),
+            contexts: sources::Slots::default(),
+            downloads: sources::Slots::default(),
+            repositories: sources::Slots::default(),
+            checkouts: sources::Slots::default(),
+            bases: Mutex::default(),
+        }
+    }
+}
+
+impl Builds {
+    /// The topmost layers that builds may use again.
+    pub(crate) fn roots(&self) -> std::collections::BTreeSet<ChainId> {
+        self.cache.roots()
+    }
+}
+
+/// The builder of an engine.
+pub(crate) fn builder(engine: &Arc<Inner>) -> &Builder<Machine> {
+    let make = || Builder::new(Arc::new(Machine::of(engine)), engine.builds.cache.clone(), DEFAULT_PARALLEL);
+    engine.builds.builder.get_or_init(make)
+}
+
+/// Ends what steps of an earlier daemon left. Blocking.
+pub(crate) fn sweep(engine: &Inner) {
+    step::sweep(engine);
+}
+
+/// Gives back what is kept ready for the next step.
+pub(crate) async fn close(engine: &Arc<Inner>) {
+    step::close(engine).await;
+}
+
+/// A directory without anything in it, in the data root.
+fn empty_directory(engine: &Inner) -> Result<std::path::PathBuf, skep_build::BuildError> {
+    let path = engine.config.data_root.join("build/empty");
+    crate::storage::make_dir(&path, 0o755).map_err(error::engine)?;
+    Ok(path)
+}
+
+/// Does what is asked for with a result. Returns what `--metadata-file` has.
+pub(crate) async fn export(
+    engine: &Arc<Inner>,
+    built: &skep_build::Built,
+    exports: &[skep_build::request::Export],
+    job: &skep_build::Job,
+) -> Result<std::collections::BTreeMap<String, String>, skep_build::BuildError> {
+    export::export(engine, built, exports, job).await
+}
+
+/// All that builds keep.
+pub(crate) async fn list_cache(engine: &Arc<Inner>) -> Result<Vec<Listed>, skep_build::BuildError> {
+    usage::list(engine).await
+}
+
+/// Removes what is picked of it; returns what went.
+pub(crate) async fn prune_cache(engine: &Arc<Inner>, prune: Prune) -> Result<Vec<Listed>, skep_build::BuildError> {
+    usage::prune(engine, prune).await
+}
+
+/// The platforms that steps can run for: the machine's own, and those that the kernel has an interpreter for (binfmt_misc).
+pub(crate) fn platforms() -> Vec<Platform> {
+    const KNOWN: [(&str, &str, &str); 8] = [
+        ("qemu-aarch64", "arm64", ""),
+        ("qemu-arm", "arm", "v7"),
+        ("qemu-x86_64", "amd64", ""),
+        ("qemu-i386", "386", ""),
+        ("qemu-riscv64", "riscv64", ""),
+        ("qemu-ppc64le", "ppc64le", ""),
+        ("qemu-s390x", "s390x", ""),
+        ("qemu-loongarch64", "loong64", ""),
+    ];
+    let own = Platform::host();
+    let registered = |name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/fs/binfmt_misc/{name}"));
+        text.is_ok_and(|text| text.starts_with("enabled"))
+    };
+    let others =
+        KNOWN.into_iter().filter(|(name, architecture, _)| *architecture != own.architecture && registered(name));
+    let platform = |(_, architecture, variant): (&str, &str, &str)| Platform {
+        os: "linux".to_owned(),
+        architecture: architecture.to_owned(),
+        variant: variant.to_owned(),
+    };
+    std::iter::once(own.clone()).chain(others.map(platform)).collect()
+}

@@ -1,0 +1,276 @@
+//! Commits of git repositories, fetched by git itself, which is let near nothing but what it needs: no configuration of the host's, no
+//! hooks, no helpers, no protocols that run programs or read files of the host.
+//!
+//! ```text
+//! D/build/git/REMOTE-0/        the repository: objects that were fetched before
+//! D/build/checkout/COMMIT-0/tree    its files; `done` beside it when it is complete
+//! ```
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use bytes::Bytes;
+use chrono::Utc;
+use skep_build::BuildError;
+use skep_build::event::BuildEvent;
+use skep_build::graph::GitSource;
+use skep_build::worker::{Context, Dir, Tree};
+use skep_fs::Root;
+use skep_registry::digest_of;
+use skep_types::{Digest, ErrorKind};
+use tokio::process::Command;
+
+use super::super::error::{blocking, cancelled, failed};
+use super::super::paths::locate;
+use crate::engine::Inner;
+
+/// The largest that git may say, in bytes.
+const SAID_MAX: usize = 1 << 20;
+
+/// Fetches a commit and checks it out.
+pub(in crate::build) async fn fetch(
+    engine: &Arc<Inner>,
+    source: &GitSource,
+    context: &Context,
+) -> Result<Tree, BuildError> {
+    let fetching = Fetching::new(engine, source, context).await?;
+    tokio::select! {
+        tree = fetching.run() => tree,
+        () = context.cancel.cancelled() => Err(cancelled()),
+    }
+}
+
+struct Fetching<'a> {
+    engine: &'a Arc<Inner>,
+    source: &'a GitSource,
+    context: &'a Context,
+    /// `GIT_CONFIG_KEY_n` and value: secrets are in no argument.
+    configuration: Vec<(String, String)>,
+    agent: Option<(PathBuf, Box<dyn Send + Sync>)>,
+}
+
+impl<'a> Fetching<'a> {
+    async fn new(engine: &'a Arc<Inner>, source: &'a GitSource, context: &'a Context) -> Result<Self, BuildError> {
+        let remote = source.remote.as_str();
+        if remote.starts_with('-') || remote.contains(['\0', '\n']) || remote.contains("::") {
+            return Err(BuildError::invalid(format!("invalid git repository: {remote:?}")));
+        }
+        if source.reference.as_ref().is_some_and(|text| text.starts_with('-') || text.contains(['\0', '\n', ' '])) {
+            return Err(BuildError::invalid(format!("invalid git reference: {:?}", source.reference)));
+        }
+        let mut configuration = Vec::new();
+        let is_http = remote.starts_with("http://") || remote.starts_with("https://");
+        if is_http {
+            let header = match context.services.secret("GIT_AUTH_HEADER").await? {
+                Some(header) => Some(String::from_utf8_lossy(&header).trim().to_owned()),
+                None => context.services.secret("GIT_AUTH_TOKEN").await?.map(|token| {
+                    let token = String::from_utf8_lossy(&token).trim().to_owned();
+                    let pair = base64::engine::general_purpose::STANDARD.encode(format!("x-access-token:{token}"));
+                    format!("basic {pair}")
+                }),
+            };
+            configuration.extend(
+                header.map(|header| (format!("http.{remote}.extraheader"), format!("Authorization: {header}"))),
+            );
+        }
+        let agent = if is_http { None } else { super::super::step::agent_for_git(engine, context).await? };
+        Ok(Fetching { engine, source, context, configuration, agent })
+    }
+
+    async fn run(&self) -> Result<Tree, BuildError> {
+        let top = self.engine.config.data_root.join("build");
+        let name = digest_of(self.source.remote.as_bytes()).hex()[..32].to_owned();
+        let repository = self.engine.builds.repositories.take(&top.join("git"), &name)?;
+        let bare = repository.path.as_path();
+        if !bare.join("HEAD").exists() {
+            self.git(bare, &["init", "--quiet", "--bare", "."]).await?;
+        }
+        let commit = self.commit(bare).await?;
+        if let Some(wanted) = &self.source.checksum
+            && (wanted.len() < 7 || !commit.starts_with(&wanted.to_ascii_lowercase()))
+        {
+            return Err(BuildError::invalid(format!("expected checksum to match {wanted}, got {commit}")));
+        }
+        let keep = if self.source.keep_git_dir { "with" } else { "without" };
+        let name = digest_of(format!("{} {commit} {keep}", self.source.remote).as_bytes()).hex()[..32].to_owned();
+        let slot = self.engine.builds.checkouts.take(&top.join("checkout"), &name)?;
+        let (tree, done) = (slot.path.join("tree"), slot.path.join("done"));
+        if !done.exists() {
+            self.check_out(bare, &tree, &commit).await?;
+            std::fs::write(&done, "").map_err(failed("note a checkout"))?;
+        }
+        let path = self.subdirectory(&tree)?;
+        let identity: Digest = digest_of(format!("{commit} {:?} {keep}", self.source.subdir).as_bytes());
+        Ok(Tree::Dir(Arc::new(Dir { path, identity: Some(identity), guard: Box::new(slot) })))
+    }
+
+    /// Finds the commit, and fetches it if it isn't here.
+    async fn commit(&self, bare: &Path) -> Result<String, BuildError> {
+        let remote = self.source.remote.as_str();
+        let reference = self.source.reference.as_deref().filter(|text| !text.is_empty()).unwrap_or("HEAD");
+        if is_commit(reference) {
+            let present = format!("{reference}^{{commit}}");
+            if self.git(bare, &["cat-file", "-e", &present]).await.is_ok() {
+                return Ok(reference.to_owned());
+            }
+            // Not every server gives out commits by their ids.
+            if self.git(bare, &["fetch", "--quiet", "--no-tags", "--depth=1", "--", remote, reference]).await.is_err() {
+                let all = "+refs/*:refs/skep/*";
+                self.git(bare, &["fetch", "--quiet", "--no-tags", "--force", "--", remote, all]).await?;
+            }
+            self.git(bare, &["cat-file", "-e", &present]).await?;
+            return Ok(reference.to_owned());
+        }
+        let listed = self.git(bare, &["ls-remote", "--", remote, reference, &format!("{reference}^{{}}")]).await?;
+        let Some(name) = choose(&listed, reference) else {
+            return Err(BuildError::invalid(format!(
+                "repository does not contain ref {reference}, output: {:?}",
+                listed.trim()
+            )));
+        };
+        self.git(bare, &["fetch", "--quiet", "--no-tags", "--force", "--depth=1", "--", remote, &name]).await?;
+        let commit = self.git(bare, &["rev-parse", "--verify", "FETCH_HEAD^{commit}"]).await?;
+        Ok(commit.trim().to_owned())
+    }
+
+    async fn check_out(&self, bare: &Path, tree: &Path, commit: &str) -> Result<(), BuildError> {
+        let fresh = || match std::fs::remove_dir_all(tree) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => std::fs::create_dir(tree),
+        };
+        fresh().map_err(failed("make a directory for a checkout"))?;
+        self.git(tree, &["init", "--quiet", "."]).await?;
+        self.git(tree, &["remote", "add", "origin", &self.source.remote]).await?;
+        let pinned = format!("{commit}:refs/skep/build");
+        self.git(bare, &["-c", "protocol.file.allow=always", "update-ref", "refs/skep/wanted", commit]).await?;
+        let from = bare.to_string_lossy().into_owned();
+        let fetch =
+            ["-c", "protocol.file.allow=always", "fetch", "--quiet", "--no-tags", "--update-shallow", "--", &from];
+        self.git_with(tree, &[&fetch[..], &[&pinned]].concat(), "file").await?;
+        self.git(tree, &["checkout", "--quiet", "--force", "--detach", commit]).await?;
+        self.git(tree, &["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"]).await?;
+        if !self.source.keep_git_dir {
+            let tree = tree.to_owned();
+            blocking(move || remove_git_dirs(&tree).map_err(failed("clear a checkout"))).await?;
+        }
+        Ok(())
+    }
+
+    /// The directory that becomes the root. Links in the repository don't lead out of it.
+    fn subdirectory(&self, tree: &Path) -> Result<PathBuf, BuildError> {
+        let Some(subdir) = self.source.subdir.as_deref().filter(|text| !text.is_empty()) else {
+            return Ok(tree.to_owned());
+        };
+        let root = Root::open(tree).map_err(failed("open a checkout"))?;
+        let found = locate(&root, Path::new(subdir)).map_err(failed(subdir))?;
+        match found.is_dir() {
+            true => Ok(tree.join(found.real)),
+            false => Err(BuildError::new(ErrorKind::NotFound, format!("subdir not found: \"{subdir}\""))),
+        }
+    }
+
+    async fn git(&self, dir: &Path, arguments: &[&str]) -> Result<String, BuildError> {
+        self.git_with(dir, arguments, "http:https:ssh:git").await
+    }
+
+    async fn git_with(&self, dir: &Path, arguments: &[&str], protocols: &str) -> Result<String, BuildError> {
+        let known_hosts = self.engine.config.data_root.join("build/known_hosts");
+        let mut ssh = OsString::from("ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new");
+        ssh.push(format!(" -o UserKnownHostsFile={}", known_hosts.display()));
+        let mut command = Command::new("git");
+        command
+            .args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "protocol.ext.allow=never"])
+            .args(["-c", "credential.helper=", "-c", "safe.directory=*", "-c", "advice.detachedHead=false"])
+            .args(["-c", "gc.auto=0", "-c", "core.symlinks=true", "-c", "core.autocrlf=false"])
+            .args(arguments)
+            .current_dir(dir)
+            .env_clear()
+            .envs([("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LC_ALL", "C"), ("HOME", "/nonexistent")])
+            .envs([("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_TERMINAL_PROMPT", "0")])
+            .env("GIT_ALLOW_PROTOCOL", protocols)
+            .env("GIT_SSH_COMMAND", ssh)
+            .env("GIT_CONFIG_COUNT", self.configuration.len().to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        for (at, (key, value)) in self.configuration.iter().enumerate() {
+            command.env(format!("GIT_CONFIG_KEY_{at}"), key).env(format!("GIT_CONFIG_VALUE_{at}"), value);
+        }
+        if let Some((path, _)) = &self.agent {
+            command.env("SSH_AUTH_SOCK", path);
+        }
+        let output = command.output().await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                BuildError::new(ErrorKind::NotImplemented, "git is not installed on the machine of the engine")
+            }
+            _ => failed("run git")(error),
+        })?;
+        if output.status.success() {
+            let said = String::from_utf8_lossy(&output.stdout[..output.stdout.len().min(SAID_MAX)]).into_owned();
+            return Ok(said);
+        }
+        let mut said = String::from_utf8_lossy(&output.stderr[..output.stderr.len().min(SAID_MAX)]).into_owned();
+        for (_, secret) in &self.configuration {
+            said = said.replace(secret, "***");
+        }
+        let data = Bytes::from(said.clone().into_bytes());
+        let log = BuildEvent::Log { vertex: self.context.vertex, stream: 2, data, at: Utc::now() };
+        // Nobody has to listen.
+        let _ = self.context.events.send(log).await;
+        let what = arguments.iter().find(|word| !word.starts_with('-') && !word.contains('=')).unwrap_or(&"");
+        let message = format!("failed to fetch remote {}: git {what}: {}", self.source.remote, said.trim());
+        Err(BuildError::new(ErrorKind::Unavailable, message))
+    }
+}
+
+fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The full name of what `reference` means among the lines of `ls-remote`: itself, then a tag, then a branch.
+fn choose(listed: &str, reference: &str) -> Option<String> {
+    let names: Vec<&str> = listed.lines().filter_map(|line| line.split_once('\t').map(|(_, name)| name)).collect();
+    let candidates = [
+        reference.to_owned(),
+        format!("refs/{reference}"),
+        format!("refs/tags/{reference}"),
+        format!("refs/heads/{reference}"),
+    ];
+    candidates.into_iter().find(|name| names.contains(&name.as_str()))
+}
+
+/// Removes what git keeps of a checkout and of its submodules.
+fn remove_git_dirs(dir: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let is_dir = entry.file_type()?.is_dir();
+        if entry.file_name() == ".git" {
+            match is_dir {
+                true => std::fs::remove_dir_all(entry.path())?,
+                false => std::fs::remove_file(entry.path())?,
+            }
+        } else if is_dir {
+            remove_git_dirs(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_chosen_by_its_whole_name() {
+        let listed = "1\trefs/heads/v1\n2\trefs/tags/v1\n3\trefs/tags/v1^{}\n4\trefs/heads/x/v1\n";
+        assert_eq!(choose(listed, "v1").as_deref(), Some("refs/tags/v1"));
+        assert_eq!(choose(listed, "heads/v1").as_deref(), Some("refs/heads/v1"));
+        assert_eq!(choose(listed, "refs/heads/v1").as_deref(), Some("refs/heads/v1"));
+        assert_eq!(choose(listed, "v2"), None);
+        assert!(is_commit(&"a".repeat(40)) && !is_commit("abc"));
+    }
+}

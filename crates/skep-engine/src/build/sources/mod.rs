@@ -1,0 +1,9 @@
+//! Where files come from that no step has made: directories of the client, web servers, git repositories, images.
+
+pub(super) mod git;
+pub(super) mod http;
+pub(super) mod image;
+pub(super) mod local;
+mod slots;
+
+pub(super) use slots::Slots;

@@ -1,0 +1,244 @@
+//! `RUN`: a program in a container that no one else knows of, and the layer that it leaves.
+//!
+//! ```text
+//! bring (secrets, agents, caches) ─▶ prepare: upper directory, mount points, bundle, namespace ─▶ shim ─▶ output ─▶ exit
+//!                                                                                                            │
+//!                                                    layer ◀── commit ◀── seal the upper directory ◀──── code 0
+//! ```
+//! The root file system is an overlay of the base's layers, perhaps one of mount points ([`stubs`]), and a directory of the store's
+//! staging area. It is mounted in the container's mount namespace only. The shim ends the container when the engine goes.
+
+mod agent;
+mod mounts;
+mod output;
+mod room;
+mod sandboxes;
+mod spec;
+mod stubs;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use skep_build::BuildError;
+use skep_build::graph::{Network, Run};
+use skep_build::worker::{Context, Layer, Stack, Tree};
+use skep_runtime::protocol::{
+    Attach, Exit, Grace, Lifetime, OverlaySync, Rootfs, ShimConfig, StdinMode, Target, VERSION,
+};
+use skep_store::UpperDir;
+use skep_types::ErrorKind;
+
+use super::error::{blocking, cancelled, engine as engine_error, failed, store};
+use super::tree;
+use crate::containers::rootfs;
+use crate::engine::Inner;
+use crate::shim::{AttachStream, ShimError, ShimEvent, ShimHandle, Spawned};
+
+use room::Room;
+pub(crate) use room::sweep;
+pub(crate) use sandboxes::Sandboxes;
+use stubs::Point;
+
+/// The exit code of a program that could not be started.
+const NOT_STARTED: i32 = 1;
+
+/// Runs a program on `base` and makes a layer of what it changed.
+pub(super) async fn run(
+    engine: &Arc<Inner>,
+    run: &Run,
+    base: Stack,
+    inputs: &[Tree],
+    context: &Context,
+) -> Result<Layer, BuildError> {
+    if let Some(device) = run.devices.first() {
+        let text = format!("CDI device injection failed: unresolvable CDI devices {device}");
+        return Err(BuildError::new(ErrorKind::NotImplemented, text));
+    }
+    let lease = engine.storage.store().layers().lease();
+    base.iter().for_each(|top| lease.hold(top));
+    let brought = mounts::bring(engine, run, inputs, context).await?;
+    let preparing = (Arc::clone(engine), run.clone(), context.clone());
+    let (mut room, upper, config) = blocking(move || {
+        let (engine, run, context) = preparing;
+        prepare(&engine, &run, base, brought, &context)
+    })
+    .await?;
+    let exit = tokio::select! {
+        exit = execute(engine, run, &mut room, config, context) => exit?,
+        () = context.cancel.cancelled() => return Err(cancelled()),
+    };
+    let engine = Arc::clone(engine);
+    let ended = blocking(move || {
+        // The layer is read after the last process has gone, and before anyone may use the mounts again.
+        let sealed = if exit.is_none() { commit(&engine, base, upper).map(Some) } else { Ok(None) };
+        room.leave();
+        drop(lease);
+        sealed
+    })
+    .await?;
+    ended.ok_or_else(|| unsuccessful(run, exit))
+}
+
+/// BuildKit's words for a program that failed.
+fn unsuccessful(run: &Run, exit: Option<Exit>) -> BuildError {
+    let code = exit.map_or(NOT_STARTED, |exit| i32::from(exit.code));
+    let memory = if exit.is_some_and(|exit| exit.oom_killed) { ": cannot allocate memory" } else { "" };
+    let program = run.argv.join(" ");
+    let message = format!("process {program:?} did not complete successfully: exit code: {code}{memory}");
+    BuildError { exit_code: Some(code), ..BuildError::new(ErrorKind::System, message) }
+}
+
+/// Seals what a step wrote, and puts it on top of its base. Blocking.
+pub(super) fn commit(engine: &Inner, base: Stack, upper: UpperDir) -> Result<Layer, BuildError> {
+    let staged = upper.seal().map_err(store)?;
+    let (diff_id, size) = (staged.diff_id, staged.size);
+    let stack = engine.storage.store().layers().commit_pending(base.as_ref(), staged).map_err(store)?;
+    Ok(Layer { stack, diff_id, size })
+}
+
+/// Everything up to the start. Blocking.
+fn prepare(
+    engine: &Arc<Inner>,
+    run: &Run,
+    base: Stack,
+    brought: Vec<mounts::Brought>,
+    context: &Context,
+) -> Result<(Room, UpperDir, ShimConfig), BuildError> {
+    let upper = engine.storage.store().layers().stage_upper(base.as_ref()).map_err(store)?;
+    let mut room = Room::new(engine, &run.limits.cgroup_parent)?;
+    room.insecure = run.insecure;
+    room.network = match run.network {
+        Network::Default => Some(sandboxes::take(engine).map_err(engine_error)?),
+        Network::None => Some(engine.networks.isolated_step().map_err(engine_error)?),
+        Network::Host => None,
+    };
+    let empty = room.directory("empty")?;
+    let root = tree::merged(upper.lower(), &empty)?;
+    let identity = rootfs::look_up(&root, &run.user, &[]).map_err(engine_error)?;
+    let placed = mounts::place(engine, &mut room, brought, context)?;
+    let spec = spec::make(
+        engine,
+        spec::Parts {
+            run,
+            identity: &identity,
+            cgroup: &room.cgroup,
+            bundle: &room.bundle,
+            mounts: placed.mounts,
+            secret_env: placed.secret_env,
+        },
+    )?;
+    room.write(&spec)?;
+    let own: Vec<&Path> = placed.points.iter().map(|(path, _)| path.as_path()).collect();
+    let points = spec.mounts.iter().filter(|mount| !own.contains(&mount.destination.as_path()));
+    let points = points.map(|mount| (mount.destination.clone(), point_of(mount)));
+    let points: Vec<(PathBuf, Point)> = points.chain(placed.points.iter().cloned()).collect();
+    let stubs = room.directory("stubs")?;
+    let any = stubs::make(&root, &stubs, &points).map_err(failed("make the mount points of a step"))?;
+    let lower = any.then_some(stubs).into_iter().chain(upper.lower().iter().cloned());
+    let config = ShimConfig {
+        version: VERSION,
+        id: room.id,
+        rootfs: Rootfs::Overlay {
+            lower: lower.collect(),
+            upper: upper.path(),
+            work: upper.work(),
+            sync: OverlaySync::Omitted,
+        },
+        stdin: StdinMode::Closed,
+        netns_fd: None,
+        log: None,
+        // Whoever reads the output decides how long the step waits.
+        grace: Grace { slow_client_ms: u64::from(u32::MAX), ..Grace::default() },
+        lifetime: Lifetime::Engine,
+    };
+    Ok((room, upper, config))
+}
+
+/// What one of the engine's own mounts needs.
+fn point_of(mount: &skep_runtime::spec::Mount) -> Point {
+    match mount.kind.as_deref() {
+        Some("bind") if mount.source.as_deref().is_some_and(|source| !source.is_dir()) => Point::File,
+        _ => Point::Directory,
+    }
+}
+
+/// Runs the program to its end. None if it was successful.
+async fn execute(
+    engine: &Arc<Inner>,
+    run: &Run,
+    room: &mut Room,
+    config: ShimConfig,
+    context: &Context,
+) -> Result<Option<Exit>, BuildError> {
+    let netns = room.network.as_ref().map(|network| network.netns.fd().try_clone_to_owned()).transpose();
+    let netns = netns.map_err(failed("duplicate a descriptor"))?;
+    let started = ShimHandle::spawn(&engine.config.runtime, &room.bundle, config, netns).await;
+    let Spawned { shim, events, created } = match started {
+        Ok(spawned) => spawned,
+        Err(error) => return not_started(run, &error, context).await,
+    };
+    room.occupy(shim.clone(), events);
+    for warning in created.warnings {
+        tracing::warn!(step = %room.id, "{warning}");
+    }
+    let streams = Attach { stdin: false, stdout: true, stderr: true };
+    let stream: AttachStream = shim.attach(streams).await.map_err(lost)?;
+    if let Err(error) = shim.start().await {
+        return not_started(run, &error, context).await;
+    }
+    let pumped = output::pump(stream, &context.events, context.vertex);
+    let (pumped, exit) = tokio::join!(pumped, ended(room));
+    pumped.map_err(failed("read the output of a step"))?;
+    let exit = exit?;
+    Ok((exit.code != 0).then_some(exit))
+}
+
+async fn ended(room: &mut Room) -> Result<Exit, BuildError> {
+    let id = room.id;
+    let gone = || BuildError::new(ErrorKind::System, "the process that looked after a step was killed");
+    let events = room.events().ok_or_else(gone)?;
+    loop {
+        match events.next().await.map_err(lost)? {
+            Some(ShimEvent::Exited { target: Target::Container, exit }) => return Ok(exit),
+            Some(ShimEvent::Exited { .. }) => {}
+            Some(ShimEvent::Trouble(text)) => tracing::warn!(step = %id, "{text}"),
+            None => return Err(gone()),
+        }
+    }
+}
+
+/// A program that can't be started has failed; why is told where its output would be.
+async fn not_started(run: &Run, error: &ShimError, context: &Context) -> Result<Option<Exit>, BuildError> {
+    let text = format!("unable to start container process: {error}\n");
+    output::tell(&context.events, context.vertex, (2, Bytes::from(text))).await;
+    Err(unsuccessful(run, None))
+}
+
+fn lost(error: ShimError) -> BuildError {
+    BuildError::new(ErrorKind::System, format!("running a step: {error}"))
+}
+
+/// Gives back what is kept ready for the next step.
+pub(super) async fn close(engine: &Arc<Inner>) {
+    sandboxes::drain(engine).await;
+}
+
+/// A socket that leads to the client's ssh agent, for git; none if the client has no agent.
+pub(super) async fn agent_for_git(
+    engine: &Arc<Inner>,
+    context: &Context,
+) -> Result<Option<(PathBuf, Box<dyn Send + Sync>)>, BuildError> {
+    const DEFAULT: &str = "default";
+    if !context.services.has_agent(DEFAULT).await? {
+        return Ok(None);
+    }
+    let room = {
+        let engine = Arc::clone(engine);
+        blocking(move || Room::new(&engine, "")).await?
+    };
+    let path = room.directory("agents")?.join(DEFAULT);
+    let serving = agent::serve(&engine.tasks, &path, Arc::clone(&context.services), DEFAULT.to_owned());
+    let serving = serving.map_err(failed("listen for git's ssh client"))?;
+    Ok(Some((path, Box::new((serving, std::sync::Mutex::new(room))))))
+}

@@ -1,0 +1,143 @@
+//! The specification of a step's container.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use skep_build::BuildError;
+use skep_build::graph::{Limits, Network, Run};
+use skep_runtime::spec::{Mount, Spec};
+
+use super::super::error::{engine as engine_error, failed};
+use crate::containers::oci::{self, Inputs};
+use crate::containers::users::Identity;
+use crate::engine::Inner;
+use crate::model::container::ContainerConfig;
+use crate::model::host::{HostConfig, Resources, Ulimit};
+use crate::model::network::NetworkMode;
+use crate::model::view::EngineFiles;
+
+/// The name by which a step knows itself.
+const HOSTNAME: &str = "buildkitsandbox";
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What the specification is made from.
+pub(super) struct Parts<'a> {
+    pub(super) run: &'a Run,
+    pub(super) identity: &'a Identity,
+    pub(super) cgroup: &'a Path,
+    pub(super) bundle: &'a Path,
+    pub(super) mounts: Vec<Mount>,
+    /// `NAME=value` of secrets.
+    pub(super) secret_env: Vec<String>,
+}
+
+/// Writes the files that belong to it, and makes the specification.
+pub(super) fn make(engine: &Inner, parts: Parts<'_>) -> Result<Spec, BuildError> {
+    let run = parts.run;
+    let hostname = run.hostname.as_deref().filter(|name| !name.is_empty()).unwrap_or(HOSTNAME);
+    let host = host_config(run);
+    let files = write_files(engine, &parts, hostname, &host)?;
+    let config = ContainerConfig {
+        user: run.user.clone(),
+        working_dir: run.cwd.to_string_lossy().into_owned(),
+        ..ContainerConfig::default()
+    };
+    let inputs = Inputs {
+        engine: &engine.config,
+        config: &config,
+        host: &host,
+        argv: &run.argv,
+        identity: parts.identity,
+        mounts: &[],
+        files: &files,
+        cgroup: parts.cgroup,
+        pid_namespace_of: None,
+        hostname,
+    };
+    let mut spec = oci::spec(&inputs).map_err(engine_error)?;
+    let taken = |path: &Path| parts.mounts.iter().any(|own| own.destination == path);
+    spec.mounts.retain(|default| !taken(&default.destination) && default.destination != Path::new("/sbin/docker-init"));
+    spec.mounts.extend(parts.mounts);
+    if let Some(process) = &mut spec.process {
+        process.args.clone_from(&run.argv);
+        process.env = environment(run, parts.secret_env, &parts.identity.home);
+    }
+    Ok(spec)
+}
+
+/// What the step sets, what the client adds, what it can't do without.
+fn environment(run: &Run, secret: Vec<String>, home: &str) -> Vec<String> {
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let mut env = run.env.clone();
+    for more in &run.silent_env {
+        if !env.iter().any(|own| name(own) == name(more)) {
+            env.push(more.clone());
+        }
+    }
+    env.extend(secret);
+    for (prefix, entry) in [("PATH=", DEFAULT_PATH.to_owned()), ("HOME=", format!("HOME={home}"))] {
+        if !env.iter().any(|own| own.starts_with(prefix)) {
+            env.push(entry);
+        }
+    }
+    env
+}
+
+fn host_config(run: &Run) -> HostConfig {
+    let Limits { ulimits, shm_size, cgroup_parent, .. } = &run.limits;
+    let ulimit = |(name, soft, hard): &(String, i64, i64)| Ulimit { name: name.clone(), soft: *soft, hard: *hard };
+    HostConfig {
+        network_mode: match run.network {
+            Network::Default => NetworkMode::Bridge,
+            Network::None => NetworkMode::None,
+            Network::Host => NetworkMode::Host,
+        },
+        privileged: run.insecure,
+        shm_size: i64::try_from(*shm_size).ok().filter(|size| *size > 0),
+        init: Some(false),
+        resources: Resources {
+            memory: run.limits.memory,
+            memory_swap: run.limits.memory_swap,
+            cpu_shares: i64::try_from(run.limits.cpu_shares).unwrap_or(0),
+            cpu_quota: run.limits.cpu_quota,
+            cpu_period: i64::try_from(run.limits.cpu_period).unwrap_or(0),
+            cpuset_cpus: run.limits.cpuset_cpus.clone(),
+            cpuset_mems: run.limits.cpuset_mems.clone(),
+            cgroup_parent: cgroup_parent.clone(),
+            ulimits: ulimits.iter().map(ulimit).collect(),
+            ..Resources::default()
+        },
+        ..HostConfig::default()
+    }
+}
+
+/// /etc/hosts and /etc/resolv.conf.
+fn write_files(
+    engine: &Inner,
+    parts: &Parts<'_>,
+    hostname: &str,
+    host: &HostConfig,
+) -> Result<EngineFiles, BuildError> {
+    let gateway = engine.networks.host_gateway();
+    let mut hosts = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for (name, address) in &parts.run.limits.extra_hosts {
+        let address = match address.as_str() {
+            "host-gateway" => gateway,
+            text => text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok(),
+        };
+        let address =
+            address.ok_or_else(|| BuildError::invalid(format!("invalid IP address for the host name {name}")))?;
+        hosts += &format!("{address}\t{name}\n");
+    }
+    let resolv = engine.networks.resolv_conf(&engine.config, host).map_err(engine_error)?;
+    let write = |name: &str, text: &str| -> Result<String, BuildError> {
+        let path: PathBuf = parts.bundle.join(name);
+        std::fs::write(&path, text).map_err(failed("write a file for a step"))?;
+        Ok(path.to_string_lossy().into_owned())
+    };
+    Ok(EngineFiles {
+        hosts: write("hosts", &hosts)?,
+        resolv_conf: write("resolv.conf", &resolv)?,
+        ..EngineFiles::default()
+    })
+}

@@ -1,0 +1,119 @@
+//! What builds keep: layers that steps made, directories of clients and of caches, what was fetched. And what of it goes.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use skep_build::BuildError;
+use skep_build::cache::{Content, DiskUse, Listed, Prune, Record, RecordKind, plan};
+use skep_registry::digest_of;
+use skep_types::{Digest, ErrorKind};
+
+use super::cachedirs;
+use super::error::{blocking, engine as engine_error, failed, store};
+use crate::engine::Inner;
+use crate::storage::tree_size;
+
+/// All that builds keep.
+pub(super) async fn list(engine: &Arc<Inner>) -> Result<Vec<Listed>, BuildError> {
+    let engine = Arc::clone(engine);
+    blocking(move || list_now(&engine)).await
+}
+
+fn list_now(engine: &Inner) -> Result<Vec<Listed>, BuildError> {
+    let shared = engine.images.layers_of_images();
+    let mut all = engine.builds.cache.list(|chain| shared.contains(chain));
+    all.extend(directories(engine)?.into_iter().map(|(_, listed)| listed));
+    Ok(all)
+}
+
+/// Directories with what is shown of them.
+fn directories(engine: &Inner) -> Result<Vec<(PathBuf, Listed)>, BuildError> {
+    let top = engine.config.data_root.join("build");
+    let db = engine.storage.store().db();
+    let broken = |error: skep_store::DbError| BuildError::new(ErrorKind::System, error.to_string());
+    let used = engine.builds.caches.in_use();
+    let mut all = Vec::new();
+    for (name, dir) in cachedirs::all(db).map_err(broken)? {
+        let path = top.join("cache").join(&name);
+        let description = format!("cached mount {} from exec", dir.id);
+        let content = Content::Directory(format!("cache/{name}"));
+        let record =
+            Record::new(key(&content), RecordKind::CacheMount, description, content, tree_size(&path), Vec::new());
+        let record = Record { created: dir.created, last_used: Some(dir.last_used), uses: dir.uses, ..record };
+        all.push((path, Listed { record, in_use: used.contains(&name), shared: false }));
+    }
+    for (kind, slots, sort, description) in [
+        ("context", &engine.builds.contexts, RecordKind::Local, "local source for context"),
+        ("http", &engine.builds.downloads, RecordKind::Regular, "http source"),
+        ("git", &engine.builds.repositories, RecordKind::Internal, "git repository"),
+        ("checkout", &engine.builds.checkouts, RecordKind::Git, "git checkout"),
+    ] {
+        for path in children(&top.join(kind))? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let content = Content::Directory(format!("{kind}/{name}"));
+            let used = last_used(&path);
+            let record =
+                Record::new(key(&content), sort, description.to_owned(), content, tree_size(&path), Vec::new());
+            let record = Record { created: used, last_used: Some(used), ..record };
+            all.push((path.clone(), Listed { record, in_use: slots.has(&path), shared: false }));
+        }
+    }
+    Ok(all)
+}
+
+fn key(content: &Content) -> Digest {
+    digest_of(format!("{content:?}").as_bytes())
+}
+
+fn children(dir: &Path) -> Result<Vec<PathBuf>, BuildError> {
+    match std::fs::read_dir(dir) {
+        Ok(entries) => {
+            let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+            paths.collect::<std::io::Result<_>>().map_err(failed("list what builds keep"))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(failed("list what builds keep")(error)),
+    }
+}
+
+fn last_used(path: &Path) -> DateTime<Utc> {
+    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+    modified.map_or_else(|_| Utc::now(), DateTime::from)
+}
+
+/// Removes what is picked, but nothing that a build uses; returns it.
+pub(super) async fn prune(engine: &Arc<Inner>, prune: Prune) -> Result<Vec<Listed>, BuildError> {
+    let inner = Arc::clone(engine);
+    let gone = blocking(move || prune_now(&inner, &prune)).await?;
+    engine.images.collect_unneeded().await.map_err(|error| engine_error(error.into()))?;
+    Ok(gone)
+}
+
+fn prune_now(engine: &Inner, prune: &Prune) -> Result<Vec<Listed>, BuildError> {
+    let listed = list_now(engine)?;
+    let found = rustix::fs::statvfs(&engine.config.data_root);
+    let free = found.map(|found| found.f_bavail.saturating_mul(found.f_frsize)).unwrap_or(u64::MAX);
+    let keys = plan(&listed, prune, DiskUse { free }, Utc::now());
+    let mut gone: BTreeSet<Digest> = engine.builds.cache.remove(&keys).into_iter().map(|record| record.key).collect();
+    let wanted: BTreeSet<Digest> = keys.iter().copied().collect();
+    for (path, listed) in directories(engine)? {
+        if listed.in_use || !wanted.contains(&listed.record.key) {
+            continue;
+        }
+        if let Content::Directory(name) = &listed.record.content
+            && let Some(name) = name.strip_prefix("cache/")
+        {
+            cachedirs::forget(engine.storage.store().db(), &name.to_owned())
+                .map_err(|error| BuildError::new(ErrorKind::System, error.to_string()))?;
+        }
+        engine.storage.trash(&path).map_err(store)?;
+        gone.insert(listed.record.key);
+    }
+    let layers = engine.storage.store().layers();
+    // Twice: what the first one stores is kept until the second for whoever has just made it.
+    layers.flush().and_then(|()| layers.flush()).map_err(store)?;
+    engine.builds.cache.commit().map_err(|error| BuildError::new(ErrorKind::System, error.to_string()))?;
+    Ok(listed.into_iter().filter(|one| gone.contains(&one.record.key)).collect())
+}

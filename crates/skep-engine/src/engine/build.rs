@@ -1,0 +1,70 @@
+//! Builds: the engine's door to the builder.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use skep_build::builder::Subject;
+use skep_build::cache::{Listed, Prune};
+use skep_build::request::Export;
+use skep_build::worker::Tree;
+use skep_build::{BuildError, BuildRequest, Built, Job, Worker};
+use skep_types::{ErrorKind, Platform};
+
+use super::Engine;
+use crate::build;
+
+/// The largest part of a result's file that is read at once, in bytes.
+const READ_MAX: u64 = 64 << 20;
+
+type Result<T> = std::result::Result<T, BuildError>;
+
+impl Engine {
+    /// Builds what a request asks for, and stores what the cache may use again. The result is not exported; its layers stay as long as
+    /// it lives.
+    pub async fn build(&self, request: &BuildRequest, job: &Job) -> Result<Arc<Built>> {
+        let builder = build::builder(&self.inner);
+        let built = builder.build(request, job).await;
+        // Steps that were successful are of use to the next build, however this one ended.
+        let finished = builder.finish().await;
+        let built = built?;
+        finished?;
+        Ok(Arc::new(built))
+    }
+
+    /// Stores, sends, pushes what was built. Returns what `--metadata-file` has.
+    pub async fn export_build(&self, built: &Built, exports: &[Export], job: &Job) -> Result<BTreeMap<String, String>> {
+        build::export(&self.inner, built, exports, job).await
+    }
+
+    /// Says something of a Dockerfile without building it, as JSON.
+    pub async fn describe_build(&self, request: &BuildRequest, job: &Job, subject: Subject) -> Result<Vec<u8>> {
+        build::builder(&self.inner).describe(request, job, subject).await
+    }
+
+    /// Reads a file of a result; none if there is no such.
+    pub async fn read_built(&self, built: &Built, image: usize, path: &Path) -> Result<Option<Vec<u8>>> {
+        let image = built.images.get(image).ok_or_else(|| BuildError::new(ErrorKind::NotFound, "no such result"))?;
+        self.machine().read(&Tree::Layers(image.stack), &path.to_string_lossy(), READ_MAX).await
+    }
+
+    /// What builds keep: layers and directories.
+    pub async fn build_cache(&self) -> Result<Vec<Listed>> {
+        build::list_cache(&self.inner).await
+    }
+
+    /// Removes what is picked of it, and nothing that a build uses.
+    pub async fn prune_build_cache(&self, prune: Prune) -> Result<Vec<Listed>> {
+        build::prune_cache(&self.inner, prune).await
+    }
+
+    /// The platforms that steps can run for, the machine's own first.
+    pub fn build_platforms(&self) -> Vec<Platform> {
+        build::platforms()
+    }
+
+    /// The address that stands for the host in `--add-host NAME:host-gateway`.
+    pub fn host_gateway(&self) -> Option<std::net::IpAddr> {
+        self.inner.networks.host_gateway()
+    }
+}
