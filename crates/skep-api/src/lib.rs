@@ -45,6 +45,6 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let router = http::router::Router::new(routes::all());
-    let builds = buildkit::builder_of(&engine).map(buildkit::BuildKit::new);
+    let builds = buildkit::BuildKit::new(std::sync::Arc::new(engine.clone()));
     http::server::serve(engine, builds, router, listeners, idle, shutdown).await;
 }

@@ -9,6 +9,7 @@ use skep_build::cache::{Listed, Prune};
 use skep_build::request::Export;
 use skep_build::services::Later;
 use skep_build::{BuildRequest, Built, Job};
+use skep_engine::Engine;
 use skep_types::Platform;
 
 /// The engine, as a builder.
@@ -21,7 +22,6 @@ pub(crate) trait Builder: Send + Sync + 'static {
         &'a self,
         built: &'a Built,
         exports: &'a [Export],
-        request: &'a BuildRequest,
         job: &'a Job,
     ) -> Later<'a, BTreeMap<String, String>>;
 
@@ -44,7 +44,41 @@ pub(crate) trait Builder: Send + Sync + 'static {
     fn host_gateway(&self) -> Option<String>;
 }
 
-/// The builder of an engine; none while it has none.
-pub(crate) fn builder_of(_engine: &skep_engine::Engine) -> Option<Arc<dyn Builder>> {
-    None
+impl Builder for Engine {
+    fn build(&self, request: BuildRequest, job: Job) -> Later<'_, Arc<Built>> {
+        Box::pin(async move { Engine::build(self, &request, &job).await })
+    }
+
+    fn export<'a>(
+        &'a self,
+        built: &'a Built,
+        exports: &'a [Export],
+        job: &'a Job,
+    ) -> Later<'a, BTreeMap<String, String>> {
+        Box::pin(self.export_build(built, exports, job))
+    }
+
+    fn describe(&self, request: BuildRequest, job: Job, subject: Subject) -> Later<'_, Vec<u8>> {
+        Box::pin(async move { self.describe_build(&request, &job, subject).await })
+    }
+
+    fn read<'a>(&'a self, built: &'a Built, image: usize, path: &'a Path) -> Later<'a, Option<Vec<u8>>> {
+        Box::pin(self.read_built(built, image, path))
+    }
+
+    fn usage(&self) -> Later<'_, Vec<Listed>> {
+        Box::pin(self.build_cache())
+    }
+
+    fn prune(&self, prune: Prune) -> Later<'_, Vec<Listed>> {
+        Box::pin(self.prune_build_cache(prune))
+    }
+
+    fn platforms(&self) -> Vec<Platform> {
+        self.build_platforms()
+    }
+
+    fn host_gateway(&self) -> Option<String> {
+        Engine::host_gateway(self).map(|address| address.to_string())
+    }
 }

@@ -38,7 +38,7 @@ use skep_buildkit::proto::moby::buildkit::v1::control_server::ControlServer;
 use skep_buildkit::proto::moby::buildkit::v1::frontend::llb_bridge_server::LlbBridgeServer;
 use skep_buildkit::session::Sessions;
 
-pub(crate) use builder::{Builder, builder_of};
+pub(crate) use builder::Builder;
 pub(crate) use builds::Builds;
 pub(crate) use request::is_git;
 pub(crate) use services::failed_sync;

@@ -108,13 +108,7 @@ impl Builder for Pretender {
         })
     }
 
-    fn export<'a>(
-        &'a self,
-        _: &'a Built,
-        exports: &'a [Export],
-        _: &'a BuildRequest,
-        _: &'a Job,
-    ) -> Later<'a, BTreeMap<String, String>> {
+    fn export<'a>(&'a self, _: &'a Built, exports: &'a [Export], _: &'a Job) -> Later<'a, BTreeMap<String, String>> {
         Box::pin(async move {
             self.exported.lock().push(exports.to_vec());
             Ok(BTreeMap::from([("containerimage.digest".to_owned(), "sha256:1".to_owned())]))

@@ -23,7 +23,7 @@ const JSON_LIMIT: usize = 8 << 20;
 /// One request.
 pub(crate) struct Request {
     pub(crate) engine: Engine,
-    pub(crate) builds: Option<Arc<BuildKit>>,
+    pub(crate) builds: Arc<BuildKit>,
     pub(crate) version: ApiVersion,
     /// What the path's placeholders stand for, in order.
     pub(crate) params: Vec<String>,

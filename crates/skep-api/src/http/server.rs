@@ -27,8 +27,7 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// What all connections of a server share.
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
-    /// None if the engine doesn't build.
-    pub(crate) builds: Option<Arc<BuildKit>>,
+    pub(crate) builds: Arc<BuildKit>,
     pub(crate) router: Router,
     pub(crate) headers: http::HeaderMap,
     /// No new requests.
@@ -41,7 +40,7 @@ pub(crate) struct Shared {
 
 pub(crate) async fn serve(
     engine: Engine,
-    builds: Option<Arc<BuildKit>>,
+    builds: Arc<BuildKit>,
     router: Router,
     listeners: Vec<Listener>,
     idle: Option<Duration>,

@@ -39,7 +39,7 @@ impl Server {
         let stop = CancellationToken::new();
         let task = tokio::spawn(server::serve(
             engine,
-            Some(crate::buildkit::tests::kit().0),
+            crate::buildkit::tests::kit().0,
             Router::new(routes),
             vec![listener],
             None,

@@ -1,14 +1,11 @@
 //! Builds: BuildKit's two connections (calls to the engine, and calls back to the client), and the classic endpoints.
 
-use std::sync::Arc;
-
 use http::Method;
 use skep_buildkit::grpc;
 use skep_buildkit::session::{Announcement, SessionError};
 use skep_types::ErrorKind;
 use skep_wire::BuilderPruned;
 
-use crate::buildkit::BuildKit;
 use crate::http::router::{Route, route};
 use crate::http::{Answer, ApiError, Request};
 
@@ -26,7 +23,7 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 async fn calls(request: Request) -> Result<Answer, ApiError> {
-    let routes = builds(&request, "POST /grpc")?.routes();
+    let routes = request.builds.routes();
     check(&request)?;
     Ok(Answer::Upgrade {
         protocol: H2C,
@@ -41,9 +38,8 @@ async fn calls(request: Request) -> Result<Answer, ApiError> {
 }
 
 async fn session(request: Request) -> Result<Answer, ApiError> {
-    let builds = builds(&request, "POST /session")?;
     check(&request)?;
-    let place = builds.sessions.reserve(Announcement::read(&request.headers))?;
+    let place = request.builds.sessions.reserve(Announcement::read(&request.headers))?;
     Ok(Answer::Upgrade {
         protocol: H2C,
         session: Box::new(|hijacked| {
@@ -57,13 +53,12 @@ async fn session(request: Request) -> Result<Answer, ApiError> {
 }
 
 async fn build(request: Request) -> Result<Answer, ApiError> {
-    let builds = builds(&request, "POST /build")?.clone();
+    let builds = request.builds.clone();
     crate::classic::build(request, builds).await
 }
 
 async fn prune(request: Request) -> Result<Answer, ApiError> {
-    let builds = builds(&request, "POST /build/prune")?;
-    let gone = builds.builder.prune(crate::classic::prune(&request.query)?).await?;
+    let gone = request.builds.builder.prune(crate::classic::prune(&request.query)?).await?;
     Answer::json(&BuilderPruned {
         caches_deleted: gone.iter().map(|one| one.record.id()).collect(),
         space_reclaimed: gone.iter().map(|one| one.record.size).sum(),
@@ -71,18 +66,13 @@ async fn prune(request: Request) -> Result<Answer, ApiError> {
 }
 
 async fn cancel(request: Request) -> Result<Answer, ApiError> {
-    let builds = builds(&request, "POST /build/cancel")?;
     match request.query.text("id") {
         "" => Err(ApiError::invalid("build ID not provided")),
         id => {
-            builds.builds.cancel(id); // one that is not there has ended, which is what was asked for
+            request.builds.builds.cancel(id); // one that is not there has ended, which is what was asked for
             Ok(Answer::no_content())
         }
     }
-}
-
-fn builds<'r>(request: &'r Request, endpoint: &str) -> Result<&'r Arc<BuildKit>, ApiError> {
-    request.builds.as_ref().ok_or_else(|| ApiError::unsupported(endpoint))
 }
 
 fn check(request: &Request) -> Result<(), ApiError> {
