@@ -49,7 +49,12 @@ pub(super) fn run(
     base.iter().for_each(|top| lease.hold(top));
     let upper = layers.stage_upper(base.as_ref()).map_err(store)?;
     let empty = super::empty_directory(engine)?;
-    let target = Target { root: writable(&upper, &empty)?, base: tree::merged(upper.lower(), &empty)?, stop };
+    let target = Target {
+        root: writable(&upper, &empty)?,
+        base: tree::merged(upper.lower(), &empty)?,
+        stop,
+        time: files.time.map(|time| time.timestamp()),
+    };
     let mut inputs = inputs.iter();
     for action in &files.actions {
         match action {
@@ -105,6 +110,8 @@ struct Target {
     /// The base alone, where names of users are looked up.
     base: Root,
     stop: CancellationToken,
+    /// Seconds since 1970 that everything gets.
+    time: Option<i64>,
 }
 
 /// The base with what is written on top of it, mounted nowhere.
@@ -141,6 +148,7 @@ impl Target {
             if made {
                 rustix::fs::fchown(&next, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
                     .and_then(|()| rustix::fs::fchmod(&next, Mode::from_raw_mode(mode)))
+                    .and_then(|()| self.time.map_or(Ok(()), |time| rustix::fs::futimens(&next, &copy::times_at(time))))
                     .map_err(|error| at(&so_far, error))?;
             }
             dir = next;
@@ -173,7 +181,8 @@ impl Target {
             let mut file = File::from(rustix::fs::openat(&dir, leaf, flags, Mode::from_raw_mode(0o600))?);
             std::io::Write::write_all(&mut file, data)?;
             rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-            Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(bits & 0o7777))?)
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(bits & 0o7777))?;
+            Ok(self.time.map_or(Ok(()), |time| rustix::fs::futimens(&file, &copy::times_at(time)))?)
         };
         write().map_err(failed(path))
     }
@@ -184,6 +193,7 @@ impl Target {
             mode: copy.mode.clone(),
             exclude: exclusion(&copy.exclude)?,
             stop: self.stop.clone(),
+            time: self.time,
         };
         let top = open_top(&self.root)?;
         for pattern in &copy.sources {
