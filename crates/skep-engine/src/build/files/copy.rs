@@ -197,11 +197,11 @@ impl<'a> Copier<'a> {
             let (from, to) = (Place { dir: &source, name }, Place { dir: &destination, name });
             self.copy(from, to, (&below, &under), Existing::Overwritten)?;
         }
-        // Last, as making files in it changes its time.
+        // Last, as making files in it changes its time; which is the source's in any case.
         if created || existing == Existing::Overwritten {
-            self.describe(from, to, Some(&File::from(destination)), stat, path)?;
+            return self.describe(from, to, Some(&File::from(destination)), stat, path);
         }
-        Ok(())
+        rustix::fs::futimens(&destination, &times_of(stat)).map_err(|error| fail(error.into()))
     }
 
     /// What is wanted of a directory that is left out: it is only made if there is something. Tells whether it was.

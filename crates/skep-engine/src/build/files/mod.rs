@@ -59,11 +59,11 @@ pub(super) fn run(
     for action in &files.actions {
         match action {
             FileAction::MakeDir { path, mode, owner } => {
-                let owner = owner::resolve(owner, &target.base)?.or_root();
+                let owner = owner::resolve(owner, &target.base).or_root();
                 target.make_dirs(path, *mode, owner)?;
             }
             FileAction::Write { path, name, data, mode, owner } => {
-                let owner = owner::resolve(owner, &target.base)?;
+                let owner = owner::resolve(owner, &target.base);
                 target.write(path, name, data, mode, owner)?;
             }
             FileAction::Copy(copy) => {
@@ -189,7 +189,7 @@ impl Target {
 
     fn copy(&self, copy: &Copy, source: &Root) -> Result<(), BuildError> {
         let wishes = Wishes {
-            owner: owner::resolve(&copy.owner, &self.base)?,
+            owner: owner::resolve(&copy.owner, &self.base),
             mode: copy.mode.clone(),
             exclude: exclusion(&copy.exclude)?,
             stop: self.stop.clone(),
@@ -218,17 +218,22 @@ impl Target {
         top: &OwnedFd,
     ) -> Result<(), BuildError> {
         let owner = wishes.owner.or_root();
+        // `--chmod` is also for the directories that have to be made.
+        let mode = match wishes.mode {
+            graph::Mode::Octal(mode) => mode & 0o777,
+            graph::Mode::Keep | graph::Mode::Symbolic(_) => 0o755,
+        };
         let found = locate(source, path).map_err(failed(&path.to_string_lossy()))?;
         let stat = found.stat.ok_or_else(|| not_found(path))?;
         let into = copy.dest.ends_with('/') || copy.dest.ends_with("/.");
         if into {
-            self.make_dirs(Path::new(&copy.dest), 0o755, owner)?;
+            self.make_dirs(Path::new(&copy.dest), mode, owner)?;
         }
         if copy.unpack == Unpack::Archives
             && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
             && unpack::is_archive(source, &found.real)?
         {
-            let dir = self.make_dirs(Path::new(&copy.dest), 0o755, owner)?;
+            let dir = self.make_dirs(Path::new(&copy.dest), mode, owner)?;
             return unpack::unpack(source, &found.real, &self.root, &dir);
         }
         let existing = locate(&self.root, Path::new(&copy.dest)).map_err(failed(&copy.dest))?;
@@ -248,7 +253,7 @@ impl Target {
         let base = path.file_name().unwrap_or_default();
         let target = if existing.is_dir() { located(&self.root, &existing.real.join(base))? } else { existing.real };
         let (above, name) = split(&target);
-        self.make_dirs(above, 0o755, owner)?;
+        self.make_dirs(above, mode, owner)?;
         let dir = directory_of(&self.root, above)?;
         let (source_above, source_name) = split(&found.real);
         let from = directory_of(source, source_above)?;

@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use skep_build::BuildError;
 use skep_build::graph::Owner;
 use skep_fs::Root;
-use skep_types::ErrorKind;
 
 /// The most that is read of a passwd or group file, in bytes.
 const MOST: u64 = 4 << 20;
@@ -29,11 +27,12 @@ impl Owned {
     }
 }
 
-/// Looks an owner up. A user without a group gets the user's own, or for a number the same number.
-pub(super) fn resolve(owner: &Owner, base: &Root) -> Result<Owned, BuildError> {
+/// Looks an owner up. A user without a group gets the user's own, or for a number the same number. A name that nobody has is root,
+/// as for BuildKit.
+pub(super) fn resolve(owner: &Owner, base: &Root) -> Owned {
     let text = match owner {
-        Owner::Root => return Ok(Owned::By(0, 0)),
-        Owner::Keep => return Ok(Owned::AsBefore),
+        Owner::Root => return Owned::By(0, 0),
+        Owner::Keep => return Owned::AsBefore,
         Owner::Named(text) => text,
     };
     let (user, group) = text.split_once(':').map_or((text.as_str(), None), |(user, group)| (user, Some(group)));
@@ -41,29 +40,28 @@ pub(super) fn resolve(owner: &Owner, base: &Root) -> Result<Owned, BuildError> {
         "" => (0, 0),
         user => match user.parse::<u32>() {
             Ok(uid) => (uid, uid),
-            Err(_) => look_up(base, "/etc/passwd", user, "user")?,
+            Err(_) => look_up(base, "/etc/passwd", user).unwrap_or_default(),
         },
     };
     let gid = match group {
         None | Some("") => own_group,
         Some(group) => match group.parse::<u32>() {
             Ok(gid) => gid,
-            Err(_) => look_up(base, "/etc/group", group, "group")?.0,
+            Err(_) => look_up(base, "/etc/group", group).unwrap_or_default().0,
         },
     };
-    Ok(Owned::By(uid, gid))
+    Owned::By(uid, gid)
 }
 
 /// The third and the fourth field of the entry of that name.
-fn look_up(base: &Root, file: &str, name: &str, what: &str) -> Result<(u32, u32), BuildError> {
+fn look_up(base: &Root, file: &str, name: &str) -> Option<(u32, u32)> {
     let text = base.read_file(Path::new(file), MOST).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let entries = text.lines().map(|line| line.trim().split(':').collect::<Vec<_>>());
-    let found = entries.filter(|fields| fields[0] == name).find_map(|fields| {
+    entries.filter(|fields| fields[0] == name).find_map(|fields| {
         let id = fields.get(2)?.parse().ok()?;
         Some((id, fields.get(3).and_then(|field| field.parse().ok()).unwrap_or(id)))
-    });
-    found.ok_or_else(|| BuildError::new(ErrorKind::NotFound, format!("unable to find {what} {name}: not found")))
+    })
 }
 
 #[cfg(test)]
@@ -78,12 +76,13 @@ mod tests {
             .expect("a file");
         std::fs::write(dir.path().join("etc/group"), "log:x:44:\n").expect("a file");
         let root = Root::open(dir.path()).expect("a root");
-        let find = |text: &str| resolve(&Owner::Named(text.to_owned()), &root).map_err(|error| error.message);
-        assert_eq!(find("web"), Ok(Owned::By(33, 34)));
-        assert_eq!(find("web:log"), Ok(Owned::By(33, 44)));
-        assert_eq!(find("1000"), Ok(Owned::By(1000, 1000)));
-        assert_eq!(find("1000:5"), Ok(Owned::By(1000, 5)));
-        assert_eq!(find(":log"), Ok(Owned::By(0, 44)));
-        assert_eq!(find("nobody"), Err("unable to find user nobody: not found".to_owned()));
+        let find = |text: &str| resolve(&Owner::Named(text.to_owned()), &root);
+        assert_eq!(find("web"), Owned::By(33, 34));
+        assert_eq!(find("web:log"), Owned::By(33, 44));
+        assert_eq!(find("1000"), Owned::By(1000, 1000));
+        assert_eq!(find("1000:5"), Owned::By(1000, 5));
+        assert_eq!(find(":log"), Owned::By(0, 44));
+        assert_eq!(find("nobody"), Owned::By(0, 0));
+        assert_eq!(find("web:nobody"), Owned::By(33, 0));
     }
 }
