@@ -201,7 +201,7 @@ async fn an_agent_of_the_client_is_reached() {
             let dir = socket.as_ref().and_then(|dir| std::fs::File::open(dir).ok());
             if let Some(dir) = dir {
                 use std::os::fd::AsRawFd;
-                let name = format!("/proc/self/fd/{}/0", dir.as_raw_fd());
+                let name = format!("/proc/self/fd/{}/1", dir.as_raw_fd());
                 if let Ok(stream) = tokio::net::UnixStream::connect(name).await {
                     break stream;
                 }
