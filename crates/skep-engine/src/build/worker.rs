@@ -38,25 +38,26 @@ impl Machine {
     }
 }
 
+// The bigger futures are on the heap: a build holds many of them inside one another, more than fits on a worker's stack.
 impl Worker for Machine {
     async fn resolve(&self, image: &ImageSource, context: &Context) -> Result<ResolvedImage> {
-        sources::image::resolve(&self.engine()?, image, context).await
+        Box::pin(sources::image::resolve(&self.engine()?, image, context)).await
     }
 
     async fn fetch(&self, image: &ResolvedImage, context: &Context) -> Result<()> {
-        sources::image::fetch(&self.engine()?, image, context).await
+        Box::pin(sources::image::fetch(&self.engine()?, image, context)).await
     }
 
     async fn local(&self, source: &LocalSource, context: &Context) -> Result<Tree> {
-        sources::local::bring(&self.engine()?, source, context).await
+        Box::pin(sources::local::bring(&self.engine()?, source, context)).await
     }
 
     async fn http(&self, source: &HttpSource, context: &Context) -> Result<Tree> {
-        sources::http::fetch(&self.engine()?, source, context).await
+        Box::pin(sources::http::fetch(&self.engine()?, source, context)).await
     }
 
     async fn git(&self, source: &GitSource, context: &Context) -> Result<Tree> {
-        sources::git::fetch(&self.engine()?, source, context).await
+        Box::pin(sources::git::fetch(&self.engine()?, source, context)).await
     }
 
     async fn digest(&self, tree: &Tree, selection: &Selection) -> Result<skep_types::Digest> {
@@ -82,7 +83,7 @@ impl Worker for Machine {
     }
 
     async fn run(&self, run: &Run, base: Stack, inputs: &[Tree], context: &Context) -> Result<Layer> {
-        step::run(&self.engine()?, run, base, inputs, context).await
+        Box::pin(step::run(&self.engine()?, run, base, inputs, context)).await
     }
 
     async fn files(&self, files: &Files, base: Stack, inputs: &[Tree], context: &Context) -> Result<Layer> {

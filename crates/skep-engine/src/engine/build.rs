@@ -24,7 +24,7 @@ impl Engine {
     /// it lives.
     pub async fn build(&self, request: &BuildRequest, job: &Job) -> Result<Arc<Built>> {
         let builder = build::builder(&self.inner);
-        let built = builder.build(request, job).await;
+        let built = Box::pin(builder.build(request, job)).await;
         // Steps that were successful are of use to the next build, however this one ended.
         let finished = builder.finish().await;
         let built = built?;
@@ -34,12 +34,12 @@ impl Engine {
 
     /// Stores, sends, pushes what was built. Returns what `--metadata-file` has.
     pub async fn export_build(&self, built: &Built, exports: &[Export], job: &Job) -> Result<BTreeMap<String, String>> {
-        build::export(&self.inner, built, exports, job).await
+        Box::pin(build::export(&self.inner, built, exports, job)).await
     }
 
     /// Says something of a Dockerfile without building it, as JSON.
     pub async fn describe_build(&self, request: &BuildRequest, job: &Job, subject: Subject) -> Result<Vec<u8>> {
-        build::builder(&self.inner).describe(request, job, subject).await
+        Box::pin(build::builder(&self.inner).describe(request, job, subject)).await
     }
 
     /// Reads a file of a result; none if there is no such.
