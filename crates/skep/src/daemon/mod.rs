@@ -29,7 +29,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
         .worker_threads(2)
         .max_blocking_threads(64)
         .thread_keep_alive(Duration::from_secs(2))
-        .thread_stack_size(8 << 20)
+        .thread_stack_size(2 << 20)
         .enable_all()
         .build()?;
     runtime.block_on(serve(settings, inherited))
