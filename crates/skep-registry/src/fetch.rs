@@ -38,7 +38,7 @@ pub struct Seen {
 /// What a server says when it is asked for a file that was seen before.
 pub enum Answer {
     /// The file.
-    File(Download),
+    File(Box<Download>),
     /// It is still the same.
     Same,
     /// It has this status instead.
@@ -73,7 +73,7 @@ pub async fn download(config: &RegistryConfig, text: &str) -> Result<Download> {
 pub async fn download_unless(config: &RegistryConfig, url: &str, seen: Option<&Seen>) -> Result<Answer> {
     let (url, response) = get(config, url, seen).await?;
     match response.status() {
-        status if status.is_success() => Ok(Answer::File(Download::new(url, response))),
+        status if status.is_success() => Ok(Answer::File(Box::new(Download::new(url, response)))),
         StatusCode::NOT_MODIFIED => Ok(Answer::Same),
         status => Ok(Answer::Refused(status.as_u16())),
     }

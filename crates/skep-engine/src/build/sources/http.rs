@@ -79,7 +79,7 @@ async fn ask(engine: &Arc<Inner>, source: &HttpSource, slot: &Path, known: Optio
             let kind = if status == 404 { ErrorKind::NotFound } else { ErrorKind::Unavailable };
             return Err(BuildError::new(kind, format!("invalid response status {status}")));
         }
-        Ok(Answer::File(download)) => download,
+        Ok(Answer::File(download)) => *download,
     };
     let directory = slot.join("file");
     let clear = || -> std::io::Result<()> {
@@ -88,7 +88,7 @@ async fn ask(engine: &Arc<Inner>, source: &HttpSource, slot: &Path, known: Optio
             _ => {}
         }
         match std::fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
             _ => std::fs::create_dir(&directory),
         }
     };
