@@ -8,7 +8,7 @@ use skep_engine::Engine;
 use skep_engine::model::image::ListImages;
 use skep_engine::model::request::ListContainers;
 use skep_engine::model::view::MountKind;
-use skep_wire::{ContainerSummary, DiskUsage, ImageSummary, Volume, VolumeUsage};
+use skep_wire::{BuildCache, ContainerSummary, DiskUsage, ImageSummary, Volume, VolumeUsage};
 
 use super::images::blocking;
 use crate::convert;
@@ -40,8 +40,10 @@ async fn usage(request: Request) -> Result<Answer, ApiError> {
         usage.volumes = Some(volumes(&request.engine).await?);
     }
     if wanted("build-cache") {
-        usage.build_cache = Some(Vec::new());
-        usage.builder_size = (request.version < ApiVersion::minor(42)).then_some(0);
+        let caches = build_cache(&request.engine).await?;
+        let size = caches.iter().filter(|cache| !cache.shared).map(|cache| cache.size).sum();
+        usage.builder_size = (request.version < ApiVersion::minor(42)).then_some(size);
+        usage.build_cache = Some(caches);
     }
     Answer::json(&usage)
 }
@@ -101,4 +103,25 @@ async fn volumes(engine: &Engine) -> Result<Vec<Volume>, ApiError> {
         rows.push(Volume { usage_data: Some(usage), ..convert::network::volume(volume) });
     }
     Ok(rows)
+}
+
+/// What builds keep.
+async fn build_cache(engine: &Engine) -> Result<Vec<BuildCache>, ApiError> {
+    let listed = engine.build_cache().await?;
+    let row = |one: skep_build::cache::Listed| {
+        let record = one.record;
+        BuildCache {
+            id: record.id(),
+            parents: record.parent_ids(),
+            kind: record.kind.name().to_owned(),
+            in_use: one.in_use,
+            shared: one.shared,
+            size: i64::try_from(record.size).unwrap_or(i64::MAX),
+            created_at: record.created.into(),
+            last_used_at: record.last_used.map(Into::into),
+            usage_count: i64::try_from(record.uses).unwrap_or(i64::MAX),
+            description: record.description,
+        }
+    };
+    Ok(listed.into_iter().map(row).collect())
 }

@@ -24,24 +24,28 @@ pub(super) async fn pump(mut from: impl AsyncRead + Unpin, events: &Events, vert
     }
 }
 
-/// The next piece of output in the buffer, or what is there of it.
+/// The next piece of output in the buffer, or what is there of it. Empty pieces say nothing.
 fn next(buffer: &mut BytesMut, left: &mut Option<(u8, usize)>) -> Option<(u8, Bytes)> {
-    let (stream, length) = match *left {
-        Some(piece) => piece,
-        None if buffer.len() < HEADER => return None,
-        None => {
-            let stream = buffer[0];
-            let length = u32::from_be_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]);
-            buffer.advance(HEADER);
-            (stream, usize::try_from(length).unwrap_or(usize::MAX))
+    loop {
+        let (stream, length) = match left.take() {
+            Some(piece) => piece,
+            None if buffer.len() < HEADER => return None,
+            None => {
+                let stream = buffer[0];
+                let length = u32::from_be_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]);
+                buffer.advance(HEADER);
+                (stream, usize::try_from(length).unwrap_or(usize::MAX))
+            }
+        };
+        let count = length.min(buffer.len());
+        *left = (length > count).then_some((stream, length - count));
+        if count > 0 {
+            return Some((stream, buffer.split_to(count).freeze()));
         }
-    };
-    let count = length.min(buffer.len());
-    *left = (length > count).then_some((stream, length - count));
-    if count == 0 {
-        return None;
+        if left.is_some() {
+            return None;
+        }
     }
-    Some((stream, buffer.split_to(count).freeze()))
 }
 
 /// Tells of output. Nobody has to listen.

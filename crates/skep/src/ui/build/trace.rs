@@ -192,7 +192,7 @@ impl Trace {
         out
     }
 
-    /// The warnings of a finished build: a list, or each with its lines of the file.
+    /// The warnings of a finished build: a list, or each with its lines of the file. Their texts name the line.
     pub(super) fn warnings(&self, verbose: bool) -> String {
         let mut out = String::new();
         let mut seen: BTreeMap<(String, Option<usize>), ()> = BTreeMap::new();
@@ -211,8 +211,7 @@ impl Trace {
         let hint = if verbose { ":" } else { " (use docker --debug to expand):" };
         let _ = writeln!(out, "\n {} warning{plural} found{hint}", all.len());
         for warning in all {
-            let line = warning.place.as_ref().map(|(_, _, first, _)| format!(" (line {first})")).unwrap_or_default();
-            let _ = writeln!(out, " - {}{line}", warning.short);
+            let _ = writeln!(out, " - {}", warning.short);
             if verbose {
                 for text in &warning.detail {
                     let _ = writeln!(out, "{text}");
@@ -287,7 +286,7 @@ mod tests {
     #[test]
     fn warnings_are_listed_once() {
         let warning = Warning {
-            short: "StageNameCasing: x".into(),
+            short: "StageNameCasing: x (line 1)".into(),
             url: "https://docs.docker.com/x".into(),
             place: Some(("Dockerfile".into(), "FROM a AS B".into(), 1, 1)),
             ..Warning::default()
