@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use skep_store::LayerLease;
 
 use crate::model::image::ImageId;
 
@@ -15,6 +16,8 @@ pub(super) struct Holds(Arc<Mutex<HashMap<ImageId, usize>>>);
 #[derive(Debug, Clone)]
 pub struct ImageHold {
     _held: Arc<Held>,
+    /// A removal that had looked for holds before this one was taken finds the lease.
+    _lease: Arc<LayerLease>,
 }
 
 #[derive(Debug)]
@@ -24,9 +27,9 @@ struct Held {
 }
 
 impl Holds {
-    pub(super) fn hold(&self, id: ImageId) -> ImageHold {
+    pub(super) fn hold(&self, id: ImageId, lease: LayerLease) -> ImageHold {
         *self.0.lock().entry(id).or_default() += 1;
-        ImageHold { _held: Arc::new(Held { holds: self.clone(), id }) }
+        ImageHold { _held: Arc::new(Held { holds: self.clone(), id }), _lease: Arc::new(lease) }
     }
 
     pub(super) fn is_held(&self, id: &ImageId) -> bool {

@@ -347,8 +347,13 @@ impl Images {
     /// as a user of the image: its `hold` keeps the layers till then.
     pub fn resolve_for_run(&self, name: &str, platform: Option<&Platform>) -> Result<Image> {
         loop {
-            let id = self.inner.catalog().resolve_for(name, platform)?;
-            let hold = self.inner.holds.hold(id);
+            let catalog = self.inner.catalog();
+            let id = catalog.resolve_for(name, platform)?;
+            let lease = self.inner.store.layers().lease();
+            if let Some(top) = catalog.any_image(&id).and_then(|record| record.chain_ids.last()) {
+                lease.hold(top);
+            }
+            let hold = self.inner.holds.hold(id, lease);
             let catalog = self.inner.catalog();
             // The name may lead elsewhere by now.
             if catalog.resolve_for(name, platform)? == id {
