@@ -1,4 +1,5 @@
-//! What BuildKit puts beside the message of an error: details with a name of Go's registry of types, whose values are JSON.
+//! What BuildKit puts beside the message of an error: details with a name of Go's registry of types, whose values are JSON. And how
+//! the lines of a file are shown.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,18 +12,41 @@ use crate::proto::google::rpc;
 /// The name of the detail that says where in a file the failure comes from.
 pub const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
 
-/// Where a failure comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Lines of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Source {
     /// The file's name.
     pub file: String,
     /// The whole text.
     pub text: String,
-    /// The first line, counted from 1.
-    pub first: usize,
-    /// The last line.
-    pub last: usize,
+    /// The first and the last line of each part that is meant, counted from 1.
+    pub ranges: Vec<(usize, usize)>,
 }
+
+impl Source {
+    /// The lines and a few around them, those that are meant marked; empty if the file doesn't have them.
+    pub fn excerpt(&self) -> String {
+        let lines: Vec<&str> = self.text.split('\n').collect();
+        let first = self.ranges.iter().map(|range| range.0).min().unwrap_or(0);
+        let last = self.ranges.iter().map(|range| range.1).max().unwrap_or(0).max(first).min(lines.len());
+        if first == 0 || first > lines.len() {
+            return String::new();
+        }
+        // One line needs more of what is around it to be understood.
+        let around = if first == last { 2 } else { 1 };
+        let (from, to) = (first.saturating_sub(around).max(1), (last + around).min(lines.len()));
+        let mut out = format!("{}:{first}\n{RULE}\n", self.file);
+        for number in from..=to {
+            let meant = self.ranges.iter().any(|(first, last)| (*first..=*last.max(first)).contains(&number));
+            let mark = if meant { ">>>" } else { "   " };
+            out.push_str(&format!(" {number:>3} | {mark} {}\n", lines[number - 1]));
+        }
+        out + RULE + "\n"
+    }
+}
+
+/// Above and below an excerpt.
+const RULE: &str = "--------------------";
 
 #[derive(Deserialize)]
 struct Wire {
@@ -60,9 +84,8 @@ pub fn sources(status: &Status) -> Vec<Source> {
 
 fn source(wire: Wire) -> Option<Source> {
     let text = String::from_utf8(STANDARD.decode(wire.info.data).ok()?).ok()?;
-    let first = wire.ranges.iter().map(|range| range.start.line).min()?;
-    let last = wire.ranges.iter().map(|range| range.end.as_ref().map_or(range.start.line, |end| end.line)).max()?;
-    Some(Source { file: wire.info.filename, text, first, last })
+    let lines = |range: &Range| (range.start.line, range.end.as_ref().map_or(range.start.line, |end| end.line));
+    Some(Source { file: wire.info.filename, text, ranges: wire.ranges.iter().map(lines).collect() })
 }
 
 #[cfg(test)]
@@ -82,7 +105,28 @@ mod tests {
         let status = Status::with_details(tonic::Code::Unknown, "x", whole.encode_to_vec().into());
         let found = sources(&status);
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].file.as_str(), found[0].first, found[0].last), ("Dockerfile", 2, 2));
+        assert_eq!((found[0].file.as_str(), found[0].ranges.as_slice()), ("Dockerfile", &[(2, 2)][..]));
         assert!(sources(&Status::unknown("x")).is_empty());
+    }
+
+    #[test]
+    fn the_lines_that_are_meant_are_marked() {
+        let text = "FROM a\nRUN b\n\nRUN c\nRUN d\n".to_owned();
+        let source = Source { file: "Dockerfile".to_owned(), text, ranges: vec![(2, 2)] };
+        let wanted = [
+            "Dockerfile:2",
+            RULE,
+            "   1 |     FROM a",
+            "   2 | >>> RUN b",
+            "   3 |     ",
+            "   4 |     RUN c",
+            RULE,
+            "",
+        ];
+        assert_eq!(source.excerpt(), wanted.join("\n"));
+        let several = Source { ranges: vec![(2, 2), (4, 5)], ..source.clone() };
+        let marks: Vec<bool> = several.excerpt().lines().skip(2).take(6).map(|line| line.contains(">>>")).collect();
+        assert_eq!(marks, [false, true, false, true, true, false]);
+        assert_eq!(Source { ranges: vec![(9, 9)], ..source }.excerpt(), "");
     }
 }

@@ -49,10 +49,10 @@ pub(crate) fn pairs(text: &str) -> BTreeMap<String, String> {
     fields(text).into_iter().map(pair).collect()
 }
 
-/// `NAME=IP`, several separated by commas.
+/// `NAME=IP`, several separated by commas. The engine knows the address of the host (`host-gateway`).
 pub(crate) fn hosts(text: &str) -> Result<Vec<(String, String)>, BuildError> {
     let host = |field: String| match field.split_once('=') {
-        Some((name, address)) if address.parse::<std::net::IpAddr>().is_ok() => {
+        Some((name, address)) if address == "host-gateway" || address.parse::<std::net::IpAddr>().is_ok() => {
             Ok((name.to_owned(), address.to_owned()))
         }
         Some((_, address)) => Err(BuildError::invalid(format!("failed to parse IP {address:?}"))),
@@ -91,6 +91,7 @@ mod tests {
         assert_eq!(ulimits("nofile=1:2,core=-1").ok(), Some(vec![("nofile".into(), 1, 2), ("core".into(), -1, -1)]));
         assert!(ulimits("nofile").is_err());
         assert_eq!(hosts("a=1.2.3.4").ok(), Some(vec![("a".into(), "1.2.3.4".into())]));
+        assert!(hosts("a=host-gateway").is_ok());
         assert!(hosts("a=b").is_err());
     }
 }

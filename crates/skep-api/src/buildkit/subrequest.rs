@@ -1,75 +1,78 @@
 //! Questions about a Dockerfile: `docker build --check`, `--call=outline`, `--call=targets`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use skep_build::builder::Subject;
 use skep_build::{BuildError, BuildRequest, Job};
+use skep_buildkit::answers::{Checks, Outline, Question, Targets, VERSION};
 use skep_types::ErrorKind;
 
 use super::BuildKit;
 
-/// The version of all answers; clients read JSON of it themselves.
-const VERSION: &str = "1.0.0";
+/// What a result without files says.
+type Metadata = HashMap<String, Vec<u8>>;
 
 impl BuildKit {
     /// The answer to a question, as metadata of a result without files.
-    pub(super) async fn answer(
-        &self,
-        question: &str,
-        request: BuildRequest,
-        job: Job,
-    ) -> Result<HashMap<String, Vec<u8>>, BuildError> {
-        let subject = match question {
-            "lint" => Subject::Checks,
-            "outline" => Subject::Outline,
-            "targets" => Subject::Targets,
-            "subrequests.describe" => return Ok(metadata(all().to_string().into_bytes())),
-            other => {
-                return Err(BuildError::new(
-                    ErrorKind::NotImplemented,
-                    format!("unsupported request frontend.{other}"),
-                ));
+    pub(super) async fn answer(&self, question: &str, request: BuildRequest, job: Job) -> Result<Metadata, BuildError> {
+        let ask = |subject| self.builder.describe(request, job, subject);
+        match question {
+            "lint" => {
+                let checks: Checks = read(&ask(Subject::Checks).await?)?;
+                let named = |file: &str| file.to_owned();
+                let text = checks.text(named) + &checks.failure(named).unwrap_or_default();
+                metadata(&checks, text, checks.found())
             }
-        };
-        let answer = self.builder.describe(request, job, subject).await?;
-        let status = if subject == Subject::Checks { is_bad(&answer) } else { false };
-        let mut metadata = metadata(answer);
-        metadata.insert("result.statuscode".to_owned(), if status { b"1" } else { b"0" }.to_vec());
-        Ok(metadata)
+            "outline" => {
+                let outline: Outline = read(&ask(Subject::Outline).await?)?;
+                metadata(&outline, outline.text(), false)
+            }
+            "targets" => {
+                let targets: Targets = read(&ask(Subject::Targets).await?)?;
+                metadata(&targets, targets.text(), false)
+            }
+            "subrequests.describe" => metadata(&all(), Question::table(&all()), false),
+            other => Err(BuildError::new(ErrorKind::NotImplemented, format!("unsupported request frontend.{other}"))),
+        }
     }
 }
 
-fn metadata(answer: Vec<u8>) -> HashMap<String, Vec<u8>> {
-    HashMap::from([
-        ("result.json".to_owned(), answer.clone()),
-        ("result.txt".to_owned(), answer),
-        ("version".to_owned(), VERSION.into()),
-    ])
+fn broken(error: &serde_json::Error) -> BuildError {
+    BuildError::new(ErrorKind::System, error.to_string())
 }
 
-/// Whether a check found anything.
-fn is_bad(answer: &[u8]) -> bool {
-    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
-    answer["warnings"].as_array().is_some_and(|warnings| !warnings.is_empty()) || answer["buildError"].is_object()
+fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, BuildError> {
+    serde_json::from_slice(answer).map_err(|error| broken(&error))
+}
+
+fn metadata(answer: &impl Serialize, text: String, bad: bool) -> Result<Metadata, BuildError> {
+    let json = serde_json::to_vec_pretty(answer).map_err(|error| broken(&error))?;
+    let code = if bad { "1" } else { "0" };
+    let all: [(&str, Vec<u8>); 4] = [
+        ("result.json", json),
+        ("result.txt", text.into_bytes()),
+        ("result.statuscode", code.into()),
+        ("version", VERSION.into()),
+    ];
+    Ok(all.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
 /// What can be asked.
-fn all() -> Value {
-    let request = |name: &str, description: &str| {
-        let files = ["result.json", "result.txt"].map(|name| json!({ "name": name }));
-        json!({
-            "name": format!("frontend.{name}"),
-            "version": VERSION,
-            "type": "rpc",
-            "description": description,
-            "metadata": files,
-        })
+fn all() -> Vec<Question> {
+    let all = [
+        ("outline", "List all parameters current build target supports"),
+        ("targets", "List all targets current build supports"),
+        ("lint", "Lint a Dockerfile"),
+        ("subrequests.describe", "List available subrequest types"),
+    ];
+    let question = |(name, description): (&str, &str)| Question {
+        name: format!("frontend.{name}"),
+        version: VERSION.to_owned(),
+        r#type: "rpc".to_owned(),
+        description: description.to_owned(),
+        metadata: ["result.json", "result.txt"].map(|file| BTreeMap::from([("name".into(), file.into())])).into(),
     };
-    json!([
-        request("outline", "List all parameters current build target supports"),
-        request("targets", "List all targets current build supports"),
-        request("lint", "Lint a Dockerfile"),
-        request("subrequests.describe", "List available subrequest types"),
-    ])
+    all.map(question).into()
 }

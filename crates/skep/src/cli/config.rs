@@ -34,11 +34,44 @@ pub(crate) struct ConfigFile {
     /// The programs that keep the credentials of single registries.
     pub(crate) cred_helpers: BTreeMap<String, String>,
     pub(crate) auths: BTreeMap<String, StoredAuth>,
+    /// Proxies for what runs in an engine, by its address; `default` is for all others.
+    proxies: BTreeMap<String, Proxy>,
     #[serde(skip)]
     path: PathBuf,
 }
 
+/// Proxies for what runs in an engine.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Proxy {
+    http_proxy: String,
+    https_proxy: String,
+    no_proxy: String,
+    ftp_proxy: String,
+    all_proxy: String,
+}
+
+impl Proxy {
+    /// The variables that tell programs of them, in both spellings.
+    pub(crate) fn variables(&self) -> Vec<(String, String)> {
+        let all = [
+            ("HTTP_PROXY", &self.http_proxy),
+            ("HTTPS_PROXY", &self.https_proxy),
+            ("NO_PROXY", &self.no_proxy),
+            ("FTP_PROXY", &self.ftp_proxy),
+            ("ALL_PROXY", &self.all_proxy),
+        ];
+        let set = all.into_iter().filter(|(_, value)| !value.is_empty());
+        set.flat_map(|(name, value)| [(name.to_owned(), value.clone()), (name.to_lowercase(), value.clone())]).collect()
+    }
+}
+
 impl ConfigFile {
+    /// The proxies for what runs in the engine at `host`.
+    pub(crate) fn proxy(&self, host: &str) -> Proxy {
+        self.proxies.get(host).or_else(|| self.proxies.get("default")).cloned().unwrap_or_default()
+    }
+
     /// Reads the file; a missing one is empty, a broken one is reported and ignored.
     pub(crate) fn load(dir: &Path) -> Self {
         let path = dir.join("config.json");
@@ -140,6 +173,16 @@ mod tests {
         assert!(text.starts_with("{\n\t\"auths\": {\n\t\t\"b\""), "{text}");
         assert_eq!(std::fs::metadata(&real).expect("there").permissions().mode() & 0o777, 0o600);
         assert!(folder.path().join("config.json").is_symlink());
+    }
+
+    #[test]
+    fn proxies_are_those_of_the_engine() {
+        let text =
+            r#"{"proxies": {"default": {"httpProxy": "http://a", "noProxy": "x"}, "tcp://b": {"allProxy": "b"}}}"#;
+        let config: ConfigFile = serde_json::from_str(text).expect("good");
+        let names = |host: &str| config.proxy(host).variables().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names("unix:///s"), ["HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"]);
+        assert_eq!(names("tcp://b"), ["ALL_PROXY", "all_proxy"]);
     }
 
     #[test]

@@ -11,16 +11,21 @@ impl FlagValue for bool {
     const WITHOUT_VALUE: Option<&'static str> = Some("true");
 
     fn set(&mut self, text: &str) -> Result<(), String> {
-        *self = match text {
-            "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
-            "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
-            _ => return Err(format!("strconv.ParseBool: parsing {text:?}: invalid syntax")),
-        };
+        *self = parse_bool(text)?;
         Ok(())
     }
 
     fn default_text(&self) -> Option<String> {
         self.then(|| "true".to_owned())
+    }
+}
+
+/// Reads a switch in Go's forms.
+pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("strconv.ParseBool: parsing {text:?}: invalid syntax")),
     }
 }
 

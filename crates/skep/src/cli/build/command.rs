@@ -44,6 +44,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 struct Prepared {
     request: Request,
     uploads: BTreeMap<String, provider::Upload>,
+    /// The Dockerfile, as far as it has a path.
+    file: PathBuf,
     /// Holds a Dockerfile that came on standard input, until the end of the build.
     _kept: Option<TempDir>,
 }
@@ -54,30 +56,29 @@ async fn run(cli: &Cli, flags: BuildFlags, words: Vec<String>) -> Outcome {
     if !matches!(flags.builder.as_str(), "" | "default") {
         return Err(Failure::message(format!("ERROR: no builder {:?} found", flags.builder)));
     }
-    let method = flags.method().map_err(fail)?;
-    let mut request = flags.request(tty::is_terminal(std::io::stdout())).map_err(fail)?;
-    if let Some(method) = method {
-        request.attributes.insert("requestid".to_owned(), method.to_owned());
+    let call = flags.call().map_err(fail)?;
+    let proxy = cli.config().proxy(&cli.host()?.0);
+    let mut request = flags.request(&proxy, tty::is_terminal(std::io::stdout())).map_err(fail)?;
+    if let Some(call) = &call {
+        request.attributes.insert("requestid".to_owned(), format!("frontend.{}", call.name));
         request.attributes.insert("frontend.caps".to_owned(), "moby.buildkit.frontend.subrequests".to_owned());
         request.outputs = Vec::new();
     }
     let prepared = prepare(&flags.file, words.first().map_or(".", String::as_str), request).map_err(fail)?;
+    let file = prepared.file.clone();
     let answer = build(cli, &flags, style, prepared).await?;
-    finish(&flags, method, &answer)
+    match call {
+        Some(call) => call.show(&answer.values, &file),
+        None => finish(&flags, &answer),
+    }
 }
 
-fn finish(flags: &BuildFlags, method: Option<&str>, answer: &Answer) -> Outcome {
+fn finish(flags: &BuildFlags, answer: &Answer) -> Outcome {
     if !flags.iidfile.is_empty() {
         result::write_id(&flags.iidfile, &answer.values)?;
     }
     if !flags.metadata_file.is_empty() {
         result::write_metadata(&flags.metadata_file, &answer.values, &answer.build)?;
-    }
-    if method.is_some() {
-        let text = answer.values.get("result.txt").map(String::as_str).unwrap_or_default();
-        ui::print(text);
-        let code = answer.values.get("result.statuscode").and_then(|code| code.parse().ok()).unwrap_or(0);
-        return if code == 0 { Ok(()) } else { Err(Failure::silent(code)) };
     }
     if let Some(id) = result::image_id(&answer.values).filter(|_| flags.quiet) {
         ui::line(id);
@@ -96,11 +97,17 @@ fn prepare(file: &str, word: &str, mut request: Request) -> Result<Prepared, Str
     }
     let mut kept = None;
     let mut uploads = BTreeMap::new();
+    let mut shown = PathBuf::from(if file.is_empty() { "Dockerfile" } else { file });
     let mut name = if file.is_empty() { "Dockerfile".to_owned() } else { file.to_owned() };
     match context::find(word, &mut stdin)? {
         Found::Directory(path) => {
-            let at = if file.is_empty() { path.join("Dockerfile") } else { PathBuf::from(file) };
+            let at = match file {
+                "" if path == Path::new(".") => PathBuf::from("Dockerfile"),
+                "" => path.join("Dockerfile"),
+                file => PathBuf::from(file),
+            };
             if file != "-" {
+                shown.clone_from(&at);
                 let folder = at.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 request.directories.insert("dockerfile".to_owned(), folder.to_owned());
                 name = at.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -134,7 +141,7 @@ fn prepare(file: &str, word: &str, mut request: Request) -> Result<Prepared, Str
         kept = Some(folder);
     }
     request.attributes.insert("filename".to_owned(), name);
-    Ok(Prepared { request, uploads, _kept: kept })
+    Ok(Prepared { request, uploads, file: shown, _kept: kept })
 }
 
 /// A folder with a Dockerfile.
@@ -152,7 +159,7 @@ struct Answer {
 }
 
 async fn build(cli: &Cli, flags: &BuildFlags, style: Style, prepared: Prepared) -> Result<Answer, Failure> {
-    let Prepared { request, uploads, _kept } = prepared;
+    let Prepared { request, uploads, file: _, _kept } = prepared;
     let client = cli.client().await?;
     let id = skep_fs::atomic::random_name();
     let build = skep_fs::atomic::random_name();

@@ -4,13 +4,12 @@ use skep_buildkit::errors;
 use tonic::Status;
 
 use crate::cli::Failure;
-use crate::ui::build::excerpt;
 
 /// The lines of the Dockerfile and the error.
 pub(super) fn failure(status: &Status) -> Failure {
     let mut text = String::new();
     for source in errors::sources(status) {
-        text.push_str(&excerpt(&source.file, &source.text, source.first, source.last));
+        text.push_str(&source.excerpt());
     }
     let message = match status.code() {
         tonic::Code::Cancelled => "Canceled: context canceled".to_owned(),

@@ -5,10 +5,12 @@
 //!
 //! | module | what it owns |
 //! |---|---|
-//! | [`request`], [`output`], [`secret`], [`context`] | what the words of the command line mean |
+//! | [`request`], [`attributes`], [`output`], [`secret`], [`context`] | what the words of the command line mean |
 //! | [`session`] | the connections |
-//! | [`updates`], [`result`], [`failed`] | what comes back |
+//! | [`updates`], [`result`], [`call`], [`failed`] | what comes back |
 
+mod attributes;
+mod call;
 pub(crate) mod command;
 mod context;
 mod failed;

@@ -5,16 +5,18 @@ use std::path::PathBuf;
 
 use skep_types::Reference;
 
+use super::attributes::Attributes;
 use super::output::Output;
 use super::secret::{Agent, Secret};
-use crate::cli::container::options::lists::{ExtraHosts, Ulimits};
+use crate::cli::config::Proxy;
+use crate::cli::container::options::lists::Ulimits;
 use crate::cli::csv;
 use crate::cli::flags::flags;
 use crate::cli::value::{Size, SwapSize};
 
 flags! {
     pub(crate) struct BuildFlags {
-        add_host: ExtraHosts => "add-host", "Add a custom host-to-IP mapping (format: \"host:ip\")";
+        add_host: Vec<String> => "add-host", "Add a custom host-to-IP mapping (format: \"host:ip\")";
         allow: Vec<String> => "allow",
             "Allow extra privileged entitlement (e.g., \"network.host\", \"security.insecure\", \"device\")";
         annotation: Vec<String> => "annotation", "Add annotation to the image";
@@ -72,7 +74,7 @@ flags! {
 #[derive(Debug, Default)]
 pub(super) struct Request {
     /// The attributes of BuildKit's Dockerfile frontend.
-    pub(super) attributes: BTreeMap<String, String>,
+    pub(super) attributes: Attributes,
     /// Directories of this machine by the names that the engine knows them by.
     pub(super) directories: BTreeMap<String, PathBuf>,
     pub(super) outputs: Vec<Output>,
@@ -92,10 +94,12 @@ pub(super) struct Cache {
 
 impl BuildFlags {
     /// Everything but the context and the Dockerfile.
-    pub(super) fn request(&self, stdout_is_terminal: bool) -> Result<Request, String> {
-        let mut request = Request { entitlements: self.allow.clone(), ..Request::default() };
-        self.describe(&mut request.attributes)?;
-        self.limits(&mut request.attributes);
+    pub(super) fn request(&self, proxy: &Proxy, stdout_is_terminal: bool) -> Result<Request, String> {
+        let attributes = self.attributes(proxy)?;
+        let mut request = Request { attributes, entitlements: self.allow.clone(), ..Request::default() };
+        if self.network == "host" {
+            request.entitlements.push("network.host".to_owned());
+        }
         for text in &self.build_context {
             named_context(text, &mut request)?;
         }
@@ -105,107 +109,6 @@ impl BuildFlags {
         request.cache_to = self.cache_to.iter().map(|text| cache(text)).collect::<Result<_, _>>()?;
         request.outputs = self.outputs(stdout_is_terminal)?;
         Ok(request)
-    }
-
-    /// The method that is called instead of a build.
-    pub(super) fn method(&self) -> Result<Option<&'static str>, String> {
-        match (self.check, self.call.split(',').next().unwrap_or_default()) {
-            (true, _) | (_, "check" | "lint") => Ok(Some("frontend.lint")),
-            (_, "outline") => Ok(Some("frontend.outline")),
-            (_, "targets") => Ok(Some("frontend.targets")),
-            (_, "build" | "") => Ok(None),
-            (_, other) => Err(format!("unsupported --call {other:?}: it is one of build, check, outline, targets")),
-        }
-    }
-
-    fn describe(&self, attributes: &mut BTreeMap<String, String>) -> Result<(), String> {
-        let mut put = |key: &str, value: &str| {
-            if !value.is_empty() {
-                attributes.insert(key.to_owned(), value.to_owned());
-            }
-        };
-        put("target", &self.target);
-        put("platform", &self.platform.join(","));
-        put("cgroup-parent", &self.cgroup_parent);
-        put("no-cache", &self.no_cache_filter.join(","));
-        put("image-resolve-mode", if self.pull { "pull" } else { "" });
-        put("squash", if self.squash { "true" } else { "" });
-        let hosts: Vec<String> = self.add_host.0.iter().map(|entry| entry.replacen(':', "=", 1)).collect();
-        put("add-hosts", &hosts.join(","));
-        match self.network.as_str() {
-            "default" | "" => {}
-            mode @ ("none" | "host") => put("force-network-mode", mode),
-            other => {
-                return Err(format!(
-                    "network mode {other:?} not supported by the builder: it is one of default, none, host"
-                ));
-            }
-        }
-        if self.no_cache {
-            // Without names it means all stages.
-            attributes.insert("no-cache".to_owned(), String::new());
-        }
-        for text in &self.build_arg {
-            // A name alone takes the value that the variable has here, if it has one.
-            match text.split_once('=') {
-                Some((name, value)) => attributes.insert(format!("build-arg:{name}"), value.to_owned()),
-                None => {
-                    std::env::var(text).ok().and_then(|value| attributes.insert(format!("build-arg:{text}"), value))
-                }
-            };
-        }
-        for text in &self.label {
-            let (name, value) = text.split_once('=').unwrap_or((text, ""));
-            attributes.insert(format!("label:{name}"), value.to_owned());
-        }
-        self.attestations(attributes)
-    }
-
-    fn attestations(&self, attributes: &mut BTreeMap<String, String>) -> Result<(), String> {
-        for text in &self.attest {
-            let (mut kind, mut rest) = (None, Vec::new());
-            for field in csv::fields(text)? {
-                match field.split_once('=') {
-                    Some(("type", value)) => kind = Some(value.to_owned()),
-                    _ => rest.push(field),
-                }
-            }
-            let kind = kind.ok_or("attestation type not specified")?;
-            attributes.insert(format!("attest:{kind}"), rest.join(","));
-        }
-        for (kind, value) in [("provenance", &self.provenance), ("sbom", &self.sbom)] {
-            match value.as_deref() {
-                None => {}
-                Some("true" | "") => drop(attributes.insert(format!("attest:{kind}"), String::new())),
-                Some("false") => drop(attributes.insert(format!("attest:{kind}"), "disabled=true".to_owned())),
-                Some(value) => drop(attributes.insert(format!("attest:{kind}"), value.to_owned())),
-            }
-        }
-        Ok(())
-    }
-
-    fn limits(&self, attributes: &mut BTreeMap<String, String>) {
-        let numbers = [
-            ("shm-size", self.shm_size.0),
-            ("memory", self.memory.0),
-            ("memory-swap", self.memory_swap.0),
-            ("cpu-shares", self.cpu_shares),
-            ("cpu-period", self.cpu_period),
-            ("cpu-quota", self.cpu_quota),
-        ];
-        for (key, value) in numbers.into_iter().filter(|(_, value)| *value != 0) {
-            attributes.insert(key.to_owned(), value.to_string());
-        }
-        for (key, value) in [("cpuset-cpus", &self.cpuset_cpus), ("cpuset-mems", &self.cpuset_mems)] {
-            if !value.is_empty() {
-                attributes.insert(key.to_owned(), value.clone());
-            }
-        }
-        let limits: Vec<String> =
-            self.ulimit.0.values().map(|limit| format!("{}={}:{}", limit.name, limit.soft, limit.hard)).collect();
-        if !limits.is_empty() {
-            attributes.insert("ulimit".to_owned(), limits.join(","));
-        }
     }
 
     /// What is made of the result: an image of the engine unless something else is said.
@@ -302,7 +205,7 @@ mod tests {
     fn request(words: &[&str]) -> Result<Request, String> {
         let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
         let (flags, _) = parse::<BuildFlags>(&words, Order::Mixed).expect("good flags");
-        flags.request(false)
+        flags.request(&Proxy::default(), false)
     }
 
     #[test]
@@ -327,6 +230,9 @@ mod tests {
             "--ulimit",
             "nofile=1:2",
             "--shm-size=64m",
+            "--memory=64m",
+            "--cpuset-cpus=0",
+            "--squash",
             "--provenance=false",
             "--sbom=true",
             "--annotation",
@@ -345,6 +251,9 @@ mod tests {
             ("force-network-mode", "none"),
             ("ulimit", "nofile=1:2"),
             ("shm-size", "67108864"),
+            ("skep.memory", "67108864"),
+            ("skep.cpuset-cpus", "0"),
+            ("skep.squash", "true"),
             ("attest:provenance", "disabled=true"),
             ("attest:sbom", ""),
         ] {

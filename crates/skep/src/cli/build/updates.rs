@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
+use skep_buildkit::errors::Source;
 use skep_buildkit::proto::google::protobuf::Timestamp;
 use skep_buildkit::proto::moby::buildkit::v1::{StatusResponse, VertexWarning};
+use skep_buildkit::proto::pb::Range;
 
 use crate::ui::build::{Log, Status, Update, Vertex, Warning};
 
@@ -47,15 +49,17 @@ pub(super) fn update(message: StatusResponse) -> Update {
 fn warning(warning: VertexWarning) -> Warning {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let line = |number: i32| usize::try_from(number).unwrap_or_default();
-    let range = warning.ranges.first().map(|range| {
-        let start = range.start.as_ref().map_or(0, |place| line(place.line));
-        (start, range.end.as_ref().map_or(start, |place| line(place.line)))
-    });
+    let lines = |range: Range| {
+        let start = range.start.map_or(0, |place| line(place.line));
+        (start, range.end.map_or(start, |place| line(place.line)))
+    };
+    let ranges: Vec<_> = warning.ranges.into_iter().map(lines).collect();
     Warning {
         short: text(warning.short),
         detail: warning.detail.into_iter().map(text).collect(),
         url: warning.url,
-        place: warning.info.zip(range).map(|(info, (first, last))| (info.filename, text(info.data), first, last)),
+        vertex: warning.vertex,
+        place: warning.info.map(|info| Source { file: info.filename, text: text(info.data), ranges }),
     }
 }
 

@@ -3,8 +3,7 @@
 //! ```text
 //! Update ──▶ Trace (what is known of every step) ──▶ Terminal | Plain
 //! ```
-//! A [`Trace`] takes updates in; the displays only read it. What failed is shown at the end by [`Trace::failure`], whatever the
-//! display was.
+//! A [`Trace`] takes updates in; the displays only read it. What failed is shown at the end by [`Trace::failure`].
 
 mod plain;
 mod terminal;
@@ -12,7 +11,7 @@ mod trace;
 
 use std::io::{self, Write};
 
-pub(crate) use trace::{Log, Status, Update, Vertex, Warning, excerpt};
+pub(crate) use trace::{Log, Status, Update, Vertex, Warning};
 
 use plain::Plain;
 use terminal::Terminal;
@@ -29,7 +28,7 @@ pub(crate) enum Style {
     Plain,
     /// The updates themselves are printed by the caller.
     RawJson,
-    /// Not at all, but for what failed.
+    /// Not at all.
     Quiet,
 }
 
@@ -94,7 +93,7 @@ impl Display {
             Style::Plain => write(&self.plain.last(&mut self.trace)),
             Style::RawJson | Style::Quiet => {}
         }
-        if self.style != Style::RawJson {
+        if matches!(self.style, Style::Terminal | Style::Plain) {
             write(&self.trace.failure());
         }
     }

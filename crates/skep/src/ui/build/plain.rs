@@ -88,6 +88,9 @@ impl Plain {
                 let _ = writeln!(out, "#{number} {}", status_line(status));
             }
         }
+        for warning in std::mem::take(&mut job.fresh_warnings) {
+            let _ = writeln!(out, "#{number} WARN: {warning}");
+        }
         for line in std::mem::take(&mut job.fresh_lines) {
             let _ = writeln!(out, "#{number} {line}");
         }
@@ -159,7 +162,7 @@ pub(super) fn cut(text: &str, width: usize) -> String {
 mod tests {
     use chrono::{DateTime, Duration};
 
-    use super::super::trace::{Log, Update, Vertex};
+    use super::super::trace::{Log, Update, Vertex, Warning};
     use super::*;
 
     fn at(milliseconds: i64) -> Option<DateTime<Utc>> {
@@ -215,6 +218,16 @@ mod tests {
         #3 [c] RUN x
         #3 CACHED
         ");
+    }
+
+    #[test]
+    fn warnings_stand_with_their_step() {
+        let mut trace = Trace::default();
+        let warning = Warning { short: "Casing".into(), vertex: "a".into(), ..Warning::default() };
+        let news =
+            Update { vertices: vec![vertex("a", Some(0), Some(0))], warnings: vec![warning], ..Update::default() };
+        trace.take(news);
+        assert_eq!(Plain::default().draw(&mut trace), "#1 [a] RUN x\n#1 WARN: Casing\n#1 DONE 0.0s\n");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
+use skep_buildkit::errors::Source;
 
 /// Lines of output that are kept of each step, for when it fails.
 const KEPT_LINES: usize = 200;
@@ -56,8 +57,10 @@ pub(crate) struct Warning {
     pub(crate) short: String,
     pub(crate) detail: Vec<String>,
     pub(crate) url: String,
-    /// File, its text, the first and the last line.
-    pub(crate) place: Option<(String, String, usize, usize)>,
+    /// The step that it was found in.
+    pub(crate) vertex: String,
+    /// The lines that it is about.
+    pub(crate) place: Option<Source>,
 }
 
 /// All that is known of a step.
@@ -73,6 +76,7 @@ pub(super) struct Job {
     /// News since the display looked last.
     pub(super) fresh_lines: Vec<String>,
     pub(super) fresh_statuses: Vec<usize>,
+    pub(super) fresh_warnings: Vec<String>,
     pub(super) fresh: bool,
 }
 
@@ -168,7 +172,12 @@ impl Trace {
             job.fresh = true;
             job.take_log(&log);
         }
-        self.warnings.extend(update.warnings);
+        for warning in update.warnings {
+            let job = self.job(&warning.vertex);
+            job.fresh = true;
+            job.fresh_warnings.push(warning.short.clone());
+            self.warnings.push(warning);
+        }
     }
 
     fn job(&mut self, id: &str) -> &mut Job {
@@ -200,7 +209,7 @@ impl Trace {
             .warnings
             .iter()
             .filter(|warning| {
-                let line = warning.place.as_ref().map(|(_, _, first, _)| *first);
+                let line = warning.place.as_ref().and_then(|place| place.ranges.first()).map(|range| range.0);
                 seen.insert((warning.short.clone(), line), ()).is_none()
             })
             .collect();
@@ -219,8 +228,8 @@ impl Trace {
                 if !warning.url.is_empty() {
                     let _ = writeln!(out, "More info: {}", warning.url);
                 }
-                if let Some((file, text, first, last)) = &warning.place {
-                    out.push_str(&excerpt(file, text, *first, *last));
+                if let Some(place) = &warning.place {
+                    out.push_str(&place.excerpt());
                 }
             }
         }
@@ -228,41 +237,9 @@ impl Trace {
     }
 }
 
-/// Lines of a Dockerfile around a place in it, those of the place marked.
-pub(crate) fn excerpt(file: &str, text: &str, first: usize, last: usize) -> String {
-    const AROUND: usize = 2;
-    let lines: Vec<&str> = text.split('\n').collect();
-    let last = last.max(first).min(lines.len());
-    if first == 0 || first > lines.len() {
-        return String::new();
-    }
-    let mut out = format!("{file}:{first}\n--------------------\n");
-    let (from, to) = (first.saturating_sub(AROUND + 1), (last + AROUND).min(lines.len()));
-    for (index, line) in lines.iter().enumerate().take(to).skip(from) {
-        let number = index + 1;
-        let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
-        let _ = writeln!(out, " {number:>3} | {mark} {line}");
-    }
-    out.push_str("--------------------\n");
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_lines_of_a_failure_are_marked() {
-        insta::assert_snapshot!(excerpt("Dockerfile", "FROM a\nRUN b\n\nRUN c\nRUN d\n", 2, 2), @r"
-        Dockerfile:2
-        --------------------
-           1 |     FROM a
-           2 | >>> RUN b
-           3 |     
-           4 |     RUN c
-        --------------------
-        ");
-    }
 
     #[test]
     fn output_is_kept_by_lines_with_the_time_since_the_step_began() {
@@ -288,7 +265,7 @@ mod tests {
         let warning = Warning {
             short: "StageNameCasing: x (line 1)".into(),
             url: "https://docs.docker.com/x".into(),
-            place: Some(("Dockerfile".into(), "FROM a AS B".into(), 1, 1)),
+            place: Some(Source { file: "Dockerfile".into(), text: "FROM a AS B".into(), ranges: vec![(1, 1)] }),
             ..Warning::default()
         };
         let mut trace = Trace::default();
