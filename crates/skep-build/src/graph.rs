@@ -95,12 +95,26 @@ pub struct ImageSource {
 pub struct LocalSource {
     /// What the client calls it: `context`, `dockerfile`, or the name of a `--build-context`.
     pub name: String,
+    /// What it is asked for.
+    pub part: LocalPart,
     /// Patterns of what is wanted; all if there are none.
     pub include: Vec<String>,
     /// Patterns of what is not, in the form of `.dockerignore`.
     pub exclude: Vec<String>,
     /// Paths whose links are to be followed, so that what they lead to comes too.
     pub follow: Vec<String>,
+}
+
+/// A part of a client's directory. A worker keeps each by itself: the `.dockerignore` alone, fetched before the files, must not make it
+/// forget the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalPart {
+    /// The files that steps copy.
+    Files,
+    /// The Dockerfile, with the `.dockerignore` of its own.
+    Definition,
+    /// The `.dockerignore`.
+    Ignore,
 }
 
 /// A file of a web server.

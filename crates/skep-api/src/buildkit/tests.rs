@@ -10,7 +10,7 @@ use prost::Message;
 use skep_build::builder::Subject;
 use skep_build::cache::{Listed, Prune};
 use skep_build::event::{Vertex, Warning};
-use skep_build::graph::LocalSource;
+use skep_build::graph::{LocalPart, LocalSource};
 use skep_build::request::{Export, ExportKind, NamedContext, NoCache};
 use skep_build::services::Later;
 use skep_build::{BuildError, BuildEvent, BuildRequest, Built, BuiltImage, Job, Location, VertexId};
@@ -42,8 +42,13 @@ fn vertex() -> VertexId {
 async fn dockerfile(job: &Job, classic: bool) -> Result<String, BuildError> {
     let place = tempfile::tempdir().expect("a directory");
     let name = if classic { "context" } else { "dockerfile" };
-    let source =
-        LocalSource { name: name.to_owned(), include: vec![], exclude: vec!["other".to_owned()], follow: vec![] };
+    let source = LocalSource {
+        name: name.to_owned(),
+        part: LocalPart::Files,
+        include: vec![],
+        exclude: vec!["other".to_owned()],
+        follow: vec![],
+    };
     let into = std::fs::File::open(place.path()).expect("open").into();
     job.services.sync(&source, into, &|_| ()).await?;
     assert!(!place.path().join("other").exists(), "it was not asked for");

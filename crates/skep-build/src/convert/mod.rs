@@ -34,7 +34,8 @@ use skep_types::{Digest, Platform, Reference};
 use crate::builder::{Built, BuiltImage};
 use crate::error::{BuildError, Result};
 use crate::graph::{
-    Copy, FileAction, Files, Given, Graph, HttpSource, ImageSource, LocalSource, Mode, Op, Owner, Step, StepId, Unpack,
+    Copy, FileAction, Files, Given, Graph, HttpSource, ImageSource, LocalPart, LocalSource, Mode, Op, Owner, Step,
+    StepId, Unpack,
 };
 use crate::image::ImageConfig;
 use crate::request::NamedContext;
@@ -226,6 +227,7 @@ impl Converter<'_> {
         Ok(match self.plan.options.request.contexts.get(name).ok_or_else(unknown)? {
             NamedContext::Local(local) => Op::Local(LocalSource {
                 name: local.clone(),
+                part: LocalPart::Files,
                 include: Vec::new(),
                 exclude: self.sources.ignores.get(name).cloned().unwrap_or_default(),
                 follow: Vec::new(),

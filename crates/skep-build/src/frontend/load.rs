@@ -8,7 +8,9 @@ use skep_types::{ErrorKind, Platform};
 use crate::attest::without_password;
 use crate::convert::{Sources, git_source};
 use crate::error::{BuildError, Result};
-use crate::graph::{Copy, FileAction, Files, Graph, HttpSource, LocalSource, Mode, Op, Owner, Step, StepId, Unpack};
+use crate::graph::{
+    Copy, FileAction, Files, Graph, HttpSource, LocalPart, LocalSource, Mode, Op, Owner, Step, StepId, Unpack,
+};
 use crate::request::{Context, Dockerfile, NamedContext};
 use crate::solve::{Report, Solve};
 use crate::worker::{Tree, Worker};
@@ -58,7 +60,13 @@ impl<W: Worker> Frontend<'_, W> {
                 if path == "Dockerfile" {
                     follow.push("dockerfile".to_owned());
                 }
-                let source = LocalSource { name: name.clone(), include: Vec::new(), exclude: Vec::new(), follow };
+                let source = LocalSource {
+                    name: name.clone(),
+                    part: LocalPart::Definition,
+                    include: Vec::new(),
+                    exclude: Vec::new(),
+                    follow,
+                };
                 let mut report = self.internal(&definition_vertex(path));
                 let context = self.job.context(report.id(), &Platform::host());
                 let read = async {
@@ -76,7 +84,7 @@ impl<W: Worker> Frontend<'_, W> {
         let tree = match &main.0 {
             Op::Local(local) => {
                 let follow = vec![path.to_owned(), format!("{path}.dockerignore")];
-                let source = LocalSource { follow, ..local.clone() };
+                let source = LocalSource { part: LocalPart::Definition, follow, ..local.clone() };
                 let mut report = self.internal(&definition_vertex(path));
                 let context = self.job.context(report.id(), &Platform::host());
                 report.during(self.solver.worker.local(&source, &context)).await?
@@ -120,8 +128,13 @@ impl<W: Worker> Frontend<'_, W> {
         match &self.request.context {
             Context::Empty => Ok((Op::Scratch, "scratch".to_owned())),
             Context::Local(name) => {
-                let source =
-                    LocalSource { name: name.clone(), include: Vec::new(), exclude: Vec::new(), follow: Vec::new() };
+                let source = LocalSource {
+                    name: name.clone(),
+                    part: LocalPart::Files,
+                    include: Vec::new(),
+                    exclude: Vec::new(),
+                    follow: Vec::new(),
+                };
                 Ok((Op::Local(source), "[internal] load build context".to_owned()))
             }
             Context::Git(url) => {
@@ -216,7 +229,13 @@ impl<W: Worker> Frontend<'_, W> {
 
     async fn ignore_file(&self, name: &str, shown: &str) -> Result<Option<Vec<u8>>> {
         let follow = vec![".dockerignore".to_owned()];
-        let source = LocalSource { name: name.to_owned(), include: Vec::new(), exclude: Vec::new(), follow };
+        let source = LocalSource {
+            name: name.to_owned(),
+            part: LocalPart::Ignore,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            follow,
+        };
         let mut report = self.internal(shown);
         let context = self.job.context(report.id(), &Platform::host());
         let read = async {

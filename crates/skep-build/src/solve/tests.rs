@@ -328,7 +328,13 @@ fn run(base: usize, argv: &[&str]) -> Step {
 
 fn context_dir() -> Step {
     let name = "context".to_owned();
-    step(Op::Local(LocalSource { name, include: Vec::new(), exclude: Vec::new(), follow: Vec::new() }))
+    step(Op::Local(LocalSource {
+        name,
+        part: LocalPart::Files,
+        include: Vec::new(),
+        exclude: Vec::new(),
+        follow: Vec::new(),
+    }))
 }
 
 fn copy(base: usize, from: usize, source: &str, link: bool) -> Step {

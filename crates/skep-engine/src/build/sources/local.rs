@@ -23,7 +23,7 @@ pub(in crate::build) async fn bring(
     source: &LocalSource,
     context: &Context,
 ) -> Result<Tree, BuildError> {
-    let key = format!("{:?} {:?}", context.services.shared_key(&source.name), source.name);
+    let key = format!("{:?} {:?} {:?}", context.services.shared_key(&source.name), source.name, source.part);
     let name = &digest_of(key.as_bytes()).hex()[..32];
     let slot = engine.builds.contexts.take(&engine.config.data_root.join("build/context"), name)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
