@@ -38,8 +38,20 @@ pub struct BuildError {
     pub vertex: Option<VertexId>,
     /// The exit code of a `RUN` that failed.
     pub exit_code: Option<i32>,
+    /// What the program that failed wrote, if the worker keeps it.
+    pub written: Option<Written>,
     /// The `RUN` that failed, to be looked into.
     pub failed: Option<Arc<FailedStep>>,
+}
+
+/// What a program wrote on top of its base, as its worker keeps it. It stays as long as a clone lives.
+#[derive(Clone)]
+pub struct Written(pub Arc<dyn Any + Send + Sync>);
+
+impl std::fmt::Debug for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Written")
+    }
 }
 
 /// A program that failed, and all that it was run with. It stays as long as this lives.
@@ -47,8 +59,10 @@ pub struct BuildError {
 pub struct FailedStep {
     /// The program.
     pub run: Run,
-    /// The layers that it ran on. What it changed is gone.
+    /// The layers that it ran on.
     pub base: Stack,
+    /// What it wrote on top of them.
+    pub written: Option<Written>,
     /// The trees of its mounts, as for [`Worker::run`](crate::worker::Worker::run).
     pub inputs: Vec<Tree>,
     /// Its platform.
@@ -60,7 +74,8 @@ pub struct FailedStep {
 impl BuildError {
     /// An error without a place.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        BuildError { kind, message: message.into(), location: None, vertex: None, exit_code: None, failed: None }
+        let message = message.into();
+        BuildError { kind, message, location: None, vertex: None, exit_code: None, written: None, failed: None }
     }
 
     /// The request or the Dockerfile is wrong.

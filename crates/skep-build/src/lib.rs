@@ -42,7 +42,7 @@ pub mod worker;
 
 pub use builder::{Builder, Built, BuiltImage, Job, Solved};
 pub use cache::Cache;
-pub use error::{BuildError, Location};
+pub use error::{BuildError, FailedStep, Location};
 pub use event::{BuildEvent, VertexId};
 pub use graph::{Graph, Op, Step, StepId};
 pub use request::BuildRequest;

@@ -124,7 +124,7 @@ pub trait Worker: Send + Sync + 'static {
     fn read(&self, tree: &Tree, path: &str, limit: u64) -> impl Future<Output = Result<Option<Vec<u8>>>> + Send;
 
     /// Runs a program on `base`, whose layers are here. A program that fails is an error with an `exit_code` and BuildKit's text
-    /// (`process "/bin/sh -c false" did not complete successfully: exit code: 1`). `inputs` are the trees of `run.mounts`, in the order in which they name steps.
+    /// (`process "/bin/sh -c false" did not complete successfully: exit code: 1`), and with what it wrote. `inputs` are the trees of `run.mounts`, in the order in which they name steps.
     fn run(
         &self,
         run: &Run,

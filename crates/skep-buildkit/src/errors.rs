@@ -8,9 +8,13 @@ use serde::Deserialize;
 use tonic::Status;
 
 use crate::proto::google::rpc;
+use crate::proto::pb;
 
 /// The name of the detail that says where in a file the failure comes from.
 pub const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
+
+/// The name of the detail that says which step failed, and by which ids its files are known.
+pub const SOLVE: &str = "github.com/moby/buildkit/errdefs.Solve+json";
 
 /// Lines of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,6 +77,98 @@ struct Range {
 struct Position {
     #[serde(default)]
     line: usize,
+}
+
+/// A step that failed, and that can be looked into: the mounts' ids stand for what is there.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FailedStep {
+    /// Its program and arguments.
+    pub args: Vec<String>,
+    /// Its environment.
+    pub env: Vec<String>,
+    /// Its directory.
+    pub cwd: String,
+    /// Its user.
+    pub user: String,
+    /// Its host name.
+    pub hostname: String,
+    /// Its network.
+    pub network: pb::NetMode,
+    /// How it was confined.
+    pub security: pb::SecurityMode,
+    /// What it had mounted, its root too.
+    pub mounts: Vec<pb::Mount>,
+}
+
+#[derive(Deserialize)]
+struct Solve {
+    #[serde(default, rename = "mountIDs")]
+    mount_ids: Vec<String>,
+    op: SolveOp,
+}
+
+#[derive(Deserialize)]
+struct SolveOp {
+    exec: ExecOp,
+}
+
+#[derive(Deserialize)]
+struct ExecOp {
+    #[serde(default)]
+    meta: Meta,
+    #[serde(default)]
+    mounts: Vec<MountOp>,
+    #[serde(default)]
+    network: String,
+    #[serde(default)]
+    security: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Meta {
+    args: Vec<String>,
+    env: Vec<String>,
+    cwd: String,
+    user: String,
+    hostname: String,
+}
+
+#[derive(Deserialize)]
+struct MountOp {
+    #[serde(default)]
+    dest: String,
+    #[serde(default)]
+    selector: String,
+    #[serde(default)]
+    readonly: bool,
+    #[serde(default, rename = "mountType")]
+    kind: String,
+}
+
+/// The step that a status tells of, if it was a program. The options of its mounts stay with whoever gave out their ids.
+pub fn failed_step(status: &Status) -> Option<FailedStep> {
+    let details = rpc::Status::decode(status.details()).unwrap_or_default().details;
+    let detail = details.iter().find(|detail| detail.type_url == SOLVE)?;
+    let Solve { mount_ids, op: SolveOp { exec } } = serde_json::from_slice(&detail.value).ok()?;
+    let mount = |(mount, id): (MountOp, String)| pb::Mount {
+        dest: mount.dest,
+        selector: mount.selector,
+        readonly: mount.readonly,
+        mount_type: pb::MountType::from_str_name(&mount.kind).unwrap_or(pb::MountType::Bind).into(),
+        result_id: id,
+        ..pb::Mount::default()
+    };
+    Some(FailedStep {
+        args: exec.meta.args,
+        env: exec.meta.env,
+        cwd: exec.meta.cwd,
+        user: exec.meta.user,
+        hostname: exec.meta.hostname,
+        network: pb::NetMode::from_str_name(&exec.network).unwrap_or(pb::NetMode::Unset),
+        security: pb::SecurityMode::from_str_name(&exec.security).unwrap_or(pb::SecurityMode::Sandbox),
+        mounts: exec.mounts.into_iter().zip(mount_ids).map(mount).collect(),
+    })
 }
 
 /// The places that a status tells of. What can't be read is left out: the message stands for itself.

@@ -1,7 +1,6 @@
 //! The gateway: a client asks for the frontend's result, may ask for others, and says which is the build's.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -15,13 +14,23 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::builds::{Build, Handed};
 use super::services::Client;
-use super::{BuildKit, caps, error, request, result};
+use super::{BuildKit, caps, error, failed, processes, request, result};
 
 /// Which build a call belongs to.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
 
 /// Events that wait to be taken over; the builder waits when they are more.
 const EVENTS: usize = 64;
+
+/// When a client hears of a step that failed. BuildKit runs no step before somebody needs its files, and debuggers wait for the failure
+/// there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Evaluate {
+    /// With the answer.
+    Now,
+    /// When it wants something of the result.
+    Later,
+}
 
 pub(crate) struct Bridge(pub(crate) Arc<BuildKit>);
 
@@ -32,6 +41,7 @@ impl BuildKit {
         build: &Arc<Build>,
         attributes: &request::Attributes,
         inputs: &HashMap<String, skep_buildkit::proto::pb::Definition>,
+        when: Evaluate,
     ) -> Result<wire::Result, Status> {
         let inputs = request::inputs(&self.builds, inputs).map_err(|error| error::status(&error))?;
         let request = request::build(attributes, &build.request, &inputs).map_err(|error| error::status(&error))?;
@@ -53,7 +63,18 @@ impl BuildKit {
             }
         };
         let (made, ()) = tokio::join!(made, build.progress.take(receiver));
-        made.map_err(|error| error::status(&error))
+        made.or_else(|error: skep_build::BuildError| {
+            let Some(step) = &error.failed else { return Err(error::status(&error)) };
+            let failure = error::enterable(&error, &failed::detail(build, step));
+            match when {
+                Evaluate::Now => Err(failure),
+                Evaluate::Later => {
+                    let id = build.hand_out_failure(&self.builds, failure);
+                    let result = Some(Refs::Ref(wire::Ref { def: Some(result::definition(&id)), id }));
+                    Ok(wire::Result { result, ..wire::Result::default() })
+                }
+            }
+        })
     }
 
     /// The result as the client gets it: a ref for each image, and the images' configurations.
@@ -96,11 +117,6 @@ impl Bridge {
     }
 }
 
-/// A call that the engine does not have, by what it would be for.
-fn refuse<T>(what: &str) -> Result<Response<T>, Status> {
-    Err(Status::unimplemented(format!("{what} is not supported by skep")))
-}
-
 #[tonic::async_trait]
 impl LlbBridge for Bridge {
     async fn ping(&self, request: Request<wire::PingRequest>) -> Result<Response<wire::PongResponse>, Status> {
@@ -121,7 +137,8 @@ impl LlbBridge for Bridge {
             other => return Err(Status::unknown(format!("invalid frontend: {other}"))),
         }
         let cancelled = build.cancel.clone();
-        let solving = self.0.run(&build, &request.frontend_opt, &request.frontend_inputs);
+        let when = if request.evaluate { Evaluate::Now } else { Evaluate::Later };
+        let solving = self.0.run(&build, &request.frontend_opt, &request.frontend_inputs, when);
         let result = tokio::select! {
             result = solving => result?,
             () = cancelled.cancelled() => return Err(Status::cancelled("context canceled")),
@@ -148,18 +165,8 @@ impl LlbBridge for Bridge {
         &self,
         request: Request<wire::ReadFileRequest>,
     ) -> Result<Response<wire::ReadFileResponse>, Status> {
-        let build = self.build(&request).await?;
-        let request = request.into_inner();
-        let handed = build.handed(&request.r#ref)?;
-        let read = self.0.builder.read(&handed.built, handed.image, Path::new(&request.file_path)).await;
-        let missing = || Status::unknown(format!("open {}: no such file or directory", request.file_path));
-        let mut data = read.map_err(|error| error::status(&error))?.ok_or_else(missing)?;
-        if let Some(range) = request.range {
-            let at = usize::try_from(range.offset).unwrap_or(0).min(data.len());
-            data.drain(..at);
-            data.truncate(usize::try_from(range.length).unwrap_or(0));
-        }
-        Ok(Response::new(wire::ReadFileResponse { data }))
+        let files = self.build(&request).await?.files(&request.get_ref().r#ref)?;
+        self.0.read(&files, request.get_ref()).await.map(Response::new)
     }
 
     async fn inputs(&self, request: Request<wire::InputsRequest>) -> Result<Response<wire::InputsResponse>, Status> {
@@ -175,68 +182,94 @@ impl LlbBridge for Bridge {
 
     async fn resolve_image_config(
         &self,
-        _: Request<wire::ResolveImageConfigRequest>,
+        request: Request<wire::ResolveImageConfigRequest>,
     ) -> Result<Response<wire::ResolveImageConfigResponse>, Status> {
-        refuse("resolving images for a client")
+        let build = self.build(&request).await?;
+        let request = request.get_ref();
+        let found = self.0.image(&build, &request.r#ref, request.platform.as_ref(), &request.resolve_mode).await?;
+        let (r#ref, digest, config) = found;
+        Ok(Response::new(wire::ResolveImageConfigResponse { digest, config, r#ref }))
     }
 
     async fn resolve_source_meta(
         &self,
-        _: Request<wire::ResolveSourceMetaRequest>,
+        request: Request<wire::ResolveSourceMetaRequest>,
     ) -> Result<Response<wire::ResolveSourceMetaResponse>, Status> {
-        refuse("resolving sources for a client")
+        let build = self.build(&request).await?;
+        self.0.source(&build, request.get_ref()).await.map(Response::new)
     }
 
-    async fn read_dir(&self, _: Request<wire::ReadDirRequest>) -> Result<Response<wire::ReadDirResponse>, Status> {
-        refuse("listing directories of a result")
+    async fn read_dir(
+        &self,
+        request: Request<wire::ReadDirRequest>,
+    ) -> Result<Response<wire::ReadDirResponse>, Status> {
+        let files = self.build(&request).await?.files(&request.get_ref().r#ref)?;
+        self.0.list(&files, request.get_ref()).await.map(Response::new)
     }
 
-    async fn stat_file(&self, _: Request<wire::StatFileRequest>) -> Result<Response<wire::StatFileResponse>, Status> {
-        refuse("looking at files of a result")
+    async fn stat_file(
+        &self,
+        request: Request<wire::StatFileRequest>,
+    ) -> Result<Response<wire::StatFileResponse>, Status> {
+        let files = self.build(&request).await?.files(&request.get_ref().r#ref)?;
+        self.0.stat(&files, request.get_ref()).await.map(Response::new)
     }
 
     async fn new_container(
         &self,
-        _: Request<wire::NewContainerRequest>,
+        request: Request<wire::NewContainerRequest>,
     ) -> Result<Response<wire::NewContainerResponse>, Status> {
-        refuse("a container made by a client")
+        let build = self.build(&request).await?;
+        self.0.new_container(&build, request.into_inner())?;
+        Ok(Response::new(wire::NewContainerResponse {}))
     }
 
     async fn release_container(
         &self,
-        _: Request<wire::ReleaseContainerRequest>,
+        request: Request<wire::ReleaseContainerRequest>,
     ) -> Result<Response<wire::ReleaseContainerResponse>, Status> {
-        refuse("a container made by a client")
+        let build = self.build(&request).await?;
+        let made = build.containers.lock().remove(&request.get_ref().container_id);
+        let missing = || Status::not_found(format!("no such container: {}", request.get_ref().container_id));
+        made.ok_or_else(missing)?.container.release();
+        Ok(Response::new(wire::ReleaseContainerResponse {}))
     }
 
     type ExecProcessStream = Pin<Box<dyn Stream<Item = Result<wire::ExecMessage, Status>> + Send>>;
 
     async fn exec_process(
         &self,
-        _: Request<Streaming<wire::ExecMessage>>,
+        request: Request<Streaming<wire::ExecMessage>>,
     ) -> Result<Response<Self::ExecProcessStream>, Status> {
-        refuse("a container made by a client")
+        let build = self.build(&request).await?;
+        Ok(Response::new(processes::serve(build, request.into_inner())))
     }
 
     async fn read_file_container(
         &self,
-        _: Request<wire::ReadFileRequest>,
+        request: Request<wire::ReadFileRequest>,
     ) -> Result<Response<wire::ReadFileResponse>, Status> {
-        refuse("a container made by a client")
+        let build = self.build(&request).await?;
+        let files = build.container_files(&request.get_ref().r#ref, request.get_ref().mount_index)?;
+        self.0.read(&files, request.get_ref()).await.map(Response::new)
     }
 
     async fn read_dir_container(
         &self,
-        _: Request<wire::ReadDirRequest>,
+        request: Request<wire::ReadDirRequest>,
     ) -> Result<Response<wire::ReadDirResponse>, Status> {
-        refuse("a container made by a client")
+        let build = self.build(&request).await?;
+        let files = build.container_files(&request.get_ref().r#ref, request.get_ref().mount_index)?;
+        self.0.list(&files, request.get_ref()).await.map(Response::new)
     }
 
     async fn stat_file_container(
         &self,
-        _: Request<wire::StatFileRequest>,
+        request: Request<wire::StatFileRequest>,
     ) -> Result<Response<wire::StatFileResponse>, Status> {
-        refuse("a container made by a client")
+        let build = self.build(&request).await?;
+        let files = build.container_files(&request.get_ref().r#ref, request.get_ref().mount_index)?;
+        self.0.stat(&files, request.get_ref()).await.map(Response::new)
     }
 }
 
@@ -247,8 +280,11 @@ impl Bridge {
         let result = match given {
             None => None,
             Some(definition) => {
-                let id = result::of_definition(definition).filter(|id| build.handed(id).is_ok());
+                let id = result::of_definition(definition).filter(|id| build.has(id));
                 let id = id.ok_or_else(|| Status::unimplemented("a definition of steps is not supported by skep"))?;
+                if request.evaluate {
+                    build.handed(&id)?;
+                }
                 Some(Refs::Ref(wire::Ref { id, def: Some(definition.clone()) }))
             }
         };

@@ -1,15 +1,17 @@
 //! What the protocol needs of the engine.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use skep_build::builder::Subject;
 use skep_build::cache::{Listed, Prune};
+use skep_build::graph::ImageSource;
 use skep_build::request::Export;
 use skep_build::services::Later;
-use skep_build::{BuildRequest, Built, Job};
+use skep_build::worker::ResolvedImage;
+use skep_build::{BuildError, BuildRequest, Built, Job};
 use skep_engine::Engine;
+use skep_engine::build::{BuildContainer, FileStat, Files, Place};
 use skep_types::Platform;
 
 /// The engine, as a builder.
@@ -28,8 +30,20 @@ pub(crate) trait Builder: Send + Sync + 'static {
     /// Says something of a Dockerfile without building it, as JSON.
     fn describe(&self, request: BuildRequest, job: Job, subject: Subject) -> Later<'_, Vec<u8>>;
 
-    /// Reads a part of a file of a result.
-    fn read<'a>(&'a self, built: &'a Built, image: usize, path: &'a Path) -> Later<'a, Option<Vec<u8>>>;
+    /// Reads a file.
+    fn read<'a>(&'a self, files: &'a Files, path: &'a str) -> Later<'a, Vec<u8>>;
+
+    /// What a path leads to.
+    fn stat<'a>(&'a self, files: &'a Files, path: &'a str) -> Later<'a, FileStat>;
+
+    /// What is in a directory, of the names that fit `pattern`.
+    fn list<'a>(&'a self, files: &'a Files, path: &'a str, pattern: &'a str) -> Later<'a, Vec<FileStat>>;
+
+    /// Finds an image.
+    fn resolve<'a>(&'a self, image: &'a ImageSource, platform: &'a Platform, job: &'a Job) -> Later<'a, ResolvedImage>;
+
+    /// A container for a client; nothing runs in it yet.
+    fn container(&self, place: Place, job: &Job) -> Result<BuildContainer, BuildError>;
 
     /// What the cache holds.
     fn usage(&self) -> Later<'_, Vec<Listed>>;
@@ -62,8 +76,24 @@ impl Builder for Engine {
         Box::pin(async move { self.describe_build(&request, &job, subject).await })
     }
 
-    fn read<'a>(&'a self, built: &'a Built, image: usize, path: &'a Path) -> Later<'a, Option<Vec<u8>>> {
-        Box::pin(self.read_built(built, image, path))
+    fn read<'a>(&'a self, files: &'a Files, path: &'a str) -> Later<'a, Vec<u8>> {
+        Box::pin(self.read_built(files, path))
+    }
+
+    fn stat<'a>(&'a self, files: &'a Files, path: &'a str) -> Later<'a, FileStat> {
+        Box::pin(self.stat_built(files, path))
+    }
+
+    fn list<'a>(&'a self, files: &'a Files, path: &'a str, pattern: &'a str) -> Later<'a, Vec<FileStat>> {
+        Box::pin(self.list_built(files, path, pattern))
+    }
+
+    fn resolve<'a>(&'a self, image: &'a ImageSource, platform: &'a Platform, job: &'a Job) -> Later<'a, ResolvedImage> {
+        Box::pin(self.resolve_build_image(image, platform, job))
+    }
+
+    fn container(&self, place: Place, job: &Job) -> Result<BuildContainer, BuildError> {
+        Ok(self.build_container(place, job))
     }
 
     fn usage(&self) -> Later<'_, Vec<Listed>> {

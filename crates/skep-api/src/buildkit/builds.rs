@@ -12,6 +12,8 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::containers::Made;
+use super::failed::Ground;
 use super::history::Records;
 use super::progress::Progress;
 
@@ -28,6 +30,12 @@ pub(crate) struct Build {
     pub(crate) cancel: CancellationToken,
     /// What the client's gateway was given, by ref.
     handed: Mutex<HashMap<String, Handed>>,
+    /// Refs that the client was given of what could not be built: it hears why when it needs their files.
+    failures: Mutex<HashMap<String, Status>>,
+    /// What else the client has ids of: a step that failed.
+    grounds: Mutex<HashMap<String, Ground>>,
+    /// Containers that the client made, by its names of them.
+    pub(crate) containers: Mutex<HashMap<String, Arc<Made>>>,
     /// Who waits for the gateway's answer.
     returned: Mutex<Option<oneshot::Sender<ReturnRequest>>>,
 }
@@ -51,9 +59,44 @@ impl Build {
         id
     }
 
+    /// Remembers a failure under a new ref.
+    pub(crate) fn hand_out_failure(&self, builds: &Builds, failure: Status) -> String {
+        let id = super::result::new_id();
+        builds.failures.lock().insert(id.clone(), failure.message().to_owned());
+        self.failures.lock().insert(id.clone(), failure);
+        id
+    }
+
+    /// Whether a ref is one of this build, of a result or of a failure.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.handed.lock().contains_key(id) || self.failures.lock().contains_key(id)
+    }
+
     /// What a ref of this build stands for.
     pub(crate) fn handed(&self, id: &str) -> Result<Handed, Status> {
+        if let Some(failure) = self.failures.lock().get(id) {
+            return Err(failure.clone());
+        }
         self.handed.lock().get(id).cloned().ok_or_else(|| Status::unknown(format!("no such ref: {id}")))
+    }
+
+    /// Remembers something under a new id, as long as the build goes on.
+    pub(crate) fn know(&self, ground: Ground) -> String {
+        let id = super::result::new_id();
+        self.grounds.lock().insert(id.clone(), ground);
+        id
+    }
+
+    /// What an id stands for that the client was given.
+    pub(crate) fn ground(&self, id: &str) -> Result<Ground, Status> {
+        let known = self.grounds.lock().get(id).cloned();
+        known.map_or_else(|| self.handed(id).map(Ground::Result), Ok)
+    }
+
+    /// A container that the client made.
+    pub(crate) fn container(&self, id: &str) -> Result<Arc<Made>, Status> {
+        let found = self.containers.lock().get(id).cloned();
+        found.ok_or_else(|| Status::not_found(format!("no such container: {id}")))
     }
 
     /// The gateway is done. Whoever waits is told; a second answer is refused.
@@ -70,6 +113,8 @@ pub(crate) struct Builds {
     running: Mutex<HashMap<String, Arc<Build>>>,
     ended: Mutex<VecDeque<Arc<Build>>>,
     results: Mutex<HashMap<String, (Weak<Built>, usize)>>,
+    /// Why there is no result, by the ref that stands for it.
+    failures: Mutex<HashMap<String, String>>,
     classic: Mutex<HashMap<String, CancellationToken>>,
     changed: watch::Sender<()>,
     pub(crate) records: Records,
@@ -92,6 +137,9 @@ impl Builds {
             progress: Progress::default(),
             cancel: CancellationToken::new(),
             handed: Mutex::default(),
+            failures: Mutex::default(),
+            grounds: Mutex::default(),
+            containers: Mutex::default(),
             returned: Mutex::new(Some(sender)),
         });
         match self.running.lock().entry(id) {
@@ -109,9 +157,16 @@ impl Builds {
     pub(crate) fn end(&self, build: &Arc<Build>, result: &Result<wire::SolveResponse, Status>) {
         build.cancel.cancel();
         build.progress.finish();
+        for made in std::mem::take(&mut *build.containers.lock()).into_values() {
+            made.container.release();
+        }
+        build.grounds.lock().clear();
         self.running.lock().remove(&build.id);
         for id in std::mem::take(&mut *build.handed.lock()).into_keys() {
             self.results.lock().remove(&id);
+        }
+        for id in std::mem::take(&mut *build.failures.lock()).into_keys() {
+            self.failures.lock().remove(&id);
         }
         self.records.ended(build, result);
         let mut ended = self.ended.lock();
@@ -162,6 +217,11 @@ impl Builds {
             self.classic.lock().insert(id.to_owned(), cancel);
         }
         Entry(self.clone(), id.to_owned())
+    }
+
+    /// Why there is no result of that ref, if any running build failed to make it.
+    pub(crate) fn failure(&self, id: &str) -> Option<String> {
+        self.failures.lock().get(id).cloned()
     }
 
     /// A result that any running build handed out.

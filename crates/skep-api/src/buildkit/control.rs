@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::codegen::tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::bridge::Evaluate;
 use super::builds::{Build, Handed};
 use super::progress::Progress;
 use super::services::Client;
@@ -63,7 +64,8 @@ impl BuildKit {
             }
             answer.result.unwrap_or_default()
         } else {
-            self.run(build, &build.request.frontend_attrs, &build.request.frontend_inputs).await?
+            let (attributes, inputs) = (&build.request.frontend_attrs, &build.request.frontend_inputs);
+            self.run(build, attributes, inputs, Evaluate::Now).await?
         };
         let mut response: HashMap<String, String> = result
             .metadata

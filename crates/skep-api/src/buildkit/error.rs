@@ -16,6 +16,15 @@ const VERTEX: &str = "github.com/moby/buildkit/errdefs.Vertex+json";
 
 /// The status of a failed build. BuildKit's clients print the code of all but `Unknown` in front of the message.
 pub(crate) fn status(error: &BuildError) -> Status {
+    status_with(error, None)
+}
+
+/// The status of a build whose failed step the client may look into; `entry` says how.
+pub(crate) fn enterable(error: &BuildError, entry: &Value) -> Status {
+    status_with(error, Some(detail(skep_buildkit::errors::SOLVE, entry)))
+}
+
+fn status_with(error: &BuildError, more: Option<Any>) -> Status {
     let code = match error.kind {
         ErrorKind::Cancelled => Code::Cancelled,
         _ => Code::Unknown,
@@ -26,7 +35,7 @@ pub(crate) fn status(error: &BuildError) -> Status {
     };
     let details = error.location.iter().map(|location| detail(SOURCE, &source(location)));
     let vertex = error.vertex.map(|vertex| detail(VERTEX, &json!({ "digest": vertex.0.to_string() })));
-    assemble(code, message, details.chain(vertex).collect())
+    assemble(code, message, details.chain(vertex).chain(more).collect())
 }
 
 /// A status from what a client sent.

@@ -11,17 +11,24 @@
 //! The frontend is the engine's own: `dockerfile.v0` is the only one there is, and no definition of steps (LLB) is run but a
 //! reference to a result that was handed out before, which is how `bake` links targets.
 //!
+//! A step that failed stays to be looked into until the build ends: `failed` tells the client of it, `containers` and `processes` let
+//! programs run where it failed.
+//!
 //! A build ends with its call of `Solve`: a client that goes away cancels it.
 
 mod bridge;
 mod builder;
 mod builds;
 mod caps;
+mod containers;
 mod control;
 mod disk;
 mod error;
+mod failed;
 mod history;
+mod look;
 mod options;
+mod processes;
 mod progress;
 mod request;
 mod result;

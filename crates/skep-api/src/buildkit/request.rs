@@ -192,6 +192,9 @@ pub(crate) fn inputs(builds: &Builds, given: &HashMap<String, Definition>) -> Re
                 "input {name}: definitions of steps are not built; only results of other targets are"
             ))
         })?;
+        if let Some(failure) = builds.failure(&id) {
+            return Err(BuildError::invalid(failure));
+        }
         let built = builds.result(&id);
         let built = built.ok_or_else(|| BuildError::invalid(format!("input {name}: its build has ended")))?;
         Ok((name.clone(), built))

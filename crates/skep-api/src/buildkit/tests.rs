@@ -1,7 +1,6 @@
 //! The protocol with a builder that only pretends, and a client made of the other half of `skep-buildkit`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +9,10 @@ use prost::Message;
 use skep_build::builder::Subject;
 use skep_build::cache::{Listed, Prune};
 use skep_build::event::{Vertex, Warning};
-use skep_build::graph::{LocalPart, LocalSource};
+use skep_build::graph::{ImageSource, LocalPart, LocalSource};
 use skep_build::request::{Export, ExportKind, NamedContext, NoCache};
 use skep_build::services::Later;
+use skep_build::worker::ResolvedImage;
 use skep_build::{BuildError, BuildEvent, BuildRequest, Built, BuiltImage, Job, Location, VertexId};
 use skep_buildkit::grpc::{self, Channel};
 use skep_buildkit::proto::google::rpc;
@@ -22,6 +22,7 @@ use skep_buildkit::proto::moby::buildkit::v1::frontend as gateway;
 use skep_buildkit::proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
 use skep_buildkit::provider::Provider;
 use skep_buildkit::session::Announcement;
+use skep_engine::build::{FileStat, Files};
 use skep_types::{ErrorKind, Platform};
 use tokio::task::JoinHandle;
 use tonic::{Code, Request, Status};
@@ -33,6 +34,20 @@ use super::{BuildKit, Builder};
 pub(crate) struct Pretender {
     requests: Mutex<Vec<BuildRequest>>,
     exported: Mutex<Vec<Vec<Export>>>,
+}
+
+fn known() -> FileStat {
+    FileStat {
+        name: "known".to_owned(),
+        mode: 0o100_644,
+        uid: 0,
+        gid: 0,
+        size: 10,
+        modified: 0,
+        target: String::new(),
+        device: (0, 0),
+        attributes: vec![],
+    }
 }
 
 fn vertex() -> VertexId {
@@ -126,9 +141,30 @@ impl Builder for Pretender {
         Box::pin(std::future::ready(Ok(br#"{"warnings":[{"ruleName":"R"}]}"#.to_vec())))
     }
 
-    fn read<'a>(&'a self, _: &'a Built, _: usize, path: &'a Path) -> Later<'a, Option<Vec<u8>>> {
-        let known = (path == Path::new("/known")).then(|| b"0123456789".to_vec());
-        Box::pin(std::future::ready(Ok(known)))
+    fn read<'a>(&'a self, _: &'a Files, path: &'a str) -> Later<'a, Vec<u8>> {
+        let missing = || BuildError::new(ErrorKind::NotFound, format!("open {path}: no such file or directory"));
+        let known = (path == "/known").then(|| b"0123456789".to_vec());
+        Box::pin(std::future::ready(known.ok_or_else(missing)))
+    }
+
+    fn stat<'a>(&'a self, _: &'a Files, _: &'a str) -> Later<'a, FileStat> {
+        Box::pin(std::future::ready(Ok(known())))
+    }
+
+    fn list<'a>(&'a self, _: &'a Files, _: &'a str, _: &'a str) -> Later<'a, Vec<FileStat>> {
+        Box::pin(std::future::ready(Ok(vec![known()])))
+    }
+
+    fn resolve<'a>(&'a self, _: &'a ImageSource, _: &'a Platform, _: &'a Job) -> Later<'a, ResolvedImage> {
+        Box::pin(std::future::ready(Err(BuildError::new(ErrorKind::NotFound, "there are no images"))))
+    }
+
+    fn container(
+        &self,
+        _: skep_engine::build::Place,
+        _: &Job,
+    ) -> Result<skep_engine::build::BuildContainer, BuildError> {
+        Err(BuildError::new(ErrorKind::NotImplemented, "there is no machine"))
     }
 
     fn usage(&self) -> Later<'_, Vec<Listed>> {

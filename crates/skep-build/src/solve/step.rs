@@ -345,13 +345,14 @@ impl<W: Worker> Ready<'_, W> {
     }
 
     /// A program that failed can be looked at where it failed (`--on-error=shell`).
-    fn enterable(&self, run: &Run, base: Stack, inputs: Vec<Tree>, error: BuildError) -> BuildError {
+    fn enterable(&self, run: &Run, base: Stack, inputs: Vec<Tree>, mut error: BuildError) -> BuildError {
         if error.exit_code.is_none() {
             return error;
         }
         let guards = self.inputs.iter().flat_map(|(_, value)| value.held()).collect();
         let platform = self.step().platform.clone();
-        let failed = FailedStep { run: run.clone(), base, inputs, platform, guards };
+        let written = error.written.take();
+        let failed = FailedStep { run: run.clone(), base, written, inputs, platform, guards };
         BuildError { failed: Some(Arc::new(failed)), ..error }
     }
 

@@ -20,6 +20,7 @@ mod order;
 mod receive;
 mod send;
 
+pub use mode::to_wire as go_mode;
 pub use receive::{Limits, ReceiveOptions, Received, receive};
 pub use send::{All, Choose, Patterns, Source, Want, send};
 

@@ -35,7 +35,7 @@ pub(crate) fn permissions(wire: u32) -> u32 {
 }
 
 /// The mode on the wire of a file with that `st_mode`.
-pub(crate) fn to_wire(st_mode: u32) -> u32 {
+pub fn to_wire(st_mode: u32) -> u32 {
     let type_bits = match FileType::from_raw_mode(st_mode) {
         FileType::Directory => DIR,
         FileType::Symlink => SYMLINK,

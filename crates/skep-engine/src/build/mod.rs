@@ -9,6 +9,7 @@
 //! | [`sources`] | files and images from elsewhere |
 //! | [`digest`] | what stands for the files that a step reads |
 //! | [`export`], [`usage`] | what becomes of a result; what the cache holds, and what goes |
+//! | [`look`] | files of results, looked at from outside |
 //! | [`tree`], [`paths`] | the files of a step's input, opened; where a path leads in them |
 //! | [`cachedirs`] | directories of `RUN --mount=type=cache` |
 //!
@@ -20,6 +21,7 @@ mod digest;
 mod error;
 mod export;
 mod files;
+mod look;
 mod paths;
 mod restack;
 mod sources;
@@ -33,14 +35,22 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use skep_build::Cache;
+use skep_build::VertexId;
 use skep_build::builder::{Builder, DEFAULT_PARALLEL};
 use skep_build::cache::{Listed, Prune};
+use skep_build::graph::ImageSource;
+use skep_build::worker::{Context, ResolvedImage};
 use skep_store::ChainId;
 use skep_types::Platform;
 
 use crate::engine::Inner;
 
+pub use look::{FileStat, Files};
+pub use step::{BuildContainer, BuildProcess, Pieces, Place, Process, ProcessControl, ProcessEnd};
 pub use worker::Machine;
+
+/// What operations of builds return.
+type Outcome<T> = Result<T, skep_build::BuildError>;
 
 /// What builds share.
 pub(crate) struct Builds {
@@ -114,6 +124,52 @@ pub(crate) async fn export(
     job: &skep_build::Job,
 ) -> Result<std::collections::BTreeMap<String, String>, skep_build::BuildError> {
     export::export(engine, built, exports, job).await
+}
+
+/// A container for a client of a build; nothing runs in it yet.
+pub(crate) fn container(engine: &Arc<Inner>, place: Place, job: &skep_build::Job) -> BuildContainer {
+    BuildContainer::new(engine, place, outside(job, &Platform::host()))
+}
+
+/// Finds an image for a client of a build.
+pub(crate) async fn resolve(
+    engine: &Arc<Inner>,
+    image: &ImageSource,
+    platform: &Platform,
+    job: &skep_build::Job,
+) -> Outcome<ResolvedImage> {
+    Box::pin(sources::image::resolve(engine, image, &outside(job, platform))).await
+}
+
+/// What belongs to no step.
+fn outside(job: &skep_build::Job, platform: &Platform) -> Context {
+    Context {
+        services: Arc::clone(&job.services),
+        events: job.events.clone(),
+        vertex: VertexId(skep_types::Digest::from_bytes([0; 32])),
+        platform: platform.clone(),
+        cancel: job.cancel.clone(),
+    }
+}
+
+/// The first `limit` bytes of a file.
+pub(crate) async fn read_file(engine: &Arc<Inner>, files: &Files, path: &str, limit: u64) -> Outcome<Vec<u8>> {
+    look::read(engine, files, path, limit).await
+}
+
+/// What a path leads to.
+pub(crate) async fn stat_file(engine: &Arc<Inner>, files: &Files, path: &str) -> Outcome<FileStat> {
+    look::stat(engine, files, path).await
+}
+
+/// What is in a directory.
+pub(crate) async fn list_files(
+    engine: &Arc<Inner>,
+    files: &Files,
+    path: &str,
+    pattern: &str,
+) -> Outcome<Vec<FileStat>> {
+    look::list(engine, files, path, pattern).await
 }
 
 /// All that builds keep.

@@ -1,18 +1,18 @@
 //! Builds: the engine's door to the builder.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use skep_build::builder::Subject;
 use skep_build::cache::{Listed, Prune};
+use skep_build::graph::ImageSource;
 use skep_build::request::Export;
-use skep_build::worker::Tree;
-use skep_build::{BuildError, BuildRequest, Built, Job, Worker};
-use skep_types::{ErrorKind, Platform};
+use skep_build::worker::ResolvedImage;
+use skep_build::{BuildError, BuildRequest, Built, Job};
+use skep_types::Platform;
 
 use super::Engine;
-use crate::build;
+use crate::build::{self, BuildContainer, FileStat, Files, Place};
 
 /// The largest part of a result's file that is read at once, in bytes.
 const READ_MAX: u64 = 64 << 20;
@@ -42,10 +42,34 @@ impl Engine {
         Box::pin(build::builder(&self.inner).describe(request, job, subject)).await
     }
 
-    /// Reads a file of a result; none if there is no such.
-    pub async fn read_built(&self, built: &Built, image: usize, path: &Path) -> Result<Option<Vec<u8>>> {
-        let image = built.images.get(image).ok_or_else(|| BuildError::new(ErrorKind::NotFound, "no such result"))?;
-        self.machine().read(&Tree::Layers(image.stack), &path.to_string_lossy(), READ_MAX).await
+    /// Reads a file of a result, or of a step that failed.
+    pub async fn read_built(&self, files: &Files, path: &str) -> Result<Vec<u8>> {
+        build::read_file(&self.inner, files, path, READ_MAX).await
+    }
+
+    /// What a path of a result leads to.
+    pub async fn stat_built(&self, files: &Files, path: &str) -> Result<FileStat> {
+        build::stat_file(&self.inner, files, path).await
+    }
+
+    /// What is in a directory of a result; only names that fit `pattern`, if there is one.
+    pub async fn list_built(&self, files: &Files, path: &str, pattern: &str) -> Result<Vec<FileStat>> {
+        build::list_files(&self.inner, files, path, pattern).await
+    }
+
+    /// Finds an image as a step would, and fetches its configuration, not its layers.
+    pub async fn resolve_build_image(
+        &self,
+        image: &ImageSource,
+        platform: &Platform,
+        job: &Job,
+    ) -> Result<ResolvedImage> {
+        build::resolve(&self.inner, image, platform, job).await
+    }
+
+    /// A container for a client of a build; nothing runs in it yet.
+    pub fn build_container(&self, place: Place, job: &Job) -> BuildContainer {
+        build::container(&self.inner, place, job)
     }
 
     /// What builds keep: layers and directories.

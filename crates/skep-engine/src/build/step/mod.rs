@@ -9,6 +9,7 @@
 //! staging area. It is mounted in the container's mount namespace only. The shim ends the container when the engine goes.
 
 mod agent;
+mod container;
 mod mounts;
 mod output;
 mod room;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use skep_build::BuildError;
+use skep_build::error::Written;
 use skep_build::graph::{Network, Run};
 use skep_build::worker::{Context, Layer, Stack, Tree};
 use skep_runtime::protocol::{
@@ -35,6 +37,8 @@ use crate::containers::rootfs;
 use crate::engine::Inner;
 use crate::shim::{AttachStream, ShimError, ShimEvent, ShimHandle, Spawned};
 
+pub use container::{BuildContainer, BuildProcess, Place, Process, ProcessControl, ProcessEnd};
+pub use output::Pieces;
 use room::Room;
 pub(crate) use room::sweep;
 pub(crate) use sandboxes::Sandboxes;
@@ -51,17 +55,13 @@ pub(super) async fn run(
     inputs: &[Tree],
     context: &Context,
 ) -> Result<Layer, BuildError> {
-    if let Some(device) = run.devices.first() {
-        let text = format!("CDI device injection failed: unresolvable CDI devices {device}");
-        return Err(BuildError::new(ErrorKind::NotImplemented, text));
-    }
     let lease = engine.storage.store().layers().lease();
     base.iter().for_each(|top| lease.hold(top));
     let brought = mounts::bring(engine, run, inputs, context).await?;
     let preparing = (Arc::clone(engine), run.clone(), context.clone());
-    let (mut room, upper, config) = blocking(move || {
+    let Prepared { mut room, upper, config, .. } = blocking(move || {
         let (engine, run, context) = preparing;
-        prepare(&engine, &run, base, brought, &context)
+        prepare(&engine, &run, Ground { base, written: None }, brought, &context, Streams::Output)
     })
     .await?;
     let exit = tokio::select! {
@@ -71,13 +71,13 @@ pub(super) async fn run(
     let engine = Arc::clone(engine);
     let ended = blocking(move || {
         // The layer is read after the last process has gone, and before anyone may use the mounts again.
-        let sealed = if exit.is_none() { commit(&engine, base, upper).map(Some) } else { Ok(None) };
+        let sealed = if exit.is_none() { commit(&engine, base, upper).map(Ok) } else { Ok(Err(upper)) };
         room.leave();
         drop(lease);
         sealed
     })
     .await?;
-    ended.ok_or_else(|| unsuccessful(run, exit))
+    ended.map_err(|upper| BuildError { written: Some(Written(Arc::new(upper))), ..unsuccessful(run, exit) })
 }
 
 /// BuildKit's words for a program that failed.
@@ -97,15 +97,52 @@ pub(super) fn commit(engine: &Inner, base: Stack, upper: UpperDir) -> Result<Lay
     Ok(Layer { stack, diff_id, size })
 }
 
+/// What a program runs on.
+#[derive(Clone, Copy)]
+struct Ground<'a> {
+    base: Stack,
+    /// What a program that failed wrote on top of it.
+    written: Option<&'a UpperDir>,
+}
+
+/// What is connected with the program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Streams {
+    /// Its output; its input is empty.
+    Output,
+    /// Its input too.
+    All,
+    /// A terminal.
+    Terminal,
+}
+
+/// All that a program needs to be started.
+struct Prepared {
+    room: Room,
+    upper: UpperDir,
+    config: ShimConfig,
+    /// As the specification has it.
+    process: skep_runtime::spec::Process,
+    /// The files below.
+    root: skep_fs::Root,
+}
+
 /// Everything up to the start. Blocking.
 fn prepare(
     engine: &Arc<Inner>,
     run: &Run,
-    base: Stack,
+    ground: Ground<'_>,
     brought: Vec<mounts::Brought>,
     context: &Context,
-) -> Result<(Room, UpperDir, ShimConfig), BuildError> {
-    let upper = engine.storage.store().layers().stage_upper(base.as_ref()).map_err(store)?;
+    streams: Streams,
+) -> Result<Prepared, BuildError> {
+    if let Some(device) = run.devices.first() {
+        let text = format!("CDI device injection failed: unresolvable CDI devices {device}");
+        return Err(BuildError::new(ErrorKind::NotImplemented, text));
+    }
+    let upper = engine.storage.store().layers().stage_upper(ground.base.as_ref()).map_err(store)?;
+    let below: Vec<PathBuf> =
+        ground.written.map(UpperDir::path).into_iter().chain(upper.lower().iter().cloned()).collect();
     let mut room = Room::new(engine, &run.limits.cgroup_parent)?;
     room.insecure = run.insecure;
     room.network = match run.network {
@@ -114,7 +151,7 @@ fn prepare(
         Network::Host => None,
     };
     let empty = room.directory("empty")?;
-    let root = tree::merged(upper.lower(), &empty)?;
+    let root = tree::merged(&below, &empty)?;
     let identity = rootfs::look_up(&root, &run.user, &[]).map_err(engine_error)?;
     let placed = mounts::place(engine, &mut room, brought, context)?;
     let spec = spec::make(
@@ -126,6 +163,7 @@ fn prepare(
             bundle: &room.bundle,
             mounts: placed.mounts,
             secret_env: placed.secret_env,
+            terminal: streams == Streams::Terminal,
         },
     )?;
     room.write(&spec)?;
@@ -135,7 +173,7 @@ fn prepare(
     let points: Vec<(PathBuf, Point)> = points.chain(placed.points.iter().cloned()).collect();
     let stubs = room.directory("stubs")?;
     let any = stubs::make(&root, &stubs, &points).map_err(failed("make the mount points of a step"))?;
-    let lower = any.then_some(stubs).into_iter().chain(upper.lower().iter().cloned());
+    let lower = any.then_some(stubs).into_iter().chain(below);
     let config = ShimConfig {
         version: VERSION,
         id: room.id,
@@ -145,14 +183,15 @@ fn prepare(
             work: upper.work(),
             sync: OverlaySync::Omitted,
         },
-        stdin: StdinMode::Closed,
+        stdin: if streams == Streams::Output { StdinMode::Closed } else { StdinMode::Once },
         netns_fd: None,
         log: None,
         // Whoever reads the output decides how long the step waits.
         grace: Grace { slow_client_ms: u64::from(u32::MAX), ..Grace::default() },
         lifetime: Lifetime::Engine,
     };
-    Ok((room, upper, config))
+    let process = spec.process.unwrap_or_default();
+    Ok(Prepared { room, upper, config, process, root })
 }
 
 /// What one of the engine's own mounts needs.
@@ -171,8 +210,7 @@ async fn execute(
     config: ShimConfig,
     context: &Context,
 ) -> Result<Option<Exit>, BuildError> {
-    let netns = room.network.as_ref().map(|network| network.netns.fd().try_clone_to_owned()).transpose();
-    let netns = netns.map_err(failed("duplicate a descriptor"))?;
+    let netns = room.namespace()?;
     let started = ShimHandle::spawn(&engine.config.runtime, &room.bundle, config, netns).await;
     let Spawned { shim, events, created } = match started {
         Ok(spawned) => spawned,

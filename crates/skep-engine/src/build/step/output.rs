@@ -9,43 +9,75 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const HEADER: usize = 8;
 const BUFFER: usize = 64 * 1024;
 
-/// Hands on what a step writes until it has written all. One that is read slowly writes slowly.
-pub(super) async fn pump(mut from: impl AsyncRead + Unpin, events: &Events, vertex: VertexId) -> std::io::Result<()> {
-    let mut buffer = BytesMut::with_capacity(BUFFER);
-    let mut left: Option<(u8, usize)> = None;
-    loop {
-        buffer.reserve(BUFFER / 4);
-        if from.read_buf(&mut buffer).await? == 0 {
-            return Ok(());
+/// What a program writes, piece by piece.
+pub struct Pieces<R> {
+    from: R,
+    buffer: BytesMut,
+    /// What is still to come of a piece: its stream and its bytes.
+    left: Option<(u8, usize)>,
+    /// Without frames everything is standard output: that of a terminal.
+    framed: bool,
+}
+
+impl<R: AsyncRead + Unpin> Pieces<R> {
+    pub(super) fn new(from: R, framed: bool) -> Self {
+        Pieces { from, buffer: BytesMut::with_capacity(BUFFER), left: None, framed }
+    }
+
+    /// The next piece with its stream (1 or 2); none when the program has written all. Safe to cancel.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn next(&mut self) -> std::io::Result<Option<(u8, Bytes)>> {
+        loop {
+            match self.framed {
+                true => match self.framed_piece() {
+                    None => {}
+                    piece => return Ok(piece),
+                },
+                false if self.buffer.is_empty() => {}
+                false => return Ok(Some((1, self.buffer.split().freeze()))),
+            }
+            self.buffer.reserve(BUFFER / 4);
+            if self.from.read_buf(&mut self.buffer).await? == 0 {
+                return Ok(None);
+            }
         }
-        while let Some(piece) = next(&mut buffer, &mut left) {
-            tell(events, vertex, piece).await;
+    }
+
+    /// A piece in the buffer, or what is there of it. Empty pieces say nothing.
+    fn framed_piece(&mut self) -> Option<(u8, Bytes)> {
+        let buffer = &mut self.buffer;
+        loop {
+            let (stream, length) = match self.left.take() {
+                Some(piece) => piece,
+                None if buffer.len() < HEADER => return None,
+                None => {
+                    let stream = buffer[0];
+                    let length = u32::from_be_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]);
+                    buffer.advance(HEADER);
+                    (stream, usize::try_from(length).unwrap_or(usize::MAX))
+                }
+            };
+            let count = length.min(buffer.len());
+            self.left = (length > count).then_some((stream, length - count));
+            if count > 0 {
+                return Some((stream, buffer.split_to(count).freeze()));
+            }
+            if self.left.is_some() {
+                return None;
+            }
         }
     }
 }
 
-/// The next piece of output in the buffer, or what is there of it. Empty pieces say nothing.
-fn next(buffer: &mut BytesMut, left: &mut Option<(u8, usize)>) -> Option<(u8, Bytes)> {
-    loop {
-        let (stream, length) = match left.take() {
-            Some(piece) => piece,
-            None if buffer.len() < HEADER => return None,
-            None => {
-                let stream = buffer[0];
-                let length = u32::from_be_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]);
-                buffer.advance(HEADER);
-                (stream, usize::try_from(length).unwrap_or(usize::MAX))
-            }
-        };
-        let count = length.min(buffer.len());
-        *left = (length > count).then_some((stream, length - count));
-        if count > 0 {
-            return Some((stream, buffer.split_to(count).freeze()));
-        }
-        if left.is_some() {
-            return None;
-        }
+/// Hands on what a step writes until it has written all. One that is read slowly writes slowly.
+pub(super) async fn pump(from: impl AsyncRead + Unpin, events: &Events, vertex: VertexId) -> std::io::Result<()> {
+    let mut pieces = Pieces::new(from, true);
+    while let Some(piece) = pieces.next().await? {
+        tell(events, vertex, piece).await;
     }
+    Ok(())
 }
 
 /// Tells of output. Nobody has to listen.

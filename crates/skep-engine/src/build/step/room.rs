@@ -2,6 +2,7 @@
 //! leaves no process with something that is used by others already.
 
 use std::any::Any;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -95,6 +96,12 @@ impl Room {
             .map_err(failed("write the specification of a step"))
     }
 
+    /// The network namespace, for the process to be.
+    pub(super) fn namespace(&self) -> Result<Option<OwnedFd>, BuildError> {
+        let duplicate = |network: &StepNetwork| network.netns.fd().try_clone_to_owned();
+        self.network.as_ref().map(duplicate).transpose().map_err(failed("duplicate a descriptor"))
+    }
+
     /// A process runs in it from now on.
     pub(super) fn occupy(&mut self, shim: ShimHandle, events: ShimEvents) {
         self.process = Some((shim, events));
@@ -136,11 +143,14 @@ impl Drop for Room {
                 let _ = tokio::time::timeout(SETTLING, gone).await;
             }
             let cleared = tokio::task::spawn_blocking(move || {
-                if let Err(error) = bundle::end_leftovers(&cgroup) {
+                let ended = bundle::end_leftovers(&cgroup);
+                let left = ended.is_err();
+                if let Err(error) = ended {
                     tracing::warn!(%error, "ending a step of a build");
                 }
                 clear(&engine, &bundle, secrets.as_deref());
-                release(&engine, network, insecure);
+                // What a process may still be in is not given to another step.
+                release(&engine, network, insecure || left);
                 drop(held);
             });
             // A worker that broke down has said so.

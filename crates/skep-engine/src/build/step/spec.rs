@@ -29,6 +29,7 @@ pub(super) struct Parts<'a> {
     pub(super) mounts: Vec<Mount>,
     /// `NAME=value` of secrets.
     pub(super) secret_env: Vec<String>,
+    pub(super) terminal: bool,
 }
 
 /// Writes the files that belong to it, and makes the specification.
@@ -40,6 +41,7 @@ pub(super) fn make(engine: &Inner, parts: Parts<'_>) -> Result<Spec, BuildError>
     let config = ContainerConfig {
         user: run.user.clone(),
         working_dir: run.cwd.to_string_lossy().into_owned(),
+        tty: parts.terminal,
         ..ContainerConfig::default()
     };
     let inputs = Inputs {
@@ -60,22 +62,30 @@ pub(super) fn make(engine: &Inner, parts: Parts<'_>) -> Result<Spec, BuildError>
     spec.mounts.extend(parts.mounts);
     if let Some(process) = &mut spec.process {
         process.args.clone_from(&run.argv);
-        process.env = environment(run, parts.secret_env, &parts.identity.home);
+        let home = &parts.identity.home;
+        process.env = environment(&run.env, &run.silent_env, parts.secret_env, home, parts.terminal);
     }
     Ok(spec)
 }
 
 /// What the step sets, what the client adds, what it can't do without.
-fn environment(run: &Run, secret: Vec<String>, home: &str) -> Vec<String> {
+pub(super) fn environment(
+    own: &[String],
+    silent: &[String],
+    secret: Vec<String>,
+    home: &str,
+    terminal: bool,
+) -> Vec<String> {
     let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
-    let mut env = run.env.clone();
-    for more in &run.silent_env {
+    let mut env = own.to_vec();
+    for more in silent {
         if !env.iter().any(|own| name(own) == name(more)) {
             env.push(more.clone());
         }
     }
     env.extend(secret);
-    for (prefix, entry) in [("PATH=", DEFAULT_PATH.to_owned()), ("HOME=", format!("HOME={home}"))] {
+    let needed = [("PATH=", DEFAULT_PATH.to_owned()), ("HOME=", format!("HOME={home}"))];
+    for (prefix, entry) in needed.into_iter().chain(terminal.then(|| ("TERM=", "TERM=xterm".to_owned()))) {
         if !env.iter().any(|own| own.starts_with(prefix)) {
             env.push(entry);
         }

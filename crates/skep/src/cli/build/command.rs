@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tonic::Status;
 use super::context::{self, Found};
 use super::output::{Destination, Output};
 use super::request::{BuildFlags, Cache, Request};
-use super::{failed, result, session, updates};
+use super::{failed, result, session, shell, updates};
 use crate::cli::command::runner;
 use crate::cli::failure::go_path_error;
 use crate::cli::flags::FlagSet;
@@ -39,6 +40,8 @@ pub(crate) const COMMAND: Command = Command {
 const TICK: Duration = Duration::from_millis(100);
 /// How long the last messages of a build are waited for.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The same of one that stays open after a failure, and so says no last word.
+const LAST_WORDS_OPEN: Duration = Duration::from_millis(100);
 
 /// A build that is ready to be asked for.
 struct Prepared {
@@ -57,6 +60,7 @@ async fn run(cli: &Cli, flags: BuildFlags, words: Vec<String>) -> Outcome {
         return Err(Failure::message(format!("ERROR: no builder {:?} found", flags.builder)));
     }
     let call = flags.call().map_err(fail)?;
+    shell::wanted(&flags.on_error).map_err(fail)?;
     let proxy = cli.config().proxy(&cli.host()?.0);
     let mut request = flags.request(&proxy, tty::is_terminal(std::io::stdout())).map_err(fail)?;
     if let Some(call) = &call {
@@ -152,6 +156,8 @@ fn keep(text: &[u8]) -> Result<TempDir, String> {
     Ok(folder)
 }
 
+type Solved = Result<proto::SolveResponse, Status>;
+
 /// What the engine said at the end.
 struct Answer {
     values: HashMap<String, String>,
@@ -170,8 +176,19 @@ async fn build(cli: &Cli, flags: &BuildFlags, style: Style, prepared: Prepared) 
     let channel = session::builder(client).await?;
     let mut display = Display::new(style, "Building", "skep:default");
     display.begin("building with \"default\" instance using skep");
-    let outcome = follow(channel, solve, &build, style, &mut display).await;
+    let wanted = shell::wanted(&flags.on_error).map_err(Failure::message)?;
+    let mut entry = wanted.then(|| shell::Entry::open(&channel, &solve));
+    let mut asking = control(channel.clone());
+    let solving: Pin<Box<dyn Future<Output = Solved> + Send>> = match &mut entry {
+        Some(entry) => Box::pin(entry.solve()),
+        None => Box::pin(async move { asking.solve(solve).await.map(tonic::Response::into_inner) }),
+    };
+    let patience = if wanted { LAST_WORDS_OPEN } else { LAST_WORDS };
+    let outcome = follow(channel, solving, (&build, patience), style, &mut display).await;
     display.end();
+    if let (Some(entry), Err(status)) = (entry, &outcome) {
+        entry.enter(status).await;
+    }
     match outcome {
         Ok(values) => {
             ui::error_text(&display.warnings(flags.debug || cli.globals.debug));
@@ -181,19 +198,19 @@ async fn build(cli: &Cli, flags: &BuildFlags, style: Style, prepared: Prepared) 
     }
 }
 
-/// Asks for the build and shows what is heard of it. Ctrl-C cancels it.
+fn control(channel: Channel) -> ControlClient<Channel> {
+    ControlClient::with_origin(channel, Channel::origin()).max_decoding_message_size(skep_buildkit::MESSAGE_LIMIT)
+}
+
+/// Waits for the build and shows what is heard of it. Ctrl-C cancels it.
 async fn follow(
     channel: Channel,
-    request: proto::SolveRequest,
-    build: &str,
+    mut solve: Pin<Box<dyn Future<Output = Solved> + Send + '_>>,
+    (build, patience): (&str, Duration),
     style: Style,
     display: &mut Display,
 ) -> Result<HashMap<String, String>, Status> {
-    let mut control =
-        ControlClient::with_origin(channel, Channel::origin()).max_decoding_message_size(skep_buildkit::MESSAGE_LIMIT);
-    let mut asking = control.clone();
-    let solve = async move { asking.solve(request).await.map(tonic::Response::into_inner) };
-    let mut solve = std::pin::pin!(solve);
+    let mut control = control(channel);
     let status = proto::StatusRequest { r#ref: build.to_owned() };
     let listening = control.status(status);
     let mut listening = std::pin::pin!(listening);
@@ -222,7 +239,7 @@ async fn follow(
             }
             ended = &mut solve, if answer.is_none() => {
                 answer = Some(ended);
-                last_words.as_mut().reset(tokio::time::Instant::now() + LAST_WORDS);
+                last_words.as_mut().reset(tokio::time::Instant::now() + patience);
                 if updates.is_none() {
                     break;
                 }

@@ -8,6 +8,7 @@
 //! | [`request`], [`attributes`], [`output`], [`secret`], [`context`] | what the words of the command line mean |
 //! | [`session`] | the connections |
 //! | [`updates`], [`result`], [`call`], [`failed`] | what comes back |
+//! | [`shell`] | a shell where a step failed |
 
 mod attributes;
 mod call;
@@ -19,4 +20,5 @@ mod request;
 mod result;
 mod secret;
 mod session;
+mod shell;
 mod updates;

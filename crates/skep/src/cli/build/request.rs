@@ -50,6 +50,8 @@ flags! {
         network: String = "default" => "network", "Set the networking mode for the \"RUN\" instructions during build";
         no_cache: bool => "no-cache", "Do not use cache when building the image";
         no_cache_filter: Vec<String> => "no-cache-filter", "Do not cache specified stages";
+        on_error: String => "on-error",
+            "What to do when a step fails: \"shell\" opens a shell where it failed, with what it wrote";
         output: Vec<String> => "output" 'o', "Output destination (format: \"type=local,dest=path\")";
         platform: Vec<String> => "platform", "Set target platform for build";
         progress: String = "auto" => "progress",
