@@ -4,11 +4,17 @@
 use skep_buildkit::proto::moby::buildkit::v1::apicaps::ApiCap;
 
 /// Of the gateway.
-const FRONTEND: [&str; 16] = [
+const FRONTEND: [&str; 22] = [
     "solve.base",
     "resolveimage",
     "resolveimage.resolvemode",
     "readfile",
+    "readdir",
+    "statfile",
+    "gateway.exec",
+    "gateway.exec.extrahosts",
+    "gateway.exec.signals",
+    "gateway.exec.secretenv",
     "return",
     "returnmap",
     "importcaches",

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! D/build/cache/NAME-0     the directory of that name; NAME is a digest of the id and of what it begins with
+//! D/build/cache/new-X      one that is being filled; nobody uses it before it has its name
 //! D/build/cache/NAME-1     further ones, for steps that want it for themselves (`sharing=private`) while it is in use
 //! ```
 
@@ -22,6 +23,9 @@ use super::error::failed;
 
 const CACHE_DIRS: Table<String, CacheDir> = Table::new("build_cache_dirs", 1);
 
+/// How the names of unfinished directories begin.
+const FRESH: &str = "new-";
+
 /// What is known of a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CacheDir {
@@ -35,36 +39,73 @@ pub(crate) struct CacheDir {
 /// Who uses which directory now.
 #[derive(Default)]
 pub(crate) struct CacheDirs {
-    users: Arc<Mutex<BTreeMap<String, usize>>>,
+    used: Arc<Mutex<Used>>,
     locks: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+#[derive(Default)]
+struct Used {
+    users: BTreeMap<String, usize>,
+    /// Those that are being removed: nobody gets them any more.
+    leaving: BTreeSet<String>,
 }
 
 /// A directory in use.
 pub(super) struct Taken {
     pub(super) path: PathBuf,
-    /// Whether it was made just now.
-    pub(super) fresh: bool,
+    /// Where it is made if there is none: what it begins with is put there, and only [`Taken::install`] lets others see it.
+    fresh: Option<PathBuf>,
     name: String,
-    users: Arc<Mutex<BTreeMap<String, usize>>>,
+    used: Arc<Mutex<Used>>,
     _lock: Option<OwnedMutexGuard<()>>,
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        let mut users = self.users.lock();
-        if let Some(count) = users.get_mut(&self.name) {
+        if let Some(fresh) = self.fresh.take() {
+            // What is left is removed at the next start.
+            let _ = std::fs::remove_dir_all(fresh);
+        }
+        let mut used = self.used.lock();
+        if let Some(count) = used.users.get_mut(&self.name) {
             *count -= 1;
             if *count == 0 {
-                users.remove(&self.name);
+                used.users.remove(&self.name);
             }
         }
     }
 }
 
 impl Taken {
-    /// What was to be put into a fresh directory could not be: the next one tries again.
-    pub(super) fn discard(self) {
-        let _ = std::fs::remove_dir_all(&self.path);
+    /// The directory to fill before it is used; none if it is there already.
+    pub(super) fn fresh(&self) -> Option<&Path> {
+        self.fresh.as_deref()
+    }
+
+    /// Puts the filled directory in its place. Someone who was faster wins: what he put there is the same.
+    pub(super) fn install(&mut self) -> std::io::Result<()> {
+        let Some(fresh) = &self.fresh else { return Ok(()) };
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(rustix::fs::CWD, fresh, rustix::fs::CWD, &self.path, flags) {
+            Ok(()) => {
+                self.fresh = None;
+                Ok(())
+            }
+            Err(rustix::io::Errno::EXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A directory that is being removed. Nobody gets it as long as this lives.
+pub(super) struct Leaving {
+    name: String,
+    used: Arc<Mutex<Used>>,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.used.lock().leaving.remove(&self.name);
     }
 }
 
@@ -85,31 +126,25 @@ impl CacheDirs {
             Sharing::Shared | Sharing::Private => None,
         };
         let name = self.enter(name, sharing);
-        let path = top.join(&name);
-        let mut taken = Taken { path, fresh: false, name, users: Arc::clone(&self.users), _lock: lock };
-        let fresh = match std::fs::create_dir(&taken.path) {
-            Ok(()) => true,
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(&taken.path).map_err(failed("make a cache directory"))?;
-                true
-            }
-            Err(error) => return Err(failed("make a cache directory")(error)),
-        };
+        let mut taken = Taken { path: top.join(&name), fresh: None, name, used: Arc::clone(&self.used), _lock: lock };
+        if !taken.path.is_dir() {
+            let fresh = top.join(format!("{FRESH}{}", skep_fs::atomic::random_name()));
+            std::fs::create_dir_all(&fresh).map_err(failed("make a cache directory"))?;
+            taken.fresh = Some(fresh);
+        }
         note(db, &taken.name, id).map_err(|error| BuildError::new(ErrorKind::System, error.to_string()))?;
-        taken.fresh = fresh;
         Ok(taken)
     }
 
     /// Counts a user of the first directory of that name that may be used, and tells which.
     fn enter(&self, name: &str, sharing: Sharing) -> String {
-        let mut users = self.users.lock();
+        let mut used = self.used.lock();
         let mut number = 0;
         loop {
             let candidate = format!("{name}-{number}");
-            let count = users.entry(candidate.clone()).or_default();
-            if *count == 0 || sharing != Sharing::Private {
-                *count += 1;
+            let free = !used.users.contains_key(&candidate) || sharing != Sharing::Private;
+            if free && !used.leaving.contains(&candidate) {
+                *used.users.entry(candidate.clone()).or_default() += 1;
                 return candidate;
             }
             number += 1;
@@ -118,8 +153,30 @@ impl CacheDirs {
 
     /// The directories that steps use now.
     pub(crate) fn in_use(&self) -> BTreeSet<String> {
-        self.users.lock().keys().cloned().collect()
+        self.used.lock().users.keys().cloned().collect()
     }
+
+    /// Takes a directory that nobody uses, to remove it.
+    pub(super) fn leave(&self, name: &str) -> Option<Leaving> {
+        let mut used = self.used.lock();
+        let free = !used.users.contains_key(name) && used.leaving.insert(name.to_owned());
+        free.then(|| Leaving { name: name.to_owned(), used: Arc::clone(&self.used) })
+    }
+}
+
+/// Removes what was being filled when an earlier daemon ended. Blocking.
+pub(super) fn sweep(top: &Path) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(top) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(FRESH) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn note(db: &Db, name: &String, id: &str) -> Result<(), DbError> {
@@ -152,16 +209,44 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let db = Db::open(&dir.path().join("meta.redb")).expect("a database");
         let dirs = CacheDirs::default();
-        let take = |sharing| dirs.take(dir.path(), &db, ("n", "apt"), sharing);
-        let one = take(Sharing::Private).await.expect("one");
-        let two = take(Sharing::Private).await.expect("two");
-        let shared = take(Sharing::Shared).await.expect("shared");
-        assert!(one.fresh && two.fresh && !shared.fresh);
-        assert_eq!((one.path == two.path, one.path == shared.path), (false, true));
+        let take = async |sharing| {
+            let mut taken = dirs.take(dir.path(), &db, ("n", "apt"), sharing).await.expect("taken");
+            let fresh = taken.fresh().is_some();
+            taken.install().expect("installed");
+            (taken, fresh)
+        };
+        let (one, two, shared) =
+            (take(Sharing::Private).await, take(Sharing::Private).await, take(Sharing::Shared).await);
+        assert!(one.1 && two.1 && !shared.1);
+        assert_eq!((one.0.path == two.0.path, one.0.path == shared.0.path), (false, true));
         drop((one, two, shared));
-        let again = take(Sharing::Private).await.expect("again");
-        assert!(!again.fresh && again.path.ends_with("n-0"));
+        let again = take(Sharing::Private).await;
+        assert!(!again.1 && again.0.path.ends_with("n-0"));
         assert_eq!(all(&db).expect("records").into_iter().map(|(_, dir)| dir.uses).collect::<Vec<_>>(), [3, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_new_directory_is_seen_when_it_is_filled() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let db = Db::open(&dir.path().join("meta.redb")).expect("a database");
+        let dirs = CacheDirs::default();
+        let take = async || dirs.take(dir.path(), &db, ("n", "apt"), Sharing::Shared).await.expect("taken");
+        let (mut one, mut two) = (take().await, take().await);
+        std::fs::write(one.fresh().expect("fresh").join("full"), "").expect("a file");
+        assert!(two.fresh().is_some() && !two.path.exists(), "it is not seen half full");
+        one.install().expect("installed");
+        two.install().expect("the other is there");
+        drop(two);
+        assert!(one.path.join("full").exists());
+        assert_eq!(std::fs::read_dir(dir.path()).expect("a list").count(), 2, "nothing else but the database");
+        assert!(dirs.leave("n-0").is_none(), "it is in use");
+        drop(one);
+        let leaving = dirs.leave("n-0").expect("nobody uses it");
+        assert!(take().await.path.ends_with("n-1"), "it can't be had any more");
+        drop(leaving);
+        std::fs::create_dir(dir.path().join("new-x")).expect("a directory");
+        sweep(dir.path()).expect("swept");
+        assert!(!dir.path().join("new-x").exists());
     }
 
     #[tokio::test]

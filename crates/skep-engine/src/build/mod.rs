@@ -102,6 +102,9 @@ pub(crate) fn builder(engine: &Arc<Inner>) -> &Builder<Machine> {
 /// Ends what steps of an earlier daemon left. Blocking.
 pub(crate) fn sweep(engine: &Inner) {
     step::sweep(engine);
+    if let Err(error) = cachedirs::sweep(&engine.config.data_root.join("build/cache")) {
+        tracing::warn!(%error, "removing unfinished cache directories");
+    }
 }
 
 /// Gives back what is kept ready for the next step.

@@ -1,5 +1,6 @@
 //! What builds keep: layers that steps made, directories of clients and of caches, what was fetched. And what of it goes.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,6 +92,22 @@ pub(super) async fn prune(engine: &Arc<Inner>, prune: Prune) -> Result<Vec<Liste
     Ok(gone)
 }
 
+/// Takes a directory from all builds; none if one uses it.
+fn leave(engine: &Inner, content: &Content, path: &Path) -> Option<Box<dyn Any>> {
+    let Content::Directory(name) = content else { return None };
+    let (kind, name) = name.split_once('/')?;
+    let builds = &engine.builds;
+    let slots = match kind {
+        "cache" => return builds.caches.leave(name).map(|leaving| Box::new(leaving) as Box<dyn Any>),
+        "context" => &builds.contexts,
+        "http" => &builds.downloads,
+        "git" => &builds.repositories,
+        "checkout" => &builds.checkouts,
+        _ => return None,
+    };
+    slots.leave(path).map(|slot| Box::new(slot) as Box<dyn Any>)
+}
+
 fn prune_now(engine: &Inner, prune: &Prune) -> Result<Vec<Listed>, BuildError> {
     let listed = list_now(engine)?;
     let found = rustix::fs::statvfs(&engine.config.data_root);
@@ -99,16 +116,20 @@ fn prune_now(engine: &Inner, prune: &Prune) -> Result<Vec<Listed>, BuildError> {
     let mut gone: BTreeSet<Digest> = engine.builds.cache.remove(&keys).into_iter().map(|record| record.key).collect();
     let wanted: BTreeSet<Digest> = keys.iter().copied().collect();
     for (path, listed) in directories(engine)? {
-        if listed.in_use || !wanted.contains(&listed.record.key) {
+        if !wanted.contains(&listed.record.key) {
             continue;
         }
+        // A build may have taken it since it was listed; from here on none can.
+        let Some(_leaving) = leave(engine, &listed.record.content, &path) else { continue };
         if let Content::Directory(name) = &listed.record.content
             && let Some(name) = name.strip_prefix("cache/")
         {
             cachedirs::forget(engine.storage.store().db(), &name.to_owned())
                 .map_err(|error| BuildError::new(ErrorKind::System, error.to_string()))?;
         }
-        engine.storage.trash(&path).map_err(store)?;
+        if path.exists() {
+            engine.storage.trash(&path).map_err(store)?;
+        }
         gone.insert(listed.record.key);
     }
     let layers = engine.storage.store().layers();

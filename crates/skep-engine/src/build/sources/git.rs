@@ -1,14 +1,13 @@
 //! Commits of git repositories, fetched by git itself, which is let near nothing but what it needs: no configuration of the host's, no
-//! hooks, no helpers, no protocols that run programs or read files of the host.
+//! hooks, no helpers, no protocols that run programs; and of the host's files only its own ([`confined`]).
 //!
 //! ```text
 //! D/build/git/REMOTE-0/        the repository: objects that were fetched before
 //! D/build/checkout/COMMIT-0/tree    its files; `done` beside it when it is complete
+//! D/build/ssh/known_hosts           keys of servers, as they were first met
 //! ```
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -21,14 +20,54 @@ use skep_build::worker::{Context, Dir, Tree};
 use skep_fs::Root;
 use skep_registry::digest_of;
 use skep_types::{Digest, ErrorKind};
-use tokio::process::Command;
 
 use super::super::error::{blocking, cancelled, failed};
 use super::super::paths::locate;
+use super::super::step::confined::{self, Confined};
 use crate::engine::Inner;
 
 /// The largest that git may say, in bytes.
 const SAID_MAX: usize = 1 << 20;
+
+/// What git is told before anything else. A server that says nothing for a minute has gone away.
+const SETTINGS: [&str; 28] = [
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "protocol.ext.allow=never",
+    "-c",
+    "credential.helper=",
+    "-c",
+    "safe.directory=*",
+    "-c",
+    "advice.detachedHead=false",
+    "-c",
+    "gc.auto=0",
+    "-c",
+    "maintenance.auto=false",
+    "-c",
+    "core.symlinks=true",
+    "-c",
+    "core.autocrlf=false",
+    "-c",
+    "fetch.recurseSubmodules=no",
+    "-c",
+    "http.lowSpeedLimit=1",
+    "-c",
+    "http.lowSpeedTime=60",
+    "-c",
+    "pack.threads=2",
+];
+const ENVIRONMENT: [&str; 6] = [
+    "PATH=/usr/local/bin:/usr/bin:/bin",
+    "LC_ALL=C",
+    "HOME=/nonexistent",
+    "GIT_CONFIG_NOSYSTEM=1",
+    "GIT_CONFIG_GLOBAL=/dev/null",
+    "GIT_TERMINAL_PROMPT=0",
+];
 
 /// Fetches a commit and checks it out.
 pub(in crate::build) async fn fetch(
@@ -149,7 +188,7 @@ impl<'a> Fetching<'a> {
         let from = bare.to_string_lossy().into_owned();
         let fetch =
             ["-c", "protocol.file.allow=always", "fetch", "--quiet", "--no-tags", "--update-shallow", "--", &from];
-        self.git_with(tree, &[&fetch[..], &[&pinned]].concat(), "file").await?;
+        self.git_with(tree, &[&fetch[..], &[&pinned]].concat(), "file", Some(bare)).await?;
         self.git(tree, &["checkout", "--quiet", "--force", "--detach", commit]).await?;
         self.git(tree, &["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"]).await?;
         if !self.source.keep_git_dir {
@@ -173,47 +212,55 @@ impl<'a> Fetching<'a> {
     }
 
     async fn git(&self, dir: &Path, arguments: &[&str]) -> Result<String, BuildError> {
-        self.git_with(dir, arguments, "http:https:ssh:git").await
+        self.git_with(dir, arguments, "http:https:ssh:git", None).await
     }
 
-    async fn git_with(&self, dir: &Path, arguments: &[&str], protocols: &str) -> Result<String, BuildError> {
-        let known_hosts = self.engine.config.data_root.join("build/known_hosts");
-        let mut ssh = OsString::from("ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new");
-        ssh.push(format!(" -o UserKnownHostsFile={}", known_hosts.display()));
-        let mut command = Command::new("git");
-        command
-            .args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "protocol.ext.allow=never"])
-            .args(["-c", "credential.helper=", "-c", "safe.directory=*", "-c", "advice.detachedHead=false"])
-            .args(["-c", "gc.auto=0", "-c", "core.symlinks=true", "-c", "core.autocrlf=false"])
-            .args(arguments)
-            .current_dir(dir)
-            .env_clear()
-            .envs([("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LC_ALL", "C"), ("HOME", "/nonexistent")])
-            .envs([("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_TERMINAL_PROMPT", "0")])
-            .env("GIT_ALLOW_PROTOCOL", protocols)
-            .env("GIT_SSH_COMMAND", ssh)
-            .env("GIT_CONFIG_COUNT", self.configuration.len().to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+    /// Runs git in a directory, which it may write; `reading` is another one that it may read.
+    async fn git_with(
+        &self,
+        dir: &Path,
+        arguments: &[&str],
+        protocols: &str,
+        reading: Option<&Path>,
+    ) -> Result<String, BuildError> {
+        let ssh_directory = self.engine.config.data_root.join("build/ssh");
+        crate::storage::make_dir(&ssh_directory, 0o700).map_err(super::super::error::engine)?;
+        let ssh = format!(
+            "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={}",
+            ssh_directory.join("known_hosts").display()
+        );
+        let mut env: Vec<String> = ENVIRONMENT.iter().map(|&entry| entry.to_owned()).collect();
+        env.push(format!("GIT_ALLOW_PROTOCOL={protocols}"));
+        env.push(format!("GIT_SSH_COMMAND={ssh}"));
+        env.push(format!("GIT_CONFIG_COUNT={}", self.configuration.len()));
         for (at, (key, value)) in self.configuration.iter().enumerate() {
-            command.env(format!("GIT_CONFIG_KEY_{at}"), key).env(format!("GIT_CONFIG_VALUE_{at}"), value);
+            env.extend([format!("GIT_CONFIG_KEY_{at}={key}"), format!("GIT_CONFIG_VALUE_{at}={value}")]);
         }
+        let mut readable = reading.map(Path::to_owned).into_iter().collect::<Vec<_>>();
         if let Some((path, _)) = &self.agent {
-            command.env("SSH_AUTH_SOCK", path);
+            env.push(format!("SSH_AUTH_SOCK={}", path.display()));
+            readable.extend(path.parent().map(Path::to_owned));
         }
-        let output = command.output().await.map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                BuildError::new(ErrorKind::NotImplemented, "git is not installed on the machine of the engine")
+        let argv = std::iter::once("git").chain(SETTINGS).chain(arguments.iter().copied());
+        let confined = Confined {
+            argv: argv.map(str::to_owned).collect(),
+            env,
+            cwd: dir.to_owned(),
+            writable: vec![dir.to_owned(), ssh_directory],
+            readable,
+        };
+        let output = confined::run(self.engine, confined, SAID_MAX, self.context).await;
+        let output = output.map_err(|error| match error.kind {
+            ErrorKind::NotImplemented => {
+                BuildError::new(error.kind, "git is not installed on the machine of the engine")
             }
-            _ => failed("run git")(error),
+            ErrorKind::Cancelled => error,
+            kind => BuildError::new(kind, format!("failed to fetch remote {}: {error}", self.source.remote)),
         })?;
-        if output.status.success() {
-            let said = String::from_utf8_lossy(&output.stdout[..output.stdout.len().min(SAID_MAX)]).into_owned();
-            return Ok(said);
+        if output.code == 0 {
+            return Ok(String::from_utf8_lossy(&output.output).into_owned());
         }
-        let mut said = String::from_utf8_lossy(&output.stderr[..output.stderr.len().min(SAID_MAX)]).into_owned();
+        let mut said = String::from_utf8_lossy(&output.errors).into_owned();
         for (_, secret) in &self.configuration {
             said = said.replace(secret, "***");
         }

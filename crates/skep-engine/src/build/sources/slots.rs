@@ -46,6 +46,12 @@ impl Slots {
         Ok(slot)
     }
 
+    /// Takes a directory that nobody uses, to remove it.
+    pub(in crate::build) fn leave(&self, path: &Path) -> Option<Slot> {
+        let free = self.0.lock().insert(path.to_owned());
+        free.then(|| Slot { path: path.to_owned(), slots: self.clone() })
+    }
+
     /// Whether a directory is in use.
     pub(in crate::build) fn has(&self, path: &Path) -> bool {
         self.0.lock().contains(path)

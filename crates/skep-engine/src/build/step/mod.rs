@@ -9,6 +9,7 @@
 //! staging area. It is mounted in the container's mount namespace only. The shim ends the container when the engine goes.
 
 mod agent;
+pub(in crate::build) mod confined;
 mod container;
 mod mounts;
 mod output;

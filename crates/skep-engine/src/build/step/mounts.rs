@@ -246,28 +246,19 @@ impl Placing<'_> {
     fn fill(
         &self,
         room: &Room,
-        taken: Taken,
+        mut taken: Taken,
         from: Option<(Tree, PathBuf)>,
         mode: u32,
         owner: (u32, u32),
     ) -> Result<Taken, BuildError> {
-        if !taken.fresh {
-            return Ok(taken);
+        let Some(fresh) = taken.fresh() else { return Ok(taken) };
+        set_owner(fresh, mode, owner)?;
+        if let Some((from, path)) = &from {
+            let root = tree::open(self.engine.storage.store().layers(), from, &room.directory("empty")?)?;
+            files::copy_directory(&root, path, fresh)?;
         }
-        let filled = set_owner(&taken.path, mode, owner).and_then(|()| match &from {
-            None => Ok(()),
-            Some((from, path)) => {
-                let root = tree::open(self.engine.storage.store().layers(), from, &room.directory("empty")?)?;
-                files::copy_directory(&root, path, &taken.path)
-            }
-        });
-        match filled {
-            Ok(()) => Ok(taken),
-            Err(error) => {
-                taken.discard();
-                Err(error)
-            }
-        }
+        taken.install().map_err(failed("make a cache directory"))?;
+        Ok(taken)
     }
 }
 

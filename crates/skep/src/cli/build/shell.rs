@@ -8,8 +8,6 @@
 //!                    └──▶ built:  Return(the result) ─▶ export
 //! ```
 
-use std::pin::pin;
-
 use skep_buildkit::errors::{self, FailedStep};
 use skep_buildkit::grpc::Channel;
 use skep_buildkit::proto::google::rpc;
@@ -232,9 +230,11 @@ async fn resize(
     message: &impl Fn(Input) -> gateway::ExecMessage,
     terminal: bool,
 ) {
-    let Ok(changes) = signal(SignalKind::window_change()) else { return };
-    let mut changes = pin!(changes);
-    while terminal {
+    let Ok(mut changes) = signal(SignalKind::window_change()) else { return };
+    if !terminal {
+        return;
+    }
+    loop {
         if let Some((rows, columns)) = tty::size() {
             let size = gateway::ResizeMessage { rows: rows.into(), cols: columns.into() };
             let _ = sender.send(message(Input::Resize(size))).await;
