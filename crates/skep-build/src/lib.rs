@@ -40,6 +40,7 @@ pub mod services;
 mod solve;
 pub mod worker;
 
+pub use attest::without_password;
 pub use builder::{Builder, Built, BuiltImage, Job, Solved};
 pub use cache::Cache;
 pub use error::{BuildError, FailedStep, Location};

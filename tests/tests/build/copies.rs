@@ -13,8 +13,13 @@ async fn context(world: &World, fill: impl FnOnce(&Path)) -> Tree {
     let dir = world.dir.path().join("context");
     std::fs::create_dir_all(&dir).unwrap();
     fill(&dir);
-    let source =
-        LocalSource { name: "context".to_owned(), include: Vec::new(), exclude: Vec::new(), follow: Vec::new() };
+    let source = LocalSource {
+        name: "context".to_owned(),
+        part: skep_build::graph::LocalPart::Files,
+        include: Vec::new(),
+        exclude: Vec::new(),
+        follow: Vec::new(),
+    };
     let client = Client { files: dir, ..Client::default() };
     world.machine.local(&source, &world.context(client)).await.unwrap()
 }

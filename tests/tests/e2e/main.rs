@@ -7,7 +7,6 @@
 mod archives;
 mod artifacts;
 mod basics;
-mod build_failed;
 mod certificates;
 mod client;
 mod commit;

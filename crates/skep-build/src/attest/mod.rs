@@ -21,7 +21,7 @@ pub(crate) fn is_true(text: &str) -> bool {
 }
 
 /// A text for people, in which no URL has a password; of web addresses the name before it goes too, for it may be a token.
-pub(crate) fn without_password(text: &str) -> String {
+pub fn without_password(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use bytes::Bytes;
 use chrono::Utc;
-use skep_build::BuildError;
+use skep_build::{BuildError, without_password};
 use skep_build::event::BuildEvent;
 use skep_build::graph::GitSource;
 use skep_build::worker::{Context, Dir, Tree};
@@ -191,11 +191,19 @@ impl<'a> Fetching<'a> {
         self.git_with(tree, &[&fetch[..], &[&pinned]].concat(), "file", Some(bare)).await?;
         self.git(tree, &["checkout", "--quiet", "--force", "--detach", commit]).await?;
         self.git(tree, &["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"]).await?;
-        if !self.source.keep_git_dir {
+        if self.source.keep_git_dir {
+            // What stays gets into images.
+            self.git(tree, &["remote", "set-url", "origin", &self.shown()]).await?;
+        } else {
             let tree = tree.to_owned();
             blocking(move || remove_git_dirs(&tree).map_err(failed("clear a checkout"))).await?;
         }
         Ok(())
+    }
+
+    /// The repository, as it may be shown.
+    fn shown(&self) -> String {
+        without_password(&self.source.remote)
     }
 
     /// The directory that becomes the root. Links in the repository don't lead out of it.
@@ -255,12 +263,12 @@ impl<'a> Fetching<'a> {
                 BuildError::new(error.kind, "git is not installed on the machine of the engine")
             }
             ErrorKind::Cancelled => error,
-            kind => BuildError::new(kind, format!("failed to fetch remote {}: {error}", self.source.remote)),
+            kind => BuildError::new(kind, format!("failed to fetch remote {}: {error}", self.shown())),
         })?;
         if output.code == 0 {
             return Ok(String::from_utf8_lossy(&output.output).into_owned());
         }
-        let mut said = String::from_utf8_lossy(&output.errors).into_owned();
+        let mut said = without_password(&String::from_utf8_lossy(&output.errors));
         for (_, secret) in &self.configuration {
             said = said.replace(secret, "***");
         }
@@ -269,7 +277,7 @@ impl<'a> Fetching<'a> {
         // Nobody has to listen.
         let _ = self.context.events.send(log).await;
         let what = arguments.iter().find(|word| !word.starts_with('-') && !word.contains('=')).unwrap_or(&"");
-        let message = format!("failed to fetch remote {}: git {what}: {}", self.source.remote, said.trim());
+        let message = format!("failed to fetch remote {}: git {what}: {}", self.shown(), said.trim());
         Err(BuildError::new(ErrorKind::Unavailable, message))
     }
 }
