@@ -156,6 +156,12 @@ impl CacheDirs {
         self.used.lock().users.keys().cloned().collect()
     }
 
+    /// Removes the place of all of them if there is none, and nobody about to make one.
+    pub(crate) fn remove_empty(&self, top: &Path) -> std::io::Result<()> {
+        let used = self.used.lock();
+        if used.users.is_empty() { super::sources::remove_if_empty(top) } else { Ok(()) }
+    }
+
     /// Takes a directory that nobody uses, to remove it.
     pub(super) fn leave(&self, name: &str) -> Option<Leaving> {
         let mut used = self.used.lock();

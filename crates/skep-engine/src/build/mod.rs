@@ -112,9 +112,9 @@ pub(crate) async fn close(engine: &Arc<Inner>) {
     step::close(engine).await;
 }
 
-/// A directory without anything in it, in the data root.
+/// A directory without anything in it. It is no one's data, so it is in the exec root.
 fn empty_directory(engine: &Inner) -> Result<std::path::PathBuf, skep_build::BuildError> {
-    let path = engine.config.data_root.join("build/empty");
+    let path = engine.config.exec_root.join("empty");
     crate::storage::make_dir(&path, 0o755).map_err(error::engine)?;
     Ok(path)
 }

@@ -13,6 +13,7 @@ use skep_types::{Digest, ErrorKind};
 
 use super::cachedirs;
 use super::error::{blocking, engine as engine_error, failed, store};
+use super::sources::Slots;
 use crate::engine::Inner;
 use crate::storage::tree_size;
 
@@ -45,12 +46,7 @@ fn directories(engine: &Inner) -> Result<Vec<(PathBuf, Listed)>, BuildError> {
         let record = Record { created: dir.created, last_used: Some(dir.last_used), uses: dir.uses, ..record };
         all.push((path, Listed { record, in_use: used.contains(&name), shared: false }));
     }
-    for (kind, slots, sort, description) in [
-        ("context", &engine.builds.contexts, RecordKind::Local, "local source for context"),
-        ("http", &engine.builds.downloads, RecordKind::Regular, "http source"),
-        ("git", &engine.builds.repositories, RecordKind::Internal, "git repository"),
-        ("checkout", &engine.builds.checkouts, RecordKind::Git, "git checkout"),
-    ] {
+    for (kind, slots, sort, description) in fetched(engine) {
         for path in children(&top.join(kind))? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let content = Content::Directory(format!("{kind}/{name}"));
@@ -62,6 +58,25 @@ fn directories(engine: &Inner) -> Result<Vec<(PathBuf, Listed)>, BuildError> {
         }
     }
     Ok(all)
+}
+
+/// The places of what came from elsewhere.
+fn fetched(engine: &Inner) -> [(&'static str, &Slots, RecordKind, &'static str); 4] {
+    [
+        ("context", &engine.builds.contexts, RecordKind::Local, "local source for context"),
+        ("http", &engine.builds.downloads, RecordKind::Regular, "http source"),
+        ("git", &engine.builds.repositories, RecordKind::Internal, "git repository"),
+        ("checkout", &engine.builds.checkouts, RecordKind::Git, "git checkout"),
+    ]
+}
+
+/// Removes the places in which nothing is left.
+fn remove_empty(engine: &Inner) -> Result<(), BuildError> {
+    let top = engine.config.data_root.join("build");
+    for (kind, slots, ..) in fetched(engine) {
+        slots.remove_empty(&top.join(kind)).map_err(failed("remove an empty directory"))?;
+    }
+    engine.builds.caches.remove_empty(&top.join("cache")).map_err(failed("remove an empty directory"))
 }
 
 fn key(content: &Content) -> Digest {
@@ -132,6 +147,7 @@ fn prune_now(engine: &Inner, prune: &Prune) -> Result<Vec<Listed>, BuildError> {
         }
         gone.insert(listed.record.key);
     }
+    remove_empty(engine)?;
     let layers = engine.storage.store().layers();
     // Twice: what the first one stores is kept until the second for whoever has just made it.
     layers.flush().and_then(|()| layers.flush()).map_err(store)?;

@@ -6,4 +6,4 @@ pub(super) mod image;
 pub(super) mod local;
 mod slots;
 
-pub(super) use slots::Slots;
+pub(super) use slots::{Slots, remove_if_empty};

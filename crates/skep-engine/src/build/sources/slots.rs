@@ -56,10 +56,52 @@ impl Slots {
     pub(in crate::build) fn has(&self, path: &Path) -> bool {
         self.0.lock().contains(path)
     }
+
+    /// Removes `top` if there is nothing in it, and nobody about to put something there.
+    pub(in crate::build) fn remove_empty(&self, top: &Path) -> std::io::Result<()> {
+        let used = self.0.lock();
+        if used.is_empty() { remove_if_empty(top) } else { Ok(()) }
+    }
+}
+
+/// Removes a directory, unless there is something in it.
+pub(in crate::build) fn remove_if_empty(dir: &Path) -> std::io::Result<()> {
+    use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
+    match std::fs::remove_dir(dir) {
+        Err(error) if !matches!(error.kind(), DirectoryNotEmpty | NotFound) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.slots.0.lock().remove(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_use_is_not_given_twice_and_its_place_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (top, slots) = (dir.path().join("build/context"), Slots::default());
+        let one = slots.take(&top, "n").expect("a slot");
+        let two = slots.take(&top, "n").expect("a slot");
+        assert_eq!((one.path.clone(), two.path.clone()), (top.join("n-0"), top.join("n-1")));
+        for path in [&one.path, &two.path] {
+            std::fs::remove_dir(path).expect("remove a slot's directory");
+        }
+        drop(one);
+        slots.remove_empty(&top).expect("look at the place");
+        assert!(top.exists(), "a slot is in use");
+        drop(two);
+        slots.remove_empty(&top).expect("remove the place");
+        assert!(!top.exists());
+        let again = slots.take(&top, "n").expect("a slot");
+        drop(again);
+        slots.remove_empty(&top).expect("look at the place");
+        assert!(top.join("n-0").exists(), "what was left there stays");
     }
 }
