@@ -118,7 +118,7 @@ pub enum LocalPart {
 }
 
 /// A file of a web server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HttpSource {
     /// Where.
     pub url: String,
@@ -369,8 +369,20 @@ pub struct Copy {
     pub parents: bool,
     /// Whether archives are unpacked (`ADD` of local files), and never or always for `--unpack`.
     pub unpack: Unpack,
-    /// The one source is a file fetched from a URL: its mode is 0600 unless something else is asked for.
-    pub fetched: bool,
+    /// Whether the one source comes from elsewhere.
+    pub fetched: Fetched,
+}
+
+/// What a source from elsewhere is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Fetched {
+    /// It does not come from elsewhere.
+    #[default]
+    No,
+    /// A file of a web server: its mode is 0600 unless something else is asked for.
+    File,
+    /// The files of a commit: the directory itself is copied, not only what is in it.
+    Commit,
 }
 
 /// What to do with archives.

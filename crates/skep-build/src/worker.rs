@@ -63,7 +63,34 @@ pub struct Layer {
     pub diff_id: Digest,
     /// Bytes of its files.
     pub size: u64,
+    /// What keeps a new one from being collected until somebody holds it.
+    pub held: Held,
 }
+
+/// What keeps something, whatever it is. It says nothing about what is kept, so any two are equal.
+#[derive(Clone, Default)]
+pub struct Held(Option<Arc<dyn Any + Send + Sync>>);
+
+impl Held {
+    /// Kept as long as `guard` lives.
+    pub fn by(guard: impl Any + Send + Sync) -> Self {
+        Held(Some(Arc::new(guard)))
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Held" } else { "NotHeld" })
+    }
+}
+
+impl PartialEq for Held {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Held {}
 
 /// The diff id of a layer without an entry: the archive of 1024 zero bytes.
 pub const EMPTY_LAYER: Digest = Digest::from_bytes([
@@ -120,8 +147,11 @@ pub trait Worker: Send + Sync + 'static {
     /// Fails with `"/x": not found` for a path without a wildcard that leads nowhere.
     fn digest(&self, tree: &Tree, selection: &Selection) -> impl Future<Output = Result<Digest>> + Send;
 
-    /// The first `limit` bytes of a file of a tree, following links inside it; none if there is no such.
+    /// A file of at most `limit` bytes of a tree, following links inside it; none if there is no such.
     fn read(&self, tree: &Tree, path: &str, limit: u64) -> impl Future<Output = Result<Option<Vec<u8>>>> + Send;
+
+    /// The first `limit` bytes of a file of a tree.
+    fn read_start(&self, tree: &Tree, path: &str, limit: u64) -> impl Future<Output = Result<Option<Vec<u8>>>> + Send;
 
     /// Runs a program on `base`, whose layers are here. A program that fails is an error with an `exit_code` and BuildKit's text
     /// (`process "/bin/sh -c false" did not complete successfully: exit code: 1`), and with what it wrote. `inputs` are the trees of `run.mounts`, in the order in which they name steps.

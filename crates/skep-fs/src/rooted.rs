@@ -103,15 +103,21 @@ impl Root {
     /// Reads a regular file of at most `limit` bytes. Anything else (FIFO, device, directory) and anything larger is an
     /// error, and opening it never blocks: the file belongs to an image.
     pub fn read_file(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let bytes = self.read_start(path, limit + 1)?;
+        if bytes.len() as u64 > limit {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than is read of such a file"));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads the first `limit` bytes of a regular file, as [`Root::read_file`] does.
+    pub fn read_start(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         let file = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0)?;
         if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         let mut bytes = Vec::new();
-        File::from(file).take(limit + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > limit {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than is read of such a file"));
-        }
+        File::from(file).take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use skep_store::ChainId;
 use skep_types::Digest;
 
-use crate::worker::Layer;
+use crate::worker::{Held, Layer};
 
 /// One result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +105,9 @@ impl Record {
     /// The layer, if it is one.
     pub fn layer(&self) -> Option<Layer> {
         match &self.content {
-            Content::Layer { stack, diff_id } => Some(Layer { stack: *stack, diff_id: *diff_id, size: self.size }),
+            Content::Layer { stack, diff_id } => {
+                Some(Layer { stack: *stack, diff_id: *diff_id, size: self.size, held: Held::default() })
+            }
             Content::Directory(_) => None,
         }
     }

@@ -4,7 +4,7 @@ use skep_store::{Db, DbError};
 use skep_types::Digest;
 
 use super::*;
-use crate::worker::Layer;
+use crate::worker::{Held, Layer};
 
 fn digest(number: u8) -> Digest {
     Digest::from_bytes([number; 32])
@@ -15,7 +15,7 @@ fn record(number: u8) -> Record {
     Record::of_layer(
         digest(number),
         "a step".to_owned(),
-        &Layer { stack, diff_id: digest(number), size: 7 },
+        &Layer { stack, diff_id: digest(number), size: 7, held: Held::default() },
         Vec::new(),
     )
 }

@@ -43,7 +43,8 @@ pub(crate) enum MarkKind {
     /// Runs a program.
     Run(Vec<String>),
     /// Copies files: the history's text with a hole for the hash.
-    Transfer { before: String, after: String },
+    /// `outside` is a source that leads out of the build context.
+    Transfer { before: String, after: String, outside: Option<String> },
     /// Makes a directory, or changes nothing but the configuration.
     Plain,
 }
@@ -94,8 +95,10 @@ impl Converter<'_> {
                 kind = MarkKind::Run(argv.clone());
                 format!("{}{}", self.arguments(state), argv.join(" "))
             }
-            Instruction::Copy(copy) => self.transfer_text(&prefix, "COPY", &copy.transfer, &mut kind),
-            Instruction::Add(add) => self.transfer_text(&prefix, "ADD", &add.transfer, &mut kind),
+            Instruction::Copy(copy) => {
+                self.transfer_text(&prefix, ("COPY", copy.from.is_some()), &copy.transfer, &mut kind)
+            }
+            Instruction::Add(add) => self.transfer_text(&prefix, ("ADD", false), &add.transfer, &mut kind),
             Instruction::Workdir(_) => format!("{prefix} #(nop) {known}"),
             Instruction::Onbuild(onbuild) => format!("{prefix} #(nop)  ONBUILD {}", onbuild.trigger),
             Instruction::Expose(expose) => format!("{prefix} #(nop)  EXPOSE {}", expose.ports.join(" ")),
@@ -106,10 +109,13 @@ impl Converter<'_> {
             }
             _ => format!("{prefix} #(nop)  {known}"),
         };
+        let author = state.image.author.clone();
         if let Some(step) = state.image.history.last_mut() {
             step.created_by = text;
             step.comment.clear();
+            step.author = author;
         }
+        state.image.config.args_escaped = false;
         self.mark(state, below, line.source.code.clone(), kind, is_trigger, index);
         Ok(())
     }
@@ -118,11 +124,20 @@ impl Converter<'_> {
         self.marks.push(Mark { text, kind, is_trigger, stage, step: state.step, below, image: state.image.clone() });
     }
 
-    fn transfer_text(&self, prefix: &str, keyword: &str, transfer: &Transfer, kind: &mut MarkKind) -> String {
+    fn transfer_text(
+        &self,
+        prefix: &str,
+        (keyword, is_stage): (&str, bool),
+        transfer: &Transfer,
+        kind: &mut MarkKind,
+    ) -> String {
         let chown = transfer.chown.as_ref().map(|chown| format!("--chown={chown} ")).unwrap_or_default();
         let before = format!("{prefix} #(nop) {keyword} {chown}");
         let after = format!(" in {} ", transfer.destination);
-        *kind = MarkKind::Transfer { before: before.clone(), after: after.clone() };
+        // Another stage's root can't be left, and what is above an address is its server's business.
+        let local = |source: &&String| !is_stage && !source.contains("://") && is_outside(source);
+        let outside = transfer.sources.iter().find(local).cloned();
+        *kind = MarkKind::Transfer { before: before.clone(), after: after.clone(), outside };
         before + &after
     }
 
@@ -170,12 +185,18 @@ impl Converter<'_> {
         let text = format!("LABEL {}", pairs.join(" "));
         state.image.config.labels.extend(labels.clone());
         let created_by = format!("/bin/sh -c #(nop)  {text}");
-        state.image.history.push(History { created_by, empty_layer: true, ..History::default() });
+        let author = state.image.author.clone();
+        state.image.history.push(History { created_by, author, empty_layer: true, ..History::default() });
         self.mark(state, state.step, text, MarkKind::Plain, false, index);
     }
 }
 
 impl Mark {
+    /// Whether it makes an image.
+    pub(crate) fn has_image(&self) -> bool {
+        !matches!(self.kind, MarkKind::Global | MarkKind::From { .. })
+    }
+
     /// The copies of an instruction, if it has any.
     pub(crate) fn files<'o>(&self, op: &'o Op) -> Option<&'o Files> {
         match (&self.kind, op) {
@@ -183,6 +204,19 @@ impl Mark {
             _ => None,
         }
     }
+}
+
+/// Whether a path leads above the directory that it begins in.
+fn is_outside(path: &str) -> bool {
+    let mut depth = 0_i32;
+    path.split('/').any(|part| {
+        match part {
+            "" | "." => {}
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+        depth < 0
+    })
 }
 
 fn written(arg: &Arg) -> String {

@@ -6,7 +6,7 @@ use skep_types::{Digest, ErrorKind};
 
 use crate::attest::without_password;
 use crate::error::{BuildError, Result};
-use crate::graph::{Copy, FileAction, Files, HttpSource, Mode, Op, Owner, StepId, Unpack};
+use crate::graph::{Copy, Fetched, FileAction, Files, HttpSource, Mode, Op, Owner, StepId, Unpack};
 
 use super::Converter;
 use super::git::git_source;
@@ -56,7 +56,7 @@ impl Converter<'_> {
             exclude: transfer.exclude.clone(),
             parents: wish.parents,
             unpack: Unpack::No,
-            fetched: false,
+            fetched: Fetched::No,
         };
         check_checksum(wish)?;
         let mut actions: Vec<FileAction> = Vec::new();
@@ -162,7 +162,8 @@ impl Converter<'_> {
             }
             git.checksum = add.checksum.clone().or(git.checksum);
             let from = self.push(Op::Git(git), name.to_owned(), &state.platform);
-            return Ok(Some(Copy { from, sources: vec!["/".to_owned()], ..plain.clone() }));
+            let sources = vec!["/".to_owned()];
+            return Ok(Some(Copy { from, sources, fetched: Fetched::Commit, ..plain.clone() }));
         }
         let parse = |text: &String| text.parse::<Digest>().map_err(|error| BuildError::invalid(error.to_string()));
         let checksum = add.checksum.as_ref().map(parse).transpose()?;
@@ -170,13 +171,16 @@ impl Converter<'_> {
         let http = HttpSource { url: source.to_owned(), checksum, name: Some(file.clone()) };
         let from = self.push(Op::Http(http), name.to_owned(), &state.platform);
         let unpack = if add.unpack == Some(true) { Unpack::Archives } else { Unpack::No };
-        Ok(Some(Copy { from, sources: vec![format!("/{file}")], unpack, fetched: true, ..plain.clone() }))
+        Ok(Some(Copy { from, sources: vec![format!("/{file}")], unpack, fetched: Fetched::File, ..plain.clone() }))
     }
 
     /// How the vertex of an image is called that only files are taken from.
     pub(super) fn outside_name(&self, base: &Base, other: String) -> String {
         match base {
             Base::Image(source) => {
+                if let Some(name) = self.plan.alias(source) {
+                    return name;
+                }
                 let digest =
                     self.images.image(source, &self.plan.options.platform).and_then(|image| image.resolved.digest);
                 match digest.filter(|_| source.reference.digest().is_none()) {
@@ -238,8 +242,29 @@ fn is_symbolic(text: &str) -> bool {
 fn file_name(url: &str) -> String {
     let path = url.split_once("://").map_or(url, |(_, rest)| rest);
     let path = path.split(['?', '#']).next().unwrap_or_default();
-    let last = path.split_once('/').and_then(|(_, path)| path.trim_end_matches('/').rsplit('/').next());
-    last.filter(|name| !name.is_empty() && *name != "." && *name != "..").unwrap_or("__unnamed__").to_owned()
+    let path = path.split_once('/').map(|(_, path)| unescaped(path)).unwrap_or_default();
+    let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    if matches!(last, "" | "." | "..") || last.contains('\0') { "__unnamed__".to_owned() } else { last.to_owned() }
+}
+
+/// `a%20b` is `a b`; what is no such sequence stays as it is.
+fn unescaped(path: &str) -> String {
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let (bytes, mut out, mut at) = (path.as_bytes(), Vec::with_capacity(path.len()), 0);
+    while let Some(byte) = bytes.get(at) {
+        let pair = digit(bytes.get(at + 1)).zip(digit(bytes.get(at + 2))).filter(|_| *byte == b'%');
+        match pair.and_then(|(high, low)| u8::try_from(high * 16 + low).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn history(wish: &Wish<'_>) -> String {
@@ -260,4 +285,24 @@ fn history(wish: &Wish<'_>) -> String {
         text.push_str(&format!(" <<{}", document.name));
     }
     format!("{text} {} # buildkit", transfer.destination)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+
+    #[test]
+    fn names_of_files_on_the_web() {
+        for (url, name) in [
+            ("http://h/a/b.txt?x=/y", "b.txt"),
+            ("http://h/a%20b", "a b"),
+            ("http://h/%2e%2e", "__unnamed__"),
+            ("http://h/a/..%2f..%2fpasswd", "passwd"),
+            ("http://h/100%", "100%"),
+            ("http://h", "__unnamed__"),
+            ("http://h/%00", "__unnamed__"),
+        ] {
+            assert_eq!(file_name(url), name, "{url}");
+        }
+    }
 }

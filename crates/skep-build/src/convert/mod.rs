@@ -31,11 +31,12 @@ use skep_dockerfile::stages::Origin;
 use skep_dockerfile::{Instruction, Lines};
 use skep_types::{Digest, Platform, Reference};
 
+use crate::attest::without_password;
 use crate::builder::{Built, BuiltImage};
 use crate::error::{BuildError, Result};
 use crate::graph::{
-    Copy, FileAction, Files, Given, Graph, HttpSource, ImageSource, LocalPart, LocalSource, Mode, Op, Owner, Step,
-    StepId, Unpack,
+    Copy, Fetched, FileAction, Files, Given, Graph, HttpSource, ImageSource, LocalPart, LocalSource, Mode, Op, Owner,
+    Step, StepId, Unpack,
 };
 use crate::image::ImageConfig;
 use crate::request::NamedContext;
@@ -155,7 +156,7 @@ pub(crate) fn convert(plan: &Plan<'_>, images: &Images, sources: &Sources) -> Re
     if plan.options.request.classic {
         converter.mark_globals();
     }
-    for index in &plan.needed {
+    for index in plan.needed.iter().filter(|index| !is_mere_tree(plan, **index)) {
         let state = converter.stage(*index)?;
         converter.states.insert(*index, state);
     }
@@ -182,6 +183,14 @@ fn is_single(plan: &Plan<'_>) -> bool {
     let mut lines = plan.file.stages.iter().flat_map(|stage| &stage.steps);
     plan.file.stages.len() == 1
         && !lines.any(|line| counts(line) || line.origins().iter().any(|from| !from_stage(from, line.source.lines)))
+}
+
+/// Whether a stage is nothing but a directory that others take files from: it needs no layers.
+fn is_mere_tree(plan: &Plan<'_>, index: usize) -> bool {
+    matches!(plan.bases[index], Base::Tree(_))
+        && plan.file.stages[index].steps.is_empty()
+        && index != plan.target
+        && !plan.needed.iter().any(|other| plan.bases[*other] == Base::Stage(index))
 }
 
 fn finish_platform(image: &mut ImageConfig, options: &Options<'_>) {
@@ -215,7 +224,17 @@ impl Converter<'_> {
         let platform = self.plan.options.build_platform.clone();
         let (op, shown) = match name {
             None => (self.sources.main.clone(), self.sources.name.clone()),
-            Some(name) => (self.tree(name)?, format!("[context {name}] load from client")),
+            Some(name) => {
+                let tree = self.tree(name)?;
+                let shown = match (&tree, self.plan.options.request.contexts.get(name)) {
+                    (_, Some(NamedContext::Git(url))) => {
+                        format!("[internal] load git source {}", without_password(url))
+                    }
+                    (Op::Http(http), _) => format!("[context {name}] {}", without_password(&http.url)),
+                    _ => format!("[context {name}] load from client"),
+                };
+                (tree, shown)
+            }
         };
         let step = self.push(op, shown, &platform);
         self.contexts.insert(key, (step, BTreeSet::from([path.to_owned()])));
@@ -246,6 +265,11 @@ impl Converter<'_> {
         match base {
             Base::Scratch => Ok(self.push(Op::Scratch, "scratch".to_owned(), platform)),
             Base::Stage(index) => {
+                if let Base::Tree(name) = &self.plan.bases[*index]
+                    && self.plan.file.stages[*index].steps.is_empty()
+                {
+                    return self.context(Some(name), path);
+                }
                 let state = self.states.get(index);
                 state.map(|state| state.step).ok_or_else(|| BuildError::invalid("a stage is used before it is built"))
             }
@@ -279,7 +303,7 @@ impl Converter<'_> {
             exclude: Vec::new(),
             parents: false,
             unpack: Unpack::No,
-            fetched: false,
+            fetched: Fetched::No,
         };
         let files = Files { base, actions: vec![FileAction::Copy(copy)], link: false, time: None };
         self.push(Op::Files(Box::new(files)), name, platform)

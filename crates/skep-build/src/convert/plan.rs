@@ -189,6 +189,13 @@ impl<'r> Plan<'r> {
         }))
     }
 
+    /// How an image is called that a named context has brought in the place of another.
+    pub(crate) fn alias(&self, source: &ImageSource) -> Option<String> {
+        let is_it = |context: &NamedContext| matches!(context, NamedContext::Image(image) if image.or_latest() == source.reference);
+        let (name, _) = self.options.request.contexts.iter().find(|(_, context)| is_it(context))?;
+        Some(format!("[context {name}] {}", source.reference.familiar()))
+    }
+
     fn follow(&mut self) -> Result<()> {
         let origins: Vec<Origin> = self
             .bases

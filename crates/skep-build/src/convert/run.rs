@@ -17,6 +17,9 @@ use super::text::{clean, shown};
 /// Where scripts of heredocs with an interpreter are.
 const SCRIPTS: &str = "/dev/pipes";
 
+/// The variable by which ssh finds its agent: the first that is mounted.
+const AGENT: &str = "SSH_AUTH_SOCK";
+
 /// The client did not say `--allow`.
 fn not_allowed(entitlement: &str) -> BuildError {
     let text = format!("failed to load LLB: {entitlement} is not allowed");
@@ -53,10 +56,15 @@ impl Converter<'_> {
             return Err(not_allowed("device"));
         }
         let pair = |(name, value): &(String, String)| format!("{name}={value}");
+        let mut env: Vec<String> = state.scope.variables().iter().map(pair).collect();
+        let agent = mounts.iter().find(|mount| matches!(mount.kind, MountKind::Ssh { .. }));
+        if let Some(agent) = agent.filter(|_| state.scope.get(AGENT).is_none()) {
+            env.push(format!("{AGENT}={}", agent.target.display()));
+        }
         let op = Run {
             base: state.step,
             argv: argv.clone(),
-            env: state.scope.variables().iter().map(pair).collect(),
+            env,
             silent_env: proxies(&request.args).iter().map(pair).collect(),
             cwd: state.dir().into(),
             user: state.image.config.user.clone(),

@@ -134,6 +134,9 @@ impl Converter<'_> {
         let mut state = self.begin(index).map_err(|error| place(error, stage.source.lines))?;
         let classic = plan.options.request.classic;
         if classic {
+            if matches!(plan.bases[index], Base::Scratch) {
+                state.image.config.working_dir.clear();
+            }
             self.mark_begin(&state, index);
         }
         for (number, line) in stage.steps.iter().enumerate() {
@@ -221,7 +224,10 @@ impl Converter<'_> {
                 state.base = Some((source.reference.clone(), digest));
                 let is_empty =
                     state.image.rootfs.diff_ids.is_empty() && state.image.history.iter().all(|step| step.empty_layer);
-                let name = state.vertex(&format!("FROM {shown}"), options);
+                let name = match self.plan.alias(source) {
+                    Some(name) => name,
+                    None => state.vertex(&format!("FROM {shown}"), options),
+                };
                 state.step = match is_empty {
                     true => self.push(Op::Scratch, name, &platform),
                     false => self.image_step(source, &name, &platform),
@@ -230,8 +236,7 @@ impl Converter<'_> {
             }
             Base::Tree(name) => {
                 let from = self.context(Some(name), "/")?;
-                let vertex = state.vertex(&format!("FROM {name}"), options);
-                state.step = self.layered(from, vertex, &platform);
+                state.step = self.layered(from, format!("[context {name}] as a layer"), &platform);
                 state.context = Some(name.clone());
             }
             Base::Built(name) => {

@@ -12,7 +12,7 @@ use crate::builder::{Built, BuiltImage, Intermediate};
 use crate::convert::{Converted, Mark, MarkKind};
 use crate::error::{BuildError, Result};
 use crate::event::{BuildEvent, Classic};
-use crate::graph::{FileAction, Files};
+use crate::graph::{Fetched, FileAction, Files};
 use crate::image::complete_history;
 use crate::request::NoCache;
 use crate::solve::{LayerMade, Solve, Value, sha256};
@@ -50,8 +50,13 @@ impl<W: Worker> Frontend<'_, W> {
             made: Vec::new(),
             hashes: Mutex::default(),
         };
-        for mark in &converted.marks {
+        for (index, mark) in converted.marks.iter().enumerate() {
             self.mark(&mut progress, mark).await?;
+            // Triggers are one with the FROM that fires them: only the last of them shows its image.
+            let more = converted.marks.get(index + 1).is_some_and(|next| next.is_trigger);
+            if let Some(Intermediate { id, .. }) = progress.made.last().filter(|_| mark.has_image() && !more) {
+                self.tell(Classic::Image { id: Some(*id) }).await;
+            }
         }
         let made = std::mem::take(&mut progress.made);
         let values = self.solver.solve(&solve, &[converted.target, converted.below]).await?;
@@ -103,6 +108,10 @@ impl<W: Worker> Frontend<'_, W> {
     }
 
     async fn instruction(&self, progress: &mut Progress<'_>, mark: &Mark) -> Result<()> {
+        if let MarkKind::Transfer { before, outside: Some(path), .. } = &mark.kind {
+            let text = format!("{} failed: forbidden path outside the build context: {path} ()", keyword(before));
+            return Err(BuildError::invalid(text));
+        }
         let has_container = !matches!(mark.kind, MarkKind::Transfer { .. });
         let container = sha256(format!("{:?} {} {}", progress.last, mark.text, progress.number).as_bytes()).short();
         let makes_layer = mark.step != mark.below;
@@ -130,7 +139,6 @@ impl<W: Worker> Frontend<'_, W> {
         let id = sha256(&config);
         let parent = progress.last.insert(mark.stage, id);
         progress.made.push(Intermediate { id, parent, stack, config });
-        self.tell(Classic::Image { id: Some(id) }).await;
         Ok(())
     }
 
@@ -177,7 +185,7 @@ impl<W: Worker> Frontend<'_, W> {
             let changed = progress.solve.value(of.step).map(|value| value.layers.len());
             let below = progress.solve.value(of.below).map(|value| value.layers.len());
             step.empty_layer = of.step == of.below || changed == below;
-            if let (MarkKind::Transfer { before, after }, Some(files)) =
+            if let (MarkKind::Transfer { before, after, .. }, Some(files)) =
                 (&of.kind, of.files(&progress.converted.graph.steps[of.step.0].op))
             {
                 let known = progress.hashes.lock().get(&of.step.0).cloned();
@@ -204,12 +212,12 @@ impl<W: Worker> Frontend<'_, W> {
                         paths: copy.sources.clone(),
                         exclude: copy.exclude.clone(),
                         follow: true,
-                        wildcards: !copy.fetched,
+                        wildcards: copy.fetched == Fetched::No,
                     };
                     let digest = self.solver.worker.digest(&tree, &selection).await?;
                     let is_file = match copy.sources.as_slice() {
                         [one] if !wildcards => {
-                            self.solver.worker.read(&tree, one, 1).await.is_ok_and(|file| file.is_some())
+                            self.solver.worker.read_start(&tree, one, 1).await.is_ok_and(|file| file.is_some())
                         }
                         _ => false,
                     };
@@ -218,6 +226,8 @@ impl<W: Worker> Frontend<'_, W> {
                         (1, false, false) => "dir",
                         _ => "multi",
                     };
+                    // What came from the web has no kind.
+                    let kind = if copy.fetched == Fetched::File { "" } else { kind };
                     parts.push((kind, digest));
                 }
                 FileAction::Write { data, .. } => parts.push(("file", sha256(data))),
@@ -225,6 +235,7 @@ impl<W: Worker> Frontend<'_, W> {
             }
         }
         Ok(match parts.as_slice() {
+            [("", digest)] => digest.hex(),
             [(kind, digest)] => format!("{kind}:{}", digest.hex()),
             several => {
                 let all: String = several.iter().map(|(_, digest)| digest.hex()).collect();
@@ -265,6 +276,11 @@ fn own_marks<'m>(all: Vec<&'m Mark>, last: &Mark) -> Vec<&'m Mark> {
     }
 }
 
+/// The instruction that a text of the history begins with.
+fn keyword(before: &str) -> &'static str {
+    if before.contains("#(nop) ADD") { "ADD" } else { "COPY" }
+}
+
 /// The classic builder's texts.
 fn classic_error(mark: &Mark, error: BuildError) -> BuildError {
     let message = match (&mark.kind, error.exit_code) {
@@ -272,7 +288,7 @@ fn classic_error(mark: &Mark, error: BuildError) -> BuildError {
             format!("The command '{}' returned a non-zero code: {code}", argv.join(" "))
         }
         (MarkKind::Transfer { before, .. }, _) if error.kind == ErrorKind::NotFound => {
-            let keyword = if before.contains("#(nop) ADD") { "ADD" } else { "COPY" };
+            let keyword = keyword(before);
             let path = error.message.rsplit_once("\": not found").and_then(|(rest, _)| rest.rsplit_once('"'));
             let path = path.map_or("", |(_, path)| path).trim_start_matches('/');
             format!(

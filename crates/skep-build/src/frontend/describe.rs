@@ -54,11 +54,11 @@ impl<W: Worker> Frontend<'_, W> {
     async fn checks(&self, loaded: &Loaded) -> Result<Value> {
         let all = self.request.target.as_deref().is_none_or(str::is_empty);
         let (report, failed) = match self.prepared(loaded).await {
-            Ok((plan, images, sources)) => (self.check(loaded, &sources, Some((&plan, &images)), all)?, None),
+            Ok((plan, images, sources)) => (self.check(loaded, Some(&sources), Some((&plan, &images)), all)?, None),
             Err(error) if error.kind == ErrorKind::Cancelled => return Err(error),
             Err(error) => {
                 let sources = self.ignored(loaded).await?;
-                (self.check(loaded, &sources, None, all)?, Some(error))
+                (self.check(loaded, Some(&sources), None, all)?, Some(error))
             }
         };
         let error = match (&report.error, failed) {
@@ -94,12 +94,12 @@ impl<W: Worker> Frontend<'_, W> {
     fn check(
         &self,
         loaded: &Loaded,
-        sources: &Sources,
+        sources: Option<&Sources>,
         known: Option<(&Plan<'_>, &Images)>,
         all_stages: bool,
     ) -> Result<Checks> {
-        let ignored = match &sources.main {
-            Op::Local(local) => Some(Matcher::new(&local.exclude)),
+        let ignored = match sources.map(|sources| &sources.main) {
+            Some(Op::Local(local)) => Some(Matcher::new(&local.exclude)),
             _ => None,
         };
         let ignored = ignored.transpose().map_err(|error| BuildError::invalid(error.to_string()))?;
@@ -124,7 +124,27 @@ impl<W: Worker> Frontend<'_, W> {
         plan: &Plan<'_>,
         images: &Images,
     ) -> Result<()> {
-        let report = self.check(loaded, sources, Some((plan, images)), false)?;
+        let report = self.check(loaded, Some(sources), Some((plan, images)), false)?;
+        self.warnings(&report, loaded).await;
+        match report.error {
+            Some(error @ (CheckError::Violations(_) | CheckError::Options(_))) => {
+                Err(BuildError::invalid(error.to_string()))
+            }
+            // The conversion says the same, with the place.
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells what could be better of a Dockerfile that can't be built as it is written; returns why.
+    pub(super) async fn warn_before(&self, error: BuildError, loaded: &Loaded) -> BuildError {
+        match self.check(loaded, None, None, false) {
+            Ok(report) if report.error.is_some() && !self.request.classic => self.warnings(&report, loaded).await,
+            _ => {}
+        }
+        error
+    }
+
+    async fn warnings(&self, report: &Checks, loaded: &Loaded) {
         let vertex = internal_vertex(&loaded.vertex());
         for finding in &report.findings {
             let Lines { start, end } = finding.lines;
@@ -141,13 +161,6 @@ impl<W: Worker> Frontend<'_, W> {
             };
             // Nobody has to listen.
             let _ = self.job.events.send(BuildEvent::Warning(warning)).await;
-        }
-        match report.error {
-            Some(error @ (CheckError::Violations(_) | CheckError::Options(_))) => {
-                Err(BuildError::invalid(error.to_string()))
-            }
-            // The conversion says the same, with the place.
-            _ => Ok(()),
         }
     }
 }

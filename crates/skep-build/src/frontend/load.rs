@@ -9,7 +9,7 @@ use crate::attest::without_password;
 use crate::convert::{Sources, git_source};
 use crate::error::{BuildError, Result};
 use crate::graph::{
-    Copy, FileAction, Files, Graph, HttpSource, LocalPart, LocalSource, Mode, Op, Owner, Step, StepId, Unpack,
+    Copy, Fetched, FileAction, Files, Graph, HttpSource, LocalPart, LocalSource, Mode, Op, Owner, Step, StepId, Unpack,
 };
 use crate::request::{Context, Dockerfile, NamedContext};
 use crate::solve::{Report, Solve};
@@ -69,11 +69,8 @@ impl<W: Worker> Frontend<'_, W> {
                 };
                 let mut report = self.internal(&definition_vertex(path));
                 let context = self.job.context(report.id(), &Platform::host());
-                let read = async {
-                    let tree = self.solver.worker.local(&source, &context).await?;
-                    self.definition(&tree, path).await
-                };
-                let (text, own_ignore) = report.during(read).await?;
+                let tree = report.during(self.solver.worker.local(&source, &context)).await?;
+                let (text, own_ignore) = self.definition(&tree, path).await?;
                 Ok(Loaded { name: path.clone(), text, own_ignore, main })
             }
             Dockerfile::InContext(path) => self.in_context(path, main).await,
@@ -89,13 +86,13 @@ impl<W: Worker> Frontend<'_, W> {
                 let context = self.job.context(report.id(), &Platform::host());
                 report.during(self.solver.worker.local(&source, &context)).await?
             }
-            op => self.solved(op, &main.1).await?,
+            op => self.solved(op, &main.1).await.map_err(about("failed to read dockerfile"))?,
         };
         if let Op::Http(_) = &main.0 {
             // Not an archive, or it would have been unpacked: it is the Dockerfile itself.
             let text = self.text(&tree, FETCHED).await?;
             let none = (Op::Scratch, "scratch".to_owned());
-            return Ok(Loaded { name: "Dockerfile".to_owned(), text, own_ignore: None, main: none });
+            return Ok(Loaded { name: FETCHED.to_owned(), text, own_ignore: None, main: none });
         }
         let (text, own_ignore) = self.definition(&tree, path).await?;
         Ok(Loaded { name: path.to_owned(), text, own_ignore, main })
@@ -152,8 +149,9 @@ impl<W: Worker> Frontend<'_, W> {
     async fn fetched(&self, url: &str) -> Result<(Op, String)> {
         let name = "[internal] load remote build context".to_owned();
         let http = HttpSource { url: url.to_owned(), checksum: None, name: Some(FETCHED.to_owned()) };
-        let tree = self.solved(&Op::Http(http.clone()), &name).await?;
-        let head = self.solver.worker.read(&tree, FETCHED, MAGIC).await?.unwrap_or_default();
+        let tree = self.solved(&Op::Http(http.clone()), &name).await;
+        let tree = tree.map_err(about("failed to read downloaded context"))?;
+        let head = self.solver.worker.read_start(&tree, FETCHED, MAGIC).await?.unwrap_or_default();
         if !is_archive(&head) {
             return Ok((Op::Http(http), name));
         }
@@ -173,13 +171,13 @@ impl<W: Worker> Frontend<'_, W> {
             exclude: Vec::new(),
             parents: false,
             unpack: Unpack::Archives,
-            fetched: true,
+            fetched: Fetched::File,
         };
         let files = Files { base: StepId(0), actions: vec![FileAction::Copy(copy)], link: false, time: None };
         let steps = vec![
             step(Op::Scratch, "scratch"),
             step(Op::Http(http), &name),
-            step(Op::Files(Box::new(files)), "[internal] unpack remote build context"),
+            step(Op::Files(Box::new(files)), &format!("copy /{FETCHED} /")),
         ];
         let graph = Graph { steps, source: None };
         let solve = Solve::new(&graph, self.job, &self.memo);
@@ -248,6 +246,11 @@ impl<W: Worker> Frontend<'_, W> {
     fn internal(&self, name: &str) -> Report {
         Report::internal(self.job.events.clone(), name)
     }
+}
+
+/// What a failure was about.
+fn about(what: &'static str) -> impl Fn(BuildError) -> BuildError {
+    move |error| BuildError { message: format!("{what}: {}", error.message), ..error }
 }
 
 /// The patterns of a `.dockerignore`.

@@ -47,11 +47,17 @@ impl<W: Worker> Frontend<'_, W> {
         let started = Utc::now();
         let loaded = self.load().await?;
         let platforms = self.platforms();
-        let file = self.parse(&loaded)?;
+        let file = match self.parse(&loaded) {
+            Ok(file) => file,
+            Err(error) => return Err(self.warn_before(error, &loaded).await),
+        };
         let ignored = self.ignored(&loaded);
         let planned = try_join_all(platforms.iter().map(|platform| self.plan(&file, &loaded, platform)));
         let imported = self.import();
-        let (sources, planned, ()) = futures_util::future::try_join3(ignored, planned, imported).await?;
+        let (sources, planned, ()) = match futures_util::future::try_join3(ignored, planned, imported).await {
+            Ok(found) => found,
+            Err(error) => return Err(self.warn_before(error, &loaded).await),
+        };
         if let Some((plan, images)) = planned.first() {
             if self.request.classic {
                 return self.build_classic(plan.options.platform.clone(), convert(plan, images, &sources)?).await;
@@ -183,7 +189,7 @@ impl<W: Worker> Frontend<'_, W> {
         let mut images = Images::new(self.job.inputs.clone());
         loop {
             let wanted: Vec<Wanted> = plan.wanted()?.into_iter().filter(|wanted| !images.has(wanted)).collect();
-            let found = try_join_all(wanted.iter().map(|wanted| self.resolve(&plan.options, wanted))).await?;
+            let found = try_join_all(wanted.iter().map(|wanted| self.resolve(&plan, wanted))).await?;
             for (wanted, image) in wanted.iter().zip(found) {
                 images.add(wanted, image);
             }
@@ -193,10 +199,14 @@ impl<W: Worker> Frontend<'_, W> {
         }
     }
 
-    async fn resolve(&self, options: &Options<'_>, wanted: &Wanted) -> Result<Arc<crate::solve::Image>> {
+    async fn resolve(&self, plan: &Plan<'_>, wanted: &Wanted) -> Result<Arc<crate::solve::Image>> {
+        let options = &plan.options;
         let reference = &wanted.source.reference;
         let prefix = if options.multi { format!("{} ", wanted.platform) } else { String::new() };
-        let name = format!("[{prefix}internal] load metadata for {reference}");
+        let name = match plan.alias(&wanted.source) {
+            Some(name) => name.replacen("] ", "] load metadata for ", 1),
+            None => format!("[{prefix}internal] load metadata for {reference}"),
+        };
         let mut report = Report::internal(self.job.events.clone(), &name);
         let context = self.job.context(report.id(), &wanted.platform);
         let resolve = async {

@@ -9,7 +9,8 @@ use skep_types::{Digest, Platform};
 use crate::attest::without_password;
 use crate::event::VertexId;
 use crate::graph::{
-    FileAction, Files, Graph, Limits, Mode, Mount, MountKind, Network, Op, Owner, Run, Secret, Sharing, Step, Unpack,
+    Fetched, FileAction, Files, Graph, Limits, Mode, Mount, MountKind, Network, Op, Owner, Run, Secret, Sharing, Step,
+    Unpack,
 };
 use crate::worker::{Selection, Stack};
 
@@ -148,7 +149,7 @@ pub(crate) fn reads(op: &Op) -> Vec<Selection> {
                     paths: copy.sources.iter().map(|source| source.replace("/./", "/")).collect(),
                     exclude: copy.exclude.clone(),
                     follow: true,
-                    wildcards: !copy.fetched,
+                    wildcards: copy.fetched == Fetched::No,
                 }),
                 FileAction::MakeDir { .. } | FileAction::Write { .. } => None,
             });
@@ -303,7 +304,11 @@ fn define_files<'c>(canon: &'c mut Canon, files: &Files) -> &'c mut Canon {
             }
             FileAction::Copy(copy) => {
                 canon.text("copy").texts(&copy.sources).text(&copy.dest).texts(&copy.exclude).flag(copy.parents);
-                canon.flag(copy.unpack == Unpack::Archives).flag(copy.fetched);
+                canon.flag(copy.unpack == Unpack::Archives).number(match copy.fetched {
+                    Fetched::No => 0,
+                    Fetched::File => 1,
+                    Fetched::Commit => 2,
+                });
                 define_mode(canon, &copy.mode);
                 define_owner(canon, &copy.owner);
             }

@@ -26,8 +26,8 @@ use crate::builder::Job;
 use crate::cache::{Cache, Elsewhere, Record};
 use crate::error::Result;
 use crate::event::VertexId;
-use crate::graph::{Graph, ImageSource, Op, Step, StepId};
-use crate::worker::{Context, Layer, Worker};
+use crate::graph::{Graph, HttpSource, ImageSource, Op, Step, StepId};
+use crate::worker::{Context, Layer, Tree, Worker};
 
 pub(crate) use flight::Flights;
 pub(crate) use key::{Canon, internal_vertex, sha256, step_identity};
@@ -53,6 +53,8 @@ type Found = Arc<OnceCell<Arc<Image>>>;
 #[derive(Debug, Default)]
 pub(crate) struct Memo {
     images: Mutex<BTreeMap<(ImageSource, String), Found>>,
+    /// Files that were fetched: the server is asked once, and what a client sends is sent once.
+    fetched: Mutex<HashMap<HttpSource, Arc<OnceCell<Tree>>>>,
     made: Mutex<HashMap<Digest, (Layer, Guard)>>,
     /// Results that images elsewhere have, by key.
     elsewhere: Mutex<HashMap<Digest, (Arc<Image>, Elsewhere)>>,
@@ -102,6 +104,12 @@ impl Memo {
         let cell = Arc::clone(self.images.lock().entry(key).or_default());
         let resolve = || async { Ok(Arc::new(Image::new(worker.resolve(source, context).await?))) };
         cell.get_or_try_init(resolve).await.map(Arc::clone)
+    }
+
+    /// Fetches a file, once for a build.
+    async fn fetch<W: Worker>(&self, worker: &W, source: &HttpSource, context: &Context) -> Result<Tree> {
+        let cell = Arc::clone(self.fetched.lock().entry(source.clone()).or_default());
+        cell.get_or_try_init(|| worker.http(source, context)).await.cloned()
     }
 }
 

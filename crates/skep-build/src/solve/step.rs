@@ -11,7 +11,7 @@ use crate::cache::Record;
 use crate::error::{BuildError, FailedStep, Result};
 use crate::event::{BuildEvent, Status, VertexId};
 use crate::graph::{Op, Run, Step, StepId};
-use crate::worker::{Context, Layer, Selection, Stack, Tree, Worker};
+use crate::worker::{Context, Held, Layer, Selection, Stack, Tree, Worker};
 
 use super::flight::{Heard, Joined, Landed, Runner, Waiter};
 use super::key::{Canon, reads, rebase_key, selection_key, step_key};
@@ -85,14 +85,17 @@ impl<W: Worker> Ready<'_, W> {
             Op::Image(source) => {
                 let resolved = self.solve.resolve(worker, source, &context).await?;
                 let value = image_value(&resolved)?;
-                self.report.cached().await;
+                self.report.complete().await;
                 Ok(value)
             }
             Op::Local(source) => {
                 let tree = self.report.during(worker.local(source, &context)).await?;
                 Ok(directory(tree))
             }
-            Op::Http(source) => Ok(directory(self.report.during(worker.http(source, &context)).await?)),
+            Op::Http(source) => {
+                let fetch = self.solve.memo.fetch(worker, source, &context);
+                Ok(directory(self.report.during(fetch).await?))
+            }
             Op::Git(source) => Ok(directory(self.report.during(worker.git(source, &context)).await?)),
             Op::Run(_) => self.layer_step(&context).await,
             Op::Files(files) => match files.link {
@@ -127,7 +130,7 @@ impl<W: Worker> Ready<'_, W> {
         if chain.len().checked_sub(2).map(|below| chain[below]) != base {
             return Ok(None);
         }
-        let layer = Layer { stack: *stack, diff_id: diff_ids[chain.len() - 1], size: 0 };
+        let layer = Layer { stack: *stack, diff_id: diff_ids[chain.len() - 1], size: 0, held: Held::default() };
         let parents = self.inputs[0].1.records.clone();
         let record = Record::of_layer(*key, description(self.step()), &layer, parents);
         let created = result.created.unwrap_or(record.created);

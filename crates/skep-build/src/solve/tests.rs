@@ -22,7 +22,7 @@ use crate::event::BuildEvent;
 use crate::graph::*;
 use crate::request::PullMode;
 use crate::services::{Duplex, Later, RegistryLogin, Services, Synced};
-use crate::worker::{Dir, EMPTY_LAYER, ResolvedImage, Selection, Stack, Tree};
+use crate::worker::{Dir, EMPTY_LAYER, Held, ResolvedImage, Selection, Stack, Tree};
 
 /// A client that has nothing.
 pub(crate) struct Nobody;
@@ -92,6 +92,8 @@ pub(crate) struct Pretender {
     pub(crate) stored: Mutex<Vec<Digest>>,
     /// Stacks that are gone.
     pub(crate) gone: Mutex<Vec<ChainId>>,
+    /// What keeps the layers that were made: one that nobody kept until it was held could have been collected.
+    kept: Mutex<BTreeMap<ChainId, std::sync::Weak<()>>>,
     running: AtomicUsize,
     /// How many programs ran at once at most.
     pub(crate) most: AtomicUsize,
@@ -121,9 +123,13 @@ impl Pretender {
         self.done.lock().iter().filter(|done| done.starts_with(what)).count()
     }
 
-    fn layer(base: Stack, content: &str) -> Layer {
+    fn layer(&self, base: Stack, content: &str) -> Layer {
         let diff_id = sha256(content.as_bytes());
-        Layer { stack: ChainId::of(base.as_ref(), &diff_id), diff_id, size: content.len() as u64 }
+        let stack = ChainId::of(base.as_ref(), &diff_id);
+        let guard = Arc::new(());
+        self.kept.lock().insert(stack, Arc::downgrade(&guard));
+        let held = Held::by(guard);
+        Layer { stack, diff_id, size: content.len() as u64, held }
     }
 
     fn content(&self, tree: &Tree) -> String {
@@ -191,6 +197,12 @@ impl Worker for Pretender {
         Ok(self.files.lock().get(&name).map(|text| text.clone().into_bytes()))
     }
 
+    async fn read_start(&self, tree: &Tree, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let whole = self.read(tree, path, u64::MAX).await?;
+        Ok(whole.map(|bytes| bytes[..bytes.len().min(limit)].to_vec()))
+    }
+
     async fn run(&self, run: &Run, base: Stack, _: &[Tree], context: &Context) -> Result<Layer> {
         let command = run.argv.join(" ");
         self.note(format!("run {command}"));
@@ -220,16 +232,16 @@ impl Worker for Pretender {
         running.1 = true;
         if command.ends_with("nothing") {
             let stack = ChainId::of(base.as_ref(), &EMPTY_LAYER);
-            return Ok(Layer { stack, diff_id: EMPTY_LAYER, size: 0 });
+            return Ok(Layer { stack, diff_id: EMPTY_LAYER, size: 0, held: Held::default() });
         }
-        Ok(Self::layer(base, &format!("ran {command}")))
+        Ok(self.layer(base, &format!("ran {command}")))
     }
 
     async fn files(&self, files: &Files, base: Stack, inputs: &[Tree], _: &Context) -> Result<Layer> {
         let contents: Vec<String> = inputs.iter().map(|tree| self.content(tree)).collect();
         self.note(format!("files {contents:?}"));
         self.files_made.lock().push(format!("{:?}", files.actions));
-        Ok(Self::layer(base, &format!("{:?} {contents:?}", files.actions)))
+        Ok(self.layer(base, &format!("{:?} {contents:?}", files.actions)))
     }
 
     async fn rebase(&self, layer: &Layer, base: Stack) -> Result<Layer> {
@@ -239,7 +251,7 @@ impl Worker for Pretender {
 
     async fn squash(&self, stack: Stack, base: Stack) -> Result<Layer> {
         self.note("squash".to_owned());
-        Ok(Self::layer(base, &format!("squashed {stack:?}")))
+        Ok(self.layer(base, &format!("squashed {stack:?}")))
     }
 
     async fn flush(&self) -> Result<()> {
@@ -255,6 +267,8 @@ impl Worker for Pretender {
             let diff_ids = crate::image::diff_ids(config.as_bytes()).unwrap_or_default();
             ChainId::chain(&diff_ids).last().copied() == stack
         });
+        let made = stack.and_then(|stack| self.kept.lock().remove(&stack));
+        assert!(made.is_none_or(|guard| guard.strong_count() > 0), "nobody kept a layer that was just made");
         let gone = stack.is_some_and(|stack| self.gone.lock().contains(&stack)) || (of_image && !*self.here.lock());
         Ok((!gone).then(|| Box::new(()) as Box<dyn Any + Send + Sync>))
     }
@@ -347,7 +361,7 @@ fn copy(base: usize, from: usize, source: &str, link: bool) -> Step {
         exclude: Vec::new(),
         parents: false,
         unpack: Unpack::No,
-        fetched: false,
+        fetched: Fetched::No,
     };
     step(Op::Files(Box::new(Files { base: StepId(base), actions: vec![FileAction::Copy(copy)], link, time: None })))
 }

@@ -101,15 +101,17 @@ impl Value {
         self.guards.iter().cloned().chain(image).collect()
     }
 
-    /// Brings the layers here, if they are not. The vertex of the image shows the progress.
+    /// Brings the layers here, if they are not. The vertex of the image shows the progress, or that they were here: as for BuildKit,
+    /// an image whose layers nothing wanted is not one from the cache.
     pub(crate) async fn ensure<W: Worker>(&self, worker: &W, context: &Context, name: &str) -> Result<()> {
         let Some(image) = &self.image else { return Ok(()) };
         let fetch = async {
             let held = worker.hold(image.resolved.stack).await?;
+            let mut report = Report::new(context.events.clone(), context.vertex, name.to_owned(), Vec::new());
             if let Some(held) = held {
+                report.cached().await;
                 return Ok(Some(Guard::from(held)));
             }
-            let mut report = Report::new(context.events.clone(), context.vertex, name.to_owned(), Vec::new());
             report.during(worker.fetch(&image.resolved, context)).await?;
             let held = worker.hold(image.resolved.stack).await?;
             held.map(Guard::from).map(Some).ok_or_else(|| {

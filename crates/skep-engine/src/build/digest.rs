@@ -115,7 +115,10 @@ impl<'a> Walk<'a> {
 
     /// One path of the selection. Where it is isn't part of the digest, its last name is if a wildcard chose it: that is where it goes.
     fn selected(&mut self, path: &Path, follow: bool, wild: bool) -> Result<(), BuildError> {
-        let fail = |error: io::Error| failed(&path.to_string_lossy())(error);
+        let fail = |error: io::Error| match rustix::io::Errno::from_io_error(&error) {
+            Some(rustix::io::Errno::LOOP) => BuildError::invalid("too many links"),
+            _ => failed(&path.to_string_lossy())(error),
+        };
         let real = if follow {
             let found = locate(self.root, path).map_err(fail)?;
             found.stat.as_ref().ok_or_else(|| not_found(path))?;

@@ -17,6 +17,11 @@ pub(super) fn failed<'a>(what: &'a str) -> impl FnOnce(std::io::Error) -> BuildE
     }
 }
 
+/// What a source is could not be found out, in BuildKit's words.
+pub(super) fn unknown(error: BuildError) -> BuildError {
+    BuildError { message: format!("failed to load cache key: {}", error.message), ..error }
+}
+
 /// An error of the engine.
 pub(super) fn engine(error: Error) -> BuildError {
     BuildError::new(error.kind(), error.to_string())

@@ -8,9 +8,10 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use skep_build::BuildError;
-use skep_build::worker::{Layer, Stack};
+use skep_build::worker::{Held, Layer, Stack};
 use skep_fs::Root;
 use skep_fs::apply::{is_opaque, is_whiteout};
+use skep_store::ChainId;
 
 use super::error::{failed, store};
 use super::files::{self, Copying, Existing, Place, names, open_dir, stat_at};
@@ -21,9 +22,10 @@ use crate::engine::Inner;
 pub(super) fn rebase(engine: &Inner, layer: &Layer, base: Stack) -> Result<Layer, BuildError> {
     let layers = engine.storage.store().layers();
     let lease = layers.lease();
-    base.iter().chain([&layer.stack]).for_each(|top| lease.hold(top));
+    let new = ChainId::of(base.as_ref(), &layer.diff_id);
+    base.iter().chain([&layer.stack, &new]).for_each(|top| lease.hold(top));
     let stack = layers.restack(&layer.stack, base.as_ref()).map_err(store)?;
-    Ok(Layer { stack, ..layer.clone() })
+    Ok(Layer { stack, held: Held::by(lease), ..layer.clone() })
 }
 
 /// All layers of `stack` above `base` as one: their changes are made again, one after the other. Blocking.

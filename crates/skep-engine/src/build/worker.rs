@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use skep_build::BuildError;
 use skep_build::graph::{Files, GitSource, HttpSource, ImageSource, LocalSource, Run};
 use skep_build::worker::{Context, Layer, ResolvedImage, Selection, Stack, Tree, Worker};
+use skep_fs::Root;
 use skep_types::ErrorKind;
 
 use super::error::{blocking, cancelled, failed, store};
@@ -31,6 +32,25 @@ impl std::fmt::Debug for Machine {
 impl Machine {
     pub(crate) fn of(engine: &Arc<Inner>) -> Self {
         Machine { engine: Arc::downgrade(engine) }
+    }
+
+    /// What `read` has of a file of a tree; none if there is no such.
+    async fn read_with(
+        &self,
+        tree: &Tree,
+        path: &str,
+        read: impl FnOnce(&Root, &Path) -> std::io::Result<Vec<u8>> + Send + 'static,
+    ) -> Result<Option<Vec<u8>>> {
+        let (engine, tree, path) = (self.engine()?, tree.clone(), path.to_owned());
+        blocking(move || {
+            let root = tree::open(engine.storage.store().layers(), &tree, &empty_directory(&engine)?)?;
+            match read(&root, Path::new(&path)) {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(failed(&path)(error)),
+            }
+        })
+        .await
     }
 
     fn engine(&self) -> Result<Arc<Inner>> {
@@ -70,16 +90,11 @@ impl Worker for Machine {
     }
 
     async fn read(&self, tree: &Tree, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let (engine, tree, path) = (self.engine()?, tree.clone(), path.to_owned());
-        blocking(move || {
-            let root = tree::open(engine.storage.store().layers(), &tree, &empty_directory(&engine)?)?;
-            match root.read_file(Path::new(&path), limit) {
-                Ok(bytes) => Ok(Some(bytes)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(failed(&path)(error)),
-            }
-        })
-        .await
+        self.read_with(tree, path, move |root, path| root.read_file(path, limit)).await
+    }
+
+    async fn read_start(&self, tree: &Tree, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        self.read_with(tree, path, move |root, path| root.read_start(path, limit)).await
     }
 
     async fn run(&self, run: &Run, base: Stack, inputs: &[Tree], context: &Context) -> Result<Layer> {

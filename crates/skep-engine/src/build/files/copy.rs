@@ -48,15 +48,13 @@ pub(super) struct Wishes {
     pub(super) exclude: Matcher,
     /// Nobody wants the copy any more.
     pub(super) stop: CancellationToken,
-    /// Seconds since 1970 that everything gets instead of its own time.
-    pub(super) time: Option<i64>,
 }
 
 impl Wishes {
     /// What is copied stays as it is.
     pub(super) fn verbatim() -> Self {
         let (owner, mode) = (Owned::AsBefore, graph::Mode::Keep);
-        Wishes { owner, mode, exclude: Matcher::default(), stop: CancellationToken::new(), time: None }
+        Wishes { owner, mode, exclude: Matcher::default(), stop: CancellationToken::new() }
     }
 }
 
@@ -299,7 +297,7 @@ impl<'a> Copier<'a> {
             Owned::AsBefore => (stat.st_uid, stat.st_gid),
         };
         let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-        let times = self.wishes.time.map_or_else(|| times_of(stat), times_at);
+        let times = times_of(stat);
         let kind = FileType::from_raw_mode(stat.st_mode);
         let mode = match &self.wishes.mode {
             graph::Mode::Keep => stat.st_mode & 0o7777,

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use skep_build::BuildError;
-use skep_build::graph::{self, Copy, FileAction, Files, Unpack};
+use skep_build::graph::{self, Copy, Fetched, FileAction, Files, Unpack};
 use skep_build::worker::{Layer, Stack, Tree};
 use skep_dockerfile::ignore::Matcher;
 use skep_fs::Root;
@@ -27,7 +27,7 @@ use skep_types::ErrorKind;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{cancelled, failed, store};
-use super::paths::{is_dir, locate};
+use super::paths::{Located, is_dir, locate};
 use super::{step, tree};
 use crate::engine::Inner;
 use copy::{Copier, CopyError, Wishes};
@@ -110,7 +110,7 @@ struct Target {
     /// The base alone, where names of users are looked up.
     base: Root,
     stop: CancellationToken,
-    /// Seconds since 1970 that everything gets.
+    /// Seconds since 1970 that everything gets that is made here; what is copied keeps its time.
     time: Option<i64>,
 }
 
@@ -131,9 +131,23 @@ pub(super) fn writable(upper: &UpperDir, empty: &Path) -> Result<Root, BuildErro
 }
 
 impl Target {
+    /// Where a path leads, of which some may not be there.
+    fn located(&self, path: &Path) -> Result<Located, BuildError> {
+        let failure = match locate(&self.root, path) {
+            Ok(found) => return Ok(found),
+            Err(failure) if failure.kind() == std::io::ErrorKind::NotADirectory => failure,
+            Err(failure) => return Err(failed(&path.to_string_lossy())(failure)),
+        };
+        let mut above: Vec<&Path> = path.ancestors().collect();
+        above.reverse();
+        let file = above.into_iter().filter_map(|above| locate(&self.root, above).ok());
+        let file = file.into_iter().find(|found| found.stat.is_some() && !found.is_dir());
+        Err(file.map_or_else(|| failed(&path.to_string_lossy())(failure), |found| in_the_way(&found.real)))
+    }
+
     /// Makes a directory and those above it; those that are there stay as they are. Returns its real path.
     fn make_dirs(&self, path: &Path, mode: u32, (uid, gid): (u32, u32)) -> Result<PathBuf, BuildError> {
-        let found = located(&self.root, path)?;
+        let found = self.located(path)?.real;
         let mut so_far = PathBuf::new();
         let mut dir = open_top(&self.root)?;
         for name in &found {
@@ -144,7 +158,10 @@ impl Target {
                 Err(Errno::EXIST) => false,
                 Err(error) => return Err(at(&so_far, error)),
             };
-            let next = copy::open_dir(place).map_err(|error| at(&so_far, error))?;
+            let next = copy::open_dir(place).map_err(|error| match error {
+                Errno::NOTDIR | Errno::LOOP => in_the_way(&so_far),
+                error => at(&so_far, error),
+            })?;
             if made {
                 rustix::fs::fchown(&next, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
                     .and_then(|()| rustix::fs::fchmod(&next, Mode::from_raw_mode(mode)))
@@ -193,7 +210,6 @@ impl Target {
             mode: copy.mode.clone(),
             exclude: exclusion(&copy.exclude)?,
             stop: self.stop.clone(),
-            time: self.time,
         };
         let top = open_top(&self.root)?;
         for pattern in &copy.sources {
@@ -234,15 +250,19 @@ impl Target {
             && unpack::is_archive(source, &found.real)?
         {
             let dir = self.make_dirs(Path::new(&copy.dest), mode, owner)?;
-            return unpack::unpack(source, &found.real, &self.root, &dir);
+            let named = matches!(copy.owner, graph::Owner::Named(_));
+            let owner = if named { wishes.owner } else { Owned::AsBefore };
+            return unpack::unpack(source, &found.real, &self.root, &dir, owner);
         }
-        let existing = locate(&self.root, Path::new(&copy.dest)).map_err(failed(&copy.dest))?;
+        let existing = self.located(Path::new(&copy.dest))?;
         if is_dir(&stat) {
-            if existing.stat.is_none() {
-                self.make_dirs(&existing.real, 0o755, owner)?;
-            }
             let from = directory_of(source, &found.real)?;
             let (above, name) = split(&existing.real);
+            match (&existing.stat, copy.fetched) {
+                (Some(_), _) => {}
+                (None, Fetched::Commit) => drop(self.make_dirs(above, 0o755, owner)?),
+                (None, Fetched::No | Fetched::File) => drop(self.make_dirs(&existing.real, 0o755, owner)?),
+            }
             let dir = directory_of(&self.root, above)?;
             let dot = Place { dir: &from, name: OsStr::new(".") };
             let paths = (Path::new(""), existing.real.as_path());
@@ -327,6 +347,11 @@ fn directory_of(root: &Root, real: &Path) -> Result<OwnedFd, BuildError> {
     let real = if real.as_os_str().is_empty() { Path::new(".") } else { real };
     root.open_at(real, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, 0)
         .map_err(|error| at(real, Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+}
+
+/// BuildKit's words for a file where a directory has to be.
+fn in_the_way(path: &Path) -> BuildError {
+    BuildError::invalid(format!("mkdir {}: not a directory", Path::new("/").join(path).display()))
 }
 
 fn at(path: &Path, error: Errno) -> BuildError {

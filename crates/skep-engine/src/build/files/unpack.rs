@@ -13,6 +13,7 @@ use skep_fs::tar::Reader;
 use skep_types::ErrorKind;
 
 use super::super::error::failed;
+use super::owner::Owned;
 
 /// Whether a regular file is an archive: one whose first header can be read, however it is compressed. Its name says nothing.
 pub(super) fn is_archive(root: &Root, path: &Path) -> Result<bool, BuildError> {
@@ -20,11 +21,15 @@ pub(super) fn is_archive(root: &Root, path: &Path) -> Result<bool, BuildError> {
     Ok(matches!(Reader::new(BufReader::new(decoder)).next_entry(), Ok(Some(_))))
 }
 
-/// Unpacks an archive below the directory `dir` of `into`.
-pub(super) fn unpack(root: &Root, path: &Path, into: &Root, dir: &Path) -> Result<(), BuildError> {
+/// Unpacks an archive below the directory `dir` of `into`. Its files are those of `--chown`, or of whom the archive says.
+pub(super) fn unpack(root: &Root, path: &Path, into: &Root, dir: &Path, owner: Owned) -> Result<(), BuildError> {
     let limits = Limits::default();
+    let owner = match owner {
+        Owned::By(uid, gid) => Some((uid, gid)),
+        Owned::AsBefore => None,
+    };
     let stream = Bounded::new(open(root, path)?, limits).map_err(failed("read an archive"))?;
-    let options = ExtractOptions { limits, ..ExtractOptions::default() };
+    let options = ExtractOptions { limits, owner, ..ExtractOptions::default() };
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     extract(stream, into, dir, &options).map_err(|error| {
         let kind = error.kind();

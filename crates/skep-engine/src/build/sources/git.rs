@@ -13,15 +13,15 @@ use std::sync::Arc;
 use base64::Engine as _;
 use bytes::Bytes;
 use chrono::Utc;
-use skep_build::{BuildError, without_password};
 use skep_build::event::BuildEvent;
 use skep_build::graph::GitSource;
 use skep_build::worker::{Context, Dir, Tree};
+use skep_build::{BuildError, without_password};
 use skep_fs::Root;
 use skep_registry::digest_of;
 use skep_types::{Digest, ErrorKind};
 
-use super::super::error::{blocking, cancelled, failed};
+use super::super::error::{blocking, cancelled, failed, unknown};
 use super::super::paths::locate;
 use super::super::step::confined::{self, Confined};
 use crate::engine::Inner;
@@ -86,6 +86,8 @@ struct Fetching<'a> {
     engine: &'a Arc<Inner>,
     source: &'a GitSource,
     context: &'a Context,
+    /// The repository's address, without a password: that is in no file that is kept, and in no message.
+    remote: String,
     /// `GIT_CONFIG_KEY_n` and value: secrets are in no argument.
     configuration: Vec<(String, String)>,
     agent: Option<(PathBuf, Box<dyn Send + Sync>)>,
@@ -111,12 +113,14 @@ impl<'a> Fetching<'a> {
                     format!("basic {pair}")
                 }),
             };
-            configuration.extend(
-                header.map(|header| (format!("http.{remote}.extraheader"), format!("Authorization: {header}"))),
-            );
+            let plain = without_password(remote);
+            configuration
+                .extend(header.map(|header| (format!("http.{plain}.extraheader"), format!("Authorization: {header}"))));
+            configuration.extend(password(remote));
         }
         let agent = if is_http { None } else { super::super::step::agent_for_git(engine, context).await? };
-        Ok(Fetching { engine, source, context, configuration, agent })
+        let remote = if is_http { without_password(remote) } else { remote.to_owned() };
+        Ok(Fetching { engine, source, context, remote, configuration, agent })
     }
 
     async fn run(&self) -> Result<Tree, BuildError> {
@@ -129,9 +133,16 @@ impl<'a> Fetching<'a> {
         }
         let commit = self.commit(bare).await?;
         if let Some(wanted) = &self.source.checksum
+            && !(wanted.len() <= 64 && wanted.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        {
+            let text = format!("invalid checksum {wanted} for Git URL, expected hex commit hash");
+            return Err(unknown(BuildError::invalid(text)));
+        }
+        if let Some(wanted) = &self.source.checksum
             && (wanted.len() < 7 || !commit.starts_with(&wanted.to_ascii_lowercase()))
         {
-            return Err(BuildError::invalid(format!("expected checksum to match {wanted}, got {commit}")));
+            let error = BuildError::invalid(format!("expected checksum to match {wanted}, got {commit}"));
+            return Err(unknown(error));
         }
         let keep = if self.source.keep_git_dir { "with" } else { "without" };
         let name = digest_of(format!("{} {commit} {keep}", self.source.remote).as_bytes()).hex()[..32].to_owned();
@@ -148,7 +159,7 @@ impl<'a> Fetching<'a> {
 
     /// Finds the commit, and fetches it if it isn't here.
     async fn commit(&self, bare: &Path) -> Result<String, BuildError> {
-        let remote = self.source.remote.as_str();
+        let remote = self.remote.as_str();
         let reference = self.source.reference.as_deref().filter(|text| !text.is_empty()).unwrap_or("HEAD");
         if is_commit(reference) {
             let present = format!("{reference}^{{commit}}");
@@ -163,12 +174,11 @@ impl<'a> Fetching<'a> {
             self.git(bare, &["cat-file", "-e", &present]).await?;
             return Ok(reference.to_owned());
         }
-        let listed = self.git(bare, &["ls-remote", "--", remote, reference, &format!("{reference}^{{}}")]).await?;
+        let listed = self.git(bare, &["ls-remote", "--", remote, reference, &format!("{reference}^{{}}")]).await;
+        let listed = listed.map_err(unknown)?;
         let Some(name) = choose(&listed, reference) else {
-            return Err(BuildError::invalid(format!(
-                "repository does not contain ref {reference}, output: {:?}",
-                listed.trim()
-            )));
+            let text = format!("repository does not contain ref {reference}, output: {:?}", listed.trim());
+            return Err(unknown(BuildError::invalid(text)));
         };
         self.git(bare, &["fetch", "--quiet", "--no-tags", "--force", "--depth=1", "--", remote, &name]).await?;
         let commit = self.git(bare, &["rev-parse", "--verify", "FETCH_HEAD^{commit}"]).await?;
@@ -182,7 +192,7 @@ impl<'a> Fetching<'a> {
         };
         fresh().map_err(failed("make a directory for a checkout"))?;
         self.git(tree, &["init", "--quiet", "."]).await?;
-        self.git(tree, &["remote", "add", "origin", &self.source.remote]).await?;
+        self.git(tree, &["remote", "add", "origin", &self.remote]).await?;
         let pinned = format!("{commit}:refs/skep/build");
         self.git(bare, &["-c", "protocol.file.allow=always", "update-ref", "refs/skep/wanted", commit]).await?;
         let from = bare.to_string_lossy().into_owned();
@@ -191,19 +201,11 @@ impl<'a> Fetching<'a> {
         self.git_with(tree, &[&fetch[..], &[&pinned]].concat(), "file", Some(bare)).await?;
         self.git(tree, &["checkout", "--quiet", "--force", "--detach", commit]).await?;
         self.git(tree, &["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"]).await?;
-        if self.source.keep_git_dir {
-            // What stays gets into images.
-            self.git(tree, &["remote", "set-url", "origin", &self.shown()]).await?;
-        } else {
+        if !self.source.keep_git_dir {
             let tree = tree.to_owned();
             blocking(move || remove_git_dirs(&tree).map_err(failed("clear a checkout"))).await?;
         }
         Ok(())
-    }
-
-    /// The repository, as it may be shown.
-    fn shown(&self) -> String {
-        without_password(&self.source.remote)
     }
 
     /// The directory that becomes the root. Links in the repository don't lead out of it.
@@ -212,10 +214,16 @@ impl<'a> Fetching<'a> {
             return Ok(tree.to_owned());
         };
         let root = Root::open(tree).map_err(failed("open a checkout"))?;
-        let found = locate(&root, Path::new(subdir)).map_err(failed(subdir))?;
-        match found.is_dir() {
-            true => Ok(tree.join(found.real)),
-            false => Err(BuildError::new(ErrorKind::NotFound, format!("subdir not found: \"{subdir}\""))),
+        let shown = Path::new("/").join(subdir);
+        let invalid = |why: String| BuildError::invalid(format!("invalid subdir {}: {why}", shown.display()));
+        match locate(&root, Path::new(subdir)) {
+            Ok(found) if found.is_dir() => Ok(tree.join(found.real)),
+            Ok(found) if found.stat.is_none() => {
+                let text = format!("failed to lstat {subdir:?}: statat {subdir}: no such file or directory");
+                Err(BuildError { kind: ErrorKind::NotFound, ..invalid(text) })
+            }
+            Ok(_) => Err(invalid(format!("git subpath {shown:?} contains non-directory {subdir:?}"))),
+            Err(error) => Err(invalid(error.to_string())),
         }
     }
 
@@ -232,7 +240,11 @@ impl<'a> Fetching<'a> {
         reading: Option<&Path>,
     ) -> Result<String, BuildError> {
         let ssh_directory = self.engine.config.data_root.join("build/ssh");
-        crate::storage::make_dir(&ssh_directory, 0o700).map_err(super::super::error::engine)?;
+        let mut writable = vec![dir.to_owned()];
+        if !self.remote.starts_with("http") {
+            crate::storage::make_dir(&ssh_directory, 0o700).map_err(super::super::error::engine)?;
+            writable.push(ssh_directory.clone());
+        }
         let ssh = format!(
             "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={}",
             ssh_directory.join("known_hosts").display()
@@ -250,36 +262,42 @@ impl<'a> Fetching<'a> {
             readable.extend(path.parent().map(Path::to_owned));
         }
         let argv = std::iter::once("git").chain(SETTINGS).chain(arguments.iter().copied());
-        let confined = Confined {
-            argv: argv.map(str::to_owned).collect(),
-            env,
-            cwd: dir.to_owned(),
-            writable: vec![dir.to_owned(), ssh_directory],
-            readable,
-        };
+        let confined =
+            Confined { argv: argv.map(str::to_owned).collect(), env, cwd: dir.to_owned(), writable, readable };
         let output = confined::run(self.engine, confined, SAID_MAX, self.context).await;
         let output = output.map_err(|error| match error.kind {
             ErrorKind::NotImplemented => {
                 BuildError::new(error.kind, "git is not installed on the machine of the engine")
             }
             ErrorKind::Cancelled => error,
-            kind => BuildError::new(kind, format!("failed to fetch remote {}: {error}", self.shown())),
+            kind => BuildError::new(kind, format!("failed to fetch remote {}: {error}", self.remote)),
         })?;
         if output.code == 0 {
             return Ok(String::from_utf8_lossy(&output.output).into_owned());
         }
         let mut said = without_password(&String::from_utf8_lossy(&output.errors));
-        for (_, secret) in &self.configuration {
+        for (_, secret) in self.configuration.iter().filter(|(key, _)| key.ends_with(".extraheader")) {
             said = said.replace(secret, "***");
         }
         let data = Bytes::from(said.clone().into_bytes());
         let log = BuildEvent::Log { vertex: self.context.vertex, stream: 2, data, at: Utc::now() };
         // Nobody has to listen.
         let _ = self.context.events.send(log).await;
-        let what = arguments.iter().find(|word| !word.starts_with('-') && !word.contains('=')).unwrap_or(&"");
-        let message = format!("failed to fetch remote {}: git {what}: {}", self.shown(), said.trim());
+        let what = match arguments.contains(&"ls-remote") && self.source.reference.is_none() {
+            true => "error fetching default branch for repository",
+            false => "failed to fetch remote",
+        };
+        let message = format!("{what} {}: git stderr:\n{said}: exit status {}", self.remote, output.code);
         Err(BuildError::new(ErrorKind::Unavailable, message))
     }
+}
+
+/// The setting by which git logs in to a server with the name and the password of an address, if it has any.
+fn password(remote: &str) -> Option<(String, String)> {
+    let (scheme, rest) = remote.split_once("://")?;
+    let authority = rest.split('/').next()?;
+    let (_, host) = authority.rsplit_once('@')?;
+    Some((format!("url.{scheme}://{authority}/.insteadOf"), format!("{scheme}://{host}/")))
 }
 
 fn is_commit(text: &str) -> bool {
@@ -318,6 +336,14 @@ fn remove_git_dirs(dir: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_is_only_in_a_setting() {
+        let found = password("https://me:secret@host:8443/a/b.git").expect("a password");
+        let wanted = ("url.https://me:secret@host:8443/.insteadOf", "https://host:8443/");
+        assert_eq!((found.0.as_str(), found.1.as_str()), wanted);
+        assert_eq!(password("https://host/a@b.git"), None);
+    }
 
     #[test]
     fn a_reference_is_chosen_by_its_whole_name() {

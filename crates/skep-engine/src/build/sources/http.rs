@@ -4,6 +4,7 @@
 //! D/build/http/URL-0/about.json    what the server said
 //! D/build/http/URL-0/file/NAME     the file, mode 0600, with the server's time
 //! ```
+//! A file that the client itself sends comes under an address of this form, too; it is kept as long as its build needs it.
 
 use std::fs::File;
 use std::io::Write;
@@ -12,19 +13,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use skep_build::BuildError;
 use skep_build::graph::HttpSource;
 use skep_build::worker::{Context, Dir, Tree};
 use skep_registry::{Answer, Download, Seen, digest_of};
 use skep_types::{Digest, ErrorKind};
+use tokio_util::io::ReaderStream;
 
-use super::super::error::{cancelled, failed};
+use super::super::error::{cancelled, failed, unknown};
+use super::slots::Slot;
 use crate::engine::Inner;
 
 /// The largest file that is fetched, in bytes.
 const MOST: u64 = 64 << 30;
+
+/// The server that is the client: what it announced is at a path of its own (`docker build -`).
+const CLIENT: &str = "http://buildkit-session/";
 
 /// What is known of a file that was fetched.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,20 +52,54 @@ pub(in crate::build) async fn fetch(
     let key = format!("{:?} {:?}", source.url, source.name);
     let name = &digest_of(key.as_bytes()).hex()[..32];
     let slot = engine.builds.downloads.take(&engine.config.data_root.join("build/http"), name)?;
+    if source.url.starts_with(CLIENT) {
+        return sent(source, slot, context).await;
+    }
     let known = known(&slot.path).filter(|about| source.checksum.is_none_or(|wanted| wanted == about.digest));
     // A file whose digest is asked for and known needs nobody's word.
     let about = match known {
         Some(about) if source.checksum.is_some() => about,
         known => {
             let asking = ask(engine, source, &slot.path, known);
-            tokio::select! {
-                about = asking => about?,
+            let answer = tokio::select! {
+                answer = asking => answer,
                 () = context.cancel.cancelled() => return Err(cancelled()),
-            }
+            };
+            // As BuildKit says it, which has to fetch the file only to know it where no digest is given.
+            answer.map_err(|error| if source.checksum.is_none() { unknown(error) } else { error })?
         }
     };
     let identity = digest_of(format!("{} {:?} {}", about.digest, about.name, about.modified).as_bytes());
     Ok(Tree::Dir(Arc::new(Dir { path: slot.path.join("file"), identity: Some(identity), guard: Box::new(slot) })))
+}
+
+/// A file that the client sends once.
+async fn sent(source: &HttpSource, slot: Slot, context: &Context) -> Result<Tree, BuildError> {
+    let slot = Discarded(slot);
+    let directory = slot.0.path.join("file");
+    make_room(&directory).map_err(failed("make room for a file"))?;
+    let name = source.name.clone().unwrap_or_else(|| file_name(&source.url, None));
+    let receive = async {
+        let stream = ReaderStream::new(context.services.upload(&source.url).await?);
+        let stream = stream.map(|piece| piece.map_err(failed("receive what a client sends")));
+        write(&directory.join(name), &source.url, stream).await
+    };
+    tokio::select! {
+        received = receive => received.map(drop)?,
+        () = context.cancel.cancelled() => return Err(cancelled()),
+    }
+    Ok(Tree::Dir(Arc::new(Dir { path: directory, identity: None, guard: Box::new(slot) })))
+}
+
+/// A slot whose contents go with it.
+struct Discarded(Slot);
+
+impl Drop for Discarded {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0.path) {
+            tracing::warn!(path = %self.0.path.display(), %error, "removing what a client sent");
+        }
+    }
 }
 
 fn known(slot: &Path) -> Option<About> {
@@ -82,21 +123,22 @@ async fn ask(engine: &Arc<Inner>, source: &HttpSource, slot: &Path, known: Optio
         Ok(Answer::File(download)) => *download,
     };
     let directory = slot.join("file");
-    let clear = || -> std::io::Result<()> {
-        match std::fs::remove_file(slot.join("about.json")) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        match std::fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => std::fs::create_dir(&directory),
-        }
-    };
-    clear().map_err(failed("make room for a file"))?;
+    match std::fs::remove_file(slot.join("about.json")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed("forget a file")(error)),
+        _ => make_room(&directory).map_err(failed("make room for a file"))?,
+    }
     let about = receive(download, source, &directory).await?;
     let text = serde_json::to_vec(&about).map_err(std::io::Error::from);
     text.and_then(|text| std::fs::write(slot.join("about.json"), text)).map_err(failed("note what was fetched"))?;
     Ok(about)
+}
+
+/// Makes an empty directory.
+fn make_room(directory: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => std::fs::create_dir(directory),
+    }
 }
 
 async fn receive(download: Download, source: &HttpSource, directory: &Path) -> Result<About, BuildError> {
@@ -104,27 +146,37 @@ async fn receive(download: Download, source: &HttpSource, directory: &Path) -> R
     let name = source.name.clone().unwrap_or_else(|| file_name(&source.url, download.file_name().as_deref()));
     let time = seen.last_modified.as_deref().and_then(|text| httpdate::parse_http_date(text).ok());
     let modified = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs());
-    let path = directory.join(&name);
-    let opened = File::options().write(true).create_new(true).mode(0o600).open(&path);
-    let mut file = opened.map_err(failed("make a file for what is fetched"))?;
-    let (mut hasher, mut size) = (skep_store::Sha256::default(), 0u64);
-    let mut stream = std::pin::pin!(download.into_stream());
-    while let Some(piece) = stream.next().await {
-        let piece = piece.map_err(|error| BuildError::new(error.kind(), error.to_string()))?;
-        size += piece.len() as u64;
-        if size > MOST {
-            return Err(BuildError::invalid(format!("{} is larger than {MOST} bytes", source.url)));
-        }
-        hasher.update(&piece);
-        file.write_all(&piece).map_err(failed("write what is fetched"))?;
-    }
-    let digest = hasher.finish();
+    let stream = download.into_stream();
+    let stream = stream.map(|piece| piece.map_err(|error| BuildError::new(error.kind(), error.to_string())));
+    let (file, digest) = write(&directory.join(&name), &source.url, stream).await?;
     if let Some(wanted) = source.checksum.filter(|wanted| *wanted != digest) {
         return Err(BuildError::invalid(format!("digest mismatch {digest}: {wanted}")));
     }
     let time: SystemTime = UNIX_EPOCH + Duration::from_secs(modified);
     file.set_modified(time).map_err(failed("set the time of what was fetched"))?;
     Ok(About { name, digest, modified, seen })
+}
+
+/// Makes a file of what comes.
+async fn write(
+    path: &Path,
+    url: &str,
+    stream: impl Stream<Item = Result<Bytes, BuildError>>,
+) -> Result<(File, Digest), BuildError> {
+    let opened = File::options().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = opened.map_err(failed("make a file for what is fetched"))?;
+    let (mut hasher, mut size) = (skep_store::Sha256::default(), 0u64);
+    let mut stream = std::pin::pin!(stream);
+    while let Some(piece) = stream.next().await {
+        let piece = piece?;
+        size += piece.len() as u64;
+        if size > MOST {
+            return Err(BuildError::invalid(format!("{url} is larger than {MOST} bytes")));
+        }
+        hasher.update(&piece);
+        file.write_all(&piece).map_err(failed("write what is fetched"))?;
+    }
+    Ok((file, hasher.finish()))
 }
 
 /// The name of a file: what the server says, else the last part of the URL's path.

@@ -139,7 +139,7 @@ fn failed(reference: &Reference, error: ImageError) -> BuildError {
     let name = reference.or_latest();
     let message = match error.kind {
         ErrorKind::NotFound => format!("{name}: not found"),
-        _ => format!("failed to resolve source metadata for {name}: {}", error.message),
+        _ => error.message,
     };
     BuildError { message, ..error }
 }

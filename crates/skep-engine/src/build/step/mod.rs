@@ -25,11 +25,11 @@ use bytes::Bytes;
 use skep_build::BuildError;
 use skep_build::error::Written;
 use skep_build::graph::{Network, Run};
-use skep_build::worker::{Context, Layer, Stack, Tree};
+use skep_build::worker::{Context, Held, Layer, Stack, Tree};
 use skep_runtime::protocol::{
     Attach, Exit, Grace, Lifetime, OverlaySync, Rootfs, ShimConfig, StdinMode, Target, VERSION,
 };
-use skep_store::UpperDir;
+use skep_store::{ChainId, UpperDir};
 use skep_types::ErrorKind;
 
 use super::error::{blocking, cancelled, engine as engine_error, failed, store};
@@ -94,8 +94,12 @@ fn unsuccessful(run: &Run, exit: Option<Exit>) -> BuildError {
 pub(super) fn commit(engine: &Inner, base: Stack, upper: UpperDir) -> Result<Layer, BuildError> {
     let staged = upper.seal().map_err(store)?;
     let (diff_id, size) = (staged.diff_id, staged.size);
-    let stack = engine.storage.store().layers().commit_pending(base.as_ref(), staged).map_err(store)?;
-    Ok(Layer { stack, diff_id, size })
+    let layers = engine.storage.store().layers();
+    let lease = layers.lease();
+    // Before it is there, or known to be there already: nothing else needs it yet.
+    lease.hold(&ChainId::of(base.as_ref(), &diff_id));
+    let stack = layers.commit_pending(base.as_ref(), staged).map_err(store)?;
+    Ok(Layer { stack, diff_id, size, held: Held::by(lease) })
 }
 
 /// What a program runs on.
@@ -153,7 +157,11 @@ fn prepare(
     };
     let empty = room.directory("empty")?;
     let root = tree::merged(&below, &empty)?;
-    let identity = rootfs::look_up(&root, &run.user, &[]).map_err(engine_error)?;
+    let identity = rootfs::look_up(&root, &run.user, &[]).map_err(|error| {
+        let error = engine_error(error);
+        let message = format!("process {:?} did not complete successfully: {}", run.argv.join(" "), error.message);
+        BuildError { message, ..error }
+    })?;
     let placed = mounts::place(engine, &mut room, brought, context)?;
     let spec = spec::make(
         engine,

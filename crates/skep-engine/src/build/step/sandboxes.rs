@@ -27,7 +27,7 @@ pub(crate) struct Sandboxes {
 /// Takes a plugged namespace, and has another one made ready if it was the last. Blocking.
 pub(super) fn take(engine: &Arc<Inner>) -> crate::Result<StepNetwork> {
     let pool = &engine.builds.sandboxes;
-    pool.moves.fetch_add(1, Ordering::Relaxed);
+    wait_for_the_next(engine);
     let (found, was_last) = {
         let mut ready = pool.ready.lock();
         let found = ready.pop();
@@ -52,7 +52,7 @@ pub(super) fn give_back(engine: &Arc<Inner>, network: StepNetwork) {
 
 fn keep(engine: &Arc<Inner>, network: StepNetwork) {
     let pool = &engine.builds.sandboxes;
-    let now = pool.moves.fetch_add(1, Ordering::Relaxed) + 1;
+    wait_for_the_next(engine);
     let over = {
         let mut ready = pool.ready.lock();
         if ready.len() < KEPT && !engine.closing().is_cancelled() {
@@ -63,8 +63,13 @@ fn keep(engine: &Arc<Inner>, network: StepNetwork) {
         }
     };
     if let Some(network) = over {
-        return unplug(engine, network);
+        unplug(engine, network);
     }
+}
+
+/// Whoever moved last sees that nothing is kept for long: what was taken need not come back.
+fn wait_for_the_next(engine: &Arc<Inner>) {
+    let now = engine.builds.sandboxes.moves.fetch_add(1, Ordering::Relaxed) + 1;
     let waiting = Arc::clone(engine);
     engine.tasks.spawn(async move {
         tokio::select! {
