@@ -47,8 +47,8 @@ macro_rules! groups {
 }
 
 groups! {
-    add args cache checks classic copy copy_flags directives dockerignore env from heredocs layers metadata mounts names
-    onbuild options run special wrong
+    add args cache checks classic copy copy_flags directives dockerignore env from git heredocs layers metadata mounts names
+    onbuild options run special web wrong
 }
 
 #[test]
@@ -76,6 +76,9 @@ fn is_recording() -> bool {
 /// Builds the projects of a group, and compares; or why that is not possible.
 fn compare_group(group: &str) -> Result<(), &'static str> {
     let client = client().ok_or("`cargo xtask peers` has not fetched Docker's client")?;
+    if Engine::kind_under_test() == EngineKind::Skep && std::env::var_os("SKEP_BUILD_ANYWAY").is_none() {
+        return Err("exporting is no step yet (SKEP_BUILD_ANYWAY=1 to see the rest)");
+    }
     let only = std::env::var("SKEP_BUILD_ONLY").unwrap_or_default();
     let projects: Vec<Project> =
         project::of_group(group).into_iter().filter(|project| project.name.contains(&only)).collect();

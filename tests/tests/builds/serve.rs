@@ -1,6 +1,10 @@
 //! A web server on the loopback interface, with the files below a folder, and the git repositories in it (by git's own
 //! `http-backend`).
+//!
+//! `NAME.headers` beside a file has further headers of the answer, one to a line: `Status: 302 Found` is the first line's,
+//! one without a value takes a header away. Whoever knows the `ETag` gets no body.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
@@ -105,15 +109,39 @@ fn answer(mut stream: TcpStream, folder: &Path) -> std::io::Result<()> {
     if request.path.contains(".git/") {
         return git(&mut stream, folder, &request);
     }
-    let Ok(bytes) = std::fs::read(folder.join(path)) else {
-        return stream.write_all(b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    let mut beside = folder.join(path).into_os_string();
+    beside.push(".headers");
+    let beside = std::fs::read_to_string(beside).ok();
+    let bytes = match (std::fs::read(folder.join(path)), &beside) {
+        (Ok(bytes), _) => bytes,
+        (Err(_), Some(_)) => Vec::new(),
+        (Err(_), None) => {
+            return stream.write_all(b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        }
     };
-    write!(
-        stream,
-        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\nLast-Modified: {LAST_MODIFIED}\r\nContent-Type: application/octet-stream\r\n\r\n",
-        bytes.len()
-    )?;
-    if request.method == "HEAD" { Ok(()) } else { stream.write_all(&bytes) }
+    let mut headers = BTreeMap::from(
+        [("Status", "200 OK"), ("Last-Modified", LAST_MODIFIED), ("Content-Type", "application/octet-stream")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    let further = beside.iter().flat_map(|text| text.lines()).filter_map(|line| line.split_once(':'));
+    headers.extend(further.map(|(name, value)| (name.to_owned(), value.trim().to_owned())));
+    headers.retain(|_, value| !value.is_empty());
+    let is_known = headers.get("ETag").is_some_and(|tag| request.header("if-none-match") == Some(tag));
+    if is_known {
+        headers.insert("Status".to_owned(), "304 Not Modified".to_owned());
+    }
+    let status = headers.remove("Status").unwrap_or_default();
+    write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\n")?;
+    for (name, value) in &headers {
+        write!(stream, "{name}: {value}\r\n")?;
+    }
+    match is_known {
+        true => stream.write_all(b"\r\n"),
+        false => {
+            write!(stream, "Content-Length: {}\r\n\r\n", bytes.len())?;
+            if request.method == "HEAD" { Ok(()) } else { stream.write_all(&bytes) }
+        }
+    }
 }
 
 /// Asks git itself, as a web server does (git-http-backend(1)).
