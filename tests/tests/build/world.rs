@@ -246,6 +246,6 @@ pub(crate) fn copy(sources: &[&str], dest: &str) -> Copy {
         exclude: Vec::new(),
         parents: false,
         unpack: Unpack::No,
-        fetched: false,
+        fetched: Fetched::No,
     }
 }
