@@ -7,6 +7,7 @@
 mod archives;
 mod artifacts;
 mod basics;
+mod build_basics;
 mod certificates;
 mod client;
 mod commit;
@@ -23,6 +24,7 @@ mod network;
 mod outside;
 mod peers;
 mod policy;
+mod project;
 mod pulls;
 mod push;
 mod races;
@@ -31,6 +33,8 @@ mod registry_crash;
 mod remote;
 mod repair;
 mod sdk;
+#[path = "../builds/serve.rs"]
+mod serve;
 mod survival;
 mod terminal;
 mod transports;
