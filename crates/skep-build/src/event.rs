@@ -72,6 +72,11 @@ pub enum Classic {
         /// The image after the instruction; none for `FROM scratch`.
         id: Option<Digest>,
     },
+    /// `[Warning] One or more build-args [A B] were not consumed`.
+    Unconsumed {
+        /// Their names, sorted.
+        names: Vec<String>,
+    },
 }
 
 /// One line of a progress display, whole each time something of it changes.

@@ -107,6 +107,25 @@ proptest! {
 }
 
 #[test]
+fn an_archive_may_end_with_its_last_byte_of_data() {
+    let whole = archive(&[(entry("x", Kind::File), vec![1; 700])]);
+    let read = |bytes: &[u8]| -> Result<usize, skep_fs::tar::TarError> {
+        let (mut reader, mut count) = (Reader::new(bytes), 0);
+        while reader.next_entry()?.is_some() {
+            while let size @ 1.. = reader.read_data(&mut [0; 512])? {
+                count += size;
+            }
+        }
+        Ok(count)
+    };
+    let end = 512 + 700;
+    for length in [whole.len(), end + 5, end] {
+        assert_eq!(read(&whole[..length]).unwrap(), 700, "{length} bytes");
+    }
+    assert!(read(&whole[..end - 1]).is_err());
+}
+
+#[test]
 fn bits_and_attributes_survive() {
     let dir = tempfile::tempdir().unwrap();
     let capability = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();

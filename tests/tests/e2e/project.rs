@@ -92,4 +92,3 @@ pub(crate) fn cat(engine: &Engine, image: &str, path: &str) -> String {
 pub(crate) fn inspect(engine: &Engine, image: &str) -> serde_json::Value {
     engine.run(["image", "inspect", image]).success().json()[0].clone()
 }
-

@@ -5,9 +5,11 @@ mod context;
 mod options;
 mod text;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use skep_build::event::Classic;
 use skep_build::services::Services;
 use skep_build::{BuildError, BuildEvent, Job};
 use skep_wire::Progress;
@@ -24,6 +26,9 @@ pub(crate) use options::prune;
 
 /// Events and lines that wait for a slow client.
 const PENDING: usize = 64;
+
+/// Bytes of text that are held back.
+const HELD_MAX: usize = 2 << 20;
 
 /// `POST /build`.
 pub(crate) async fn build(mut request: Request, kit: Arc<BuildKit>) -> Result<Answer, ApiError> {
@@ -74,26 +79,82 @@ impl Work {
             drop(job);
             answers
         };
-        let telling = tell(receiver, lines.clone(), options.quiet);
-        let (answers, ()) = tokio::join!(building, telling);
+        let mut teller = Teller::new(lines.clone(), options.quiet);
+        let (answers, ()) = tokio::join!(building, teller.take(receiver));
+        if answers.is_err() {
+            teller.fail(options.force_remove).await;
+        }
         let answers = answers?;
         let id = answers.get("containerimage.config.digest").or_else(|| answers.get("containerimage.digest"));
         for line in text::end(id.map(String::as_str).unwrap_or_default(), &options.names, options.quiet) {
-            // Nobody is there to be told any more; the build is done all the same.
-            let _ = lines.send(line).await;
+            let _ = lines.send(line).await; // nobody has to listen
         }
         Ok(())
     }
 }
 
-/// Turns events into text until all who tell them are gone.
-async fn tell(mut events: mpsc::Receiver<BuildEvent>, lines: mpsc::Sender<Progress>, quiet: bool) {
-    while let Some(event) = events.recv().await {
-        if quiet {
-            continue;
+/// Turns events into text.
+struct Teller {
+    lines: mpsc::Sender<Progress>,
+    /// What a client that wants to hear nothing hears all the same if the build fails.
+    held: Option<Held>,
+    /// What stands for the container of the step that runs.
+    running: Option<String>,
+}
+
+/// The last lines, of bounded size.
+#[derive(Default)]
+struct Held {
+    lines: VecDeque<Progress>,
+    bytes: usize,
+}
+
+impl Held {
+    fn push(&mut self, line: Progress) {
+        self.bytes += line.stream.len();
+        self.lines.push_back(line);
+        while self.bytes > HELD_MAX {
+            self.bytes -= self.lines.pop_front().map_or(self.bytes, |line| line.stream.len());
         }
-        for line in text::lines(event) {
-            let _ = lines.send(line).await; // as above
+    }
+}
+
+impl Teller {
+    fn new(lines: mpsc::Sender<Progress>, quiet: bool) -> Self {
+        Teller { lines, held: quiet.then(Held::default), running: None }
+    }
+
+    /// Takes events until all who tell them are gone.
+    async fn take(&mut self, mut events: mpsc::Receiver<BuildEvent>) {
+        while let Some(event) = events.recv().await {
+            match &event {
+                BuildEvent::Classic(Classic::Running { container }) => self.running = Some(container.clone()),
+                BuildEvent::Classic(Classic::Removed { .. }) => self.running = None,
+                _ => {}
+            }
+            for line in text::lines(event) {
+                self.say(line).await;
+            }
+        }
+    }
+
+    /// The build has failed.
+    async fn fail(&mut self, force_remove: bool) {
+        if let Some(container) = self.running.take().filter(|_| force_remove) {
+            for line in text::lines(BuildEvent::Classic(Classic::Removed { container })) {
+                self.say(line).await;
+            }
+        }
+        for line in self.held.take().unwrap_or_default().lines {
+            self.say(line).await;
+        }
+    }
+
+    async fn say(&mut self, line: Progress) {
+        match &mut self.held {
+            Some(held) => held.push(line),
+            // Nobody is there to be told any more; the build goes on all the same.
+            None => drop(self.lines.send(line).await),
         }
     }
 }

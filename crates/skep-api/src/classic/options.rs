@@ -24,6 +24,8 @@ pub(super) struct Options {
     /// Names of the image, whole.
     pub(super) names: Vec<String>,
     pub(super) quiet: bool,
+    /// Say of a step that fails, too, that its container is gone.
+    pub(super) force_remove: bool,
     /// The body is the context.
     pub(super) has_archive: bool,
     /// The client's name of the build, for `POST /build/cancel`.
@@ -68,7 +70,8 @@ pub(super) fn read(request: &Request) -> Result<Options, ApiError> {
     if build.network == Network::Host {
         build.allow.network_host = true; // the classic builder knows no entitlements
     }
-    Ok(Options { request: build, names, quiet: query.flag("q"), has_archive, id: query.text("buildid").to_owned() })
+    let (quiet, force_remove) = (query.flag("q"), query.flag("forcerm"));
+    Ok(Options { request: build, names, quiet, force_remove, has_archive, id: query.text("buildid").to_owned() })
 }
 
 /// A name with its tag, as it is said to the client.

@@ -40,6 +40,9 @@ fn classic(news: Classic) -> Vec<Progress> {
             let short = id.as_ref().map(Digest::short).unwrap_or_default();
             vec![stream(format!(" ---> {short}\n"))]
         }
+        Classic::Unconsumed { names } => {
+            vec![stream(format!("[Warning] One or more build-args [{}] were not consumed\n", names.join(" ")))]
+        }
     }
 }
 
@@ -119,6 +122,7 @@ mod tests {
             Classic::Removed { container: "c0ffee".to_owned() },
             Classic::Image { id: Some(id) },
             Classic::Image { id: None },
+            Classic::Unconsumed { names: vec!["A".to_owned(), "B".to_owned()] },
         ];
         let all: String = news.into_iter().map(|one| text(lines(BuildEvent::Classic(one)))).collect();
         insta::assert_snapshot!(all, @r"
@@ -129,6 +133,7 @@ mod tests {
          ---> Removed intermediate container c0ffee
          ---> abababababab
          --->
+        [Warning] One or more build-args [A B] were not consumed
         ");
         let ended = end("sha256:abababababababab", &["a:1".to_owned()], false);
         assert_eq!(ended[0].aux, Some(serde_json::json!({ "ID": "sha256:abababababababab" })));

@@ -3,16 +3,18 @@
 //! The graph is the same as ever, but it is walked mark by mark. A step that changed nothing makes no layer here, so what stands on
 //! it stands on what was below. An instruction counts as cached if its layer is known and the engine has the image.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
-use skep_types::{Digest, ErrorKind, Platform};
+use skep_dockerfile::scope::is_predefined;
+use skep_dockerfile::{Dockerfile, Instruction};
+use skep_types::{Digest, ErrorKind};
 
 use crate::builder::{Built, BuiltImage, Intermediate};
-use crate::convert::{Converted, Mark, MarkKind};
+use crate::convert::{Converted, Mark, MarkKind, Plan};
 use crate::error::{BuildError, Result};
 use crate::event::{BuildEvent, Classic};
-use crate::graph::{Fetched, FileAction, Files};
+use crate::graph::{Fetched, FileAction, Files, Names};
 use crate::image::complete_history;
 use crate::request::NoCache;
 use crate::solve::{LayerMade, Solve, Value, sha256};
@@ -37,7 +39,8 @@ struct Progress<'p> {
 }
 
 impl<W: Worker> Frontend<'_, W> {
-    pub(super) async fn build_classic(&self, platform: Platform, converted: Converted) -> Result<Built> {
+    pub(super) async fn build_classic(&self, plan: &Plan<'_>, converted: Converted) -> Result<Built> {
+        let platform = plan.options.platform.clone();
         let solve = Solve::new(&converted.graph, self.job, &self.memo);
         let total = converted.marks.iter().filter(|mark| !mark.is_trigger).count();
         let mut progress = Progress {
@@ -57,6 +60,10 @@ impl<W: Worker> Frontend<'_, W> {
             if let Some(Intermediate { id, .. }) = progress.made.last().filter(|_| mark.has_image() && !more) {
                 self.tell(Classic::Image { id: Some(*id) }).await;
             }
+        }
+        let names = unconsumed(&plan.file, plan.target, &self.request.args);
+        if !names.is_empty() {
+            self.tell(Classic::Unconsumed { names }).await;
         }
         let made = std::mem::take(&mut progress.made);
         let values = self.solver.solve(&solve, &[converted.target, converted.below]).await?;
@@ -279,6 +286,19 @@ fn own_marks<'m>(all: Vec<&'m Mark>, last: &Mark) -> Vec<&'m Mark> {
 /// The instruction that a text of the history begins with.
 fn keyword(before: &str) -> &'static str {
     if before.contains("#(nop) ADD") { "ADD" } else { "COPY" }
+}
+
+/// The build arguments that no instruction up to the last one that is built declares.
+fn unconsumed(file: &Dockerfile, last: usize, given: &Names) -> Vec<String> {
+    let stages = file.stages.iter().take(last + 1).flat_map(|stage| &stage.steps);
+    let of_stages = stages.filter_map(|step| match &step.instruction {
+        Instruction::Arg(arg) => Some(arg),
+        _ => None,
+    });
+    let all = file.global_arguments.iter().map(|(arg, _)| arg).chain(of_stages).flat_map(|arg| &arg.arguments);
+    let declared: BTreeSet<&str> = all.map(|argument| argument.name.as_str()).collect();
+    let is_left = |name: &&String| !declared.contains(name.as_str()) && !is_predefined(name);
+    given.keys().filter(is_left).cloned().collect()
 }
 
 /// The classic builder's texts.

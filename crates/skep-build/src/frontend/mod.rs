@@ -60,7 +60,7 @@ impl<W: Worker> Frontend<'_, W> {
         };
         if let Some((plan, images)) = planned.first() {
             if self.request.classic {
-                return self.build_classic(plan.options.platform.clone(), convert(plan, images, &sources)?).await;
+                return self.build_classic(plan, convert(plan, images, &sources)?).await;
             }
             self.warn(&loaded, &sources, plan, images).await?;
         }

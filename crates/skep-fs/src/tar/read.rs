@@ -162,10 +162,13 @@ impl<R: Read> Reader<R> {
             return Err(TarError::ExtensionTooLarge(self.left));
         }
         let skipped = usize::try_from(std::mem::take(&mut self.left)).unwrap_or(0);
-        let padding = skipped + std::mem::take(&mut self.padding);
         let start = self.raw.len();
-        self.raw.resize(start + padding, 0);
-        Ok(self.input.read_exact(&mut self.raw[start..])?)
+        self.raw.resize(start + skipped, 0);
+        self.input.read_exact(&mut self.raw[start..])?;
+        // An archive may end with the data of its last entry: Docker's client sends such when it puts a Dockerfile into a context.
+        let padding = std::mem::take(&mut self.padding) as u64;
+        self.input.by_ref().take(padding).read_to_end(&mut self.raw)?;
+        Ok(())
     }
 
     /// A header block that isn't zero; `None` at two blocks of zeros or at the end of the stream. One block of zeros with something
