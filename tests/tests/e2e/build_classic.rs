@@ -7,15 +7,15 @@ use super::project::{Project, cat, inspect, repository};
 use super::serve::Server;
 use super::{engine, peers};
 
+/// Why a scenario is skipped.
+const NO_CLIENT: &str = "SKIPPED the classic builder: no docker client is here";
+
 /// The client, without BuildKit.
 struct Classic(Docker);
 
 impl Classic {
     fn new(engine: &Engine) -> Option<Classic> {
         let found = Docker::new(engine, peers::fetched("docker").or_else(|| peers::installed("docker")));
-        if found.is_none() {
-            println!("SKIPPED the classic builder: no docker client is here");
-        }
         found.map(Classic)
     }
 
@@ -44,7 +44,7 @@ fn ids(text: &str) -> Vec<String> {
 #[test]
 fn steps_are_numbered_and_their_images_run() {
     let engine = engine();
-    let Some(docker) = Classic::new(&engine) else { return };
+    let Some(docker) = Classic::new(&engine) else { return println!("{NO_CLIENT}") };
     let project = project(&engine);
     let shown = docker.run(&project, &["-t", "one", "-t", "two:2", "."]).success().stdout;
     for line in [
@@ -69,7 +69,7 @@ fn steps_are_numbered_and_their_images_run() {
 #[test]
 fn what_is_known_is_used() {
     let engine = engine();
-    let Some(docker) = Classic::new(&engine) else { return };
+    let Some(docker) = Classic::new(&engine) else { return println!("{NO_CLIENT}") };
     let project = project(&engine);
     let first = docker.run(&project, &["."]).success().stdout;
     let again = docker.run(&project, &["."]).success().stdout;
@@ -85,7 +85,7 @@ fn what_is_known_is_used() {
 #[test]
 fn a_step_that_fails() {
     let engine = engine();
-    let Some(docker) = Classic::new(&engine) else { return };
+    let Some(docker) = Classic::new(&engine) else { return println!("{NO_CLIENT}") };
     let project = Project::new(&engine, "fails", "FROM busybox\nRUN echo before; exit 9\n");
     let outcome = docker.run(&project, &["."]).code_is(9);
     let outcome = outcome.stdout_has("before\n");
@@ -99,7 +99,7 @@ fn a_step_that_fails() {
 #[test]
 fn arguments_that_nobody_declares() {
     let engine = engine();
-    let Some(docker) = Classic::new(&engine) else { return };
+    let Some(docker) = Classic::new(&engine) else { return println!("{NO_CLIENT}") };
     let project = Project::new(&engine, "args", "ARG TAG=latest\nFROM busybox:$TAG\nARG WHO\nRUN echo $WHO > /who\n");
     let words = ["-t", "one", "--build-arg", "WHO=me", "--build-arg", "B=1", "--build-arg", "A=2"];
     let more = ["--build-arg", "TAG=latest", "--build-arg", "HTTP_PROXY=http://p", "."];
@@ -111,7 +111,7 @@ fn arguments_that_nobody_declares() {
 #[test]
 fn contexts_from_stdin() {
     let engine = engine();
-    let Some(docker) = Classic::new(&engine) else { return };
+    let Some(docker) = Classic::new(&engine) else { return println!("{NO_CLIENT}") };
     let project = Project::empty(&engine, "files").file("file", "data\n");
     // The client ends its archive without the blocks that say so.
     let text = "FROM busybox\nCOPY file /file\n";
@@ -130,7 +130,7 @@ fn contexts_from_stdin() {
 #[test]
 fn contexts_from_elsewhere() {
     let engine = engine();
-    let Some(docker) = Classic::new(&engine) else { return };
+    let Some(docker) = Classic::new(&engine) else { return println!("{NO_CLIENT}") };
     let project = Project::new(&engine, "kept", "FROM busybox\nCOPY file /file\n").file("file", "data\n");
     let name = repository(&project);
     let server = Server::start(engine.scratch());
@@ -145,7 +145,7 @@ fn contexts_from_elsewhere() {
 #[test]
 fn what_is_told_of_the_image() {
     let engine = engine();
-    let Some(docker) = Classic::new(&engine) else { return };
+    let Some(docker) = Classic::new(&engine) else { return println!("{NO_CLIENT}") };
     let project = project(&engine);
     let quiet = docker.run(&project, &["-q", "-t", "one", "--iidfile", "id", "--label", "a=b", "."]).success();
     let image = inspect(&engine, "one");
@@ -159,7 +159,7 @@ fn what_is_told_of_the_image() {
 #[test]
 fn limits_hold_in_steps() {
     let engine = engine();
-    let Some(docker) = Classic::new(&engine) else { return };
+    let Some(docker) = Classic::new(&engine) else { return println!("{NO_CLIENT}") };
     let project = Project::new(&engine, "limits", "FROM busybox\nRUN ulimit -n > /files; cat /etc/hosts > /names\n");
     let words =
         ["-t", "one", "--ulimit", "nofile=111:222", "--add-host", "db:10.1.2.3", "--add-host", "me:host-gateway", "."];
@@ -172,7 +172,7 @@ fn limits_hold_in_steps() {
 #[test]
 fn mistakes() {
     let engine = engine();
-    let Some(docker) = Classic::new(&engine) else { return };
+    let Some(docker) = Classic::new(&engine) else { return println!("{NO_CLIENT}") };
     let fails = |text: &str, says: &str| {
         let project = Project::new(&engine, "wrong", text);
         docker.run(&project, &["."]).code_is(1).stderr_has(says);

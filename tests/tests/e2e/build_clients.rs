@@ -43,13 +43,11 @@ impl Docker {
     }
 }
 
-/// The newest client, or why there is none.
+/// Why a scenario is skipped.
+const NO_CLIENT: &str = "SKIPPED Debian's newest docker client: `cargo xtask peers` has not fetched it";
+
 fn newest(engine: &Engine) -> Option<Docker> {
-    let found = Docker::new(engine, peers::fetched("docker"));
-    if found.is_none() {
-        println!("SKIPPED Debian's newest docker client: `cargo xtask peers` has not fetched it");
-    }
-    found
+    Docker::new(engine, peers::fetched("docker"))
 }
 
 const TEXT: &str = "# syntax=docker/dockerfile:1\nFROM busybox AS base\nARG WHO=nobody\nRUN echo $WHO > /who\n\
@@ -79,7 +77,7 @@ fn docker_build_of_this_machine() {
 #[test]
 fn newest_docker_build() {
     let engine = engine();
-    let Some(docker) = newest(&engine) else { return };
+    let Some(docker) = newest(&engine) else { return println!("{NO_CLIENT}") };
     builds(&engine, &docker, &["build"], "one");
     builds(&engine, &docker, &["buildx", "build"], "two");
 }
@@ -115,7 +113,7 @@ fn bakery(engine: &Engine) -> Project {
 #[test]
 fn bake_with_targets_that_need_each_other() {
     let engine = engine();
-    let Some(docker) = newest(&engine) else { return };
+    let Some(docker) = newest(&engine) else { return println!("{NO_CLIENT}") };
     let project = bakery(&engine);
     let plan = docker.run(project.path(), &["buildx", "bake", "--print"]).success().json();
     assert_eq!(plan["target"]["app"]["contexts"]["lib"], "target:lib");
@@ -126,7 +124,7 @@ fn bake_with_targets_that_need_each_other() {
 #[test]
 fn bake_with_a_matrix() {
     let engine = engine();
-    let Some(docker) = newest(&engine) else { return };
+    let Some(docker) = newest(&engine) else { return println!("{NO_CLIENT}") };
     let project = bakery(&engine);
     docker.run(project.path(), &["buildx", "bake", "many"]).success();
     for version in ["a", "b"] {
@@ -137,7 +135,7 @@ fn bake_with_a_matrix() {
 #[test]
 fn bake_from_json() {
     let engine = engine();
-    let Some(docker) = newest(&engine) else { return };
+    let Some(docker) = newest(&engine) else { return println!("{NO_CLIENT}") };
     let text = r#"{"target": {
         "default": {"context": ".", "dockerfile-inline": "FROM busybox\nRUN echo inline > /x", "tags": ["baked/json"],
                     "labels": {"a": "b"}}}}"#;
@@ -192,7 +190,7 @@ fn composition(engine: &Engine) -> Project {
 #[test]
 fn compose_builds_several_services() {
     let engine = engine();
-    let Some(docker) = newest(&engine) else { return };
+    let Some(docker) = newest(&engine) else { return println!("{NO_CLIENT}") };
     let project = composition(&engine);
     docker.run(project.path(), &["compose", "build"]).success();
     assert_eq!(cat(&engine, "composed/web", "/who") + &cat(&engine, "composed/web", "/file"), "me\nshared\n");
@@ -203,7 +201,7 @@ fn compose_builds_several_services() {
 #[test]
 fn compose_builds_what_it_starts() {
     let engine = engine();
-    let Some(docker) = newest(&engine) else { return };
+    let Some(docker) = newest(&engine) else { return println!("{NO_CLIENT}") };
     let project = composition(&engine);
     let words = ["compose", "up", "--build", "--no-color", "--exit-code-from", "web", "web"];
     docker.run(project.path(), &words).success().stdout_has("me");
@@ -213,7 +211,7 @@ fn compose_builds_what_it_starts() {
 #[test]
 fn a_build_that_fails_shows_the_line() {
     let engine = engine();
-    let Some(docker) = newest(&engine) else { return };
+    let Some(docker) = newest(&engine) else { return println!("{NO_CLIENT}") };
     let project = Project::new(&engine, "fails", "FROM busybox\nRUN echo before && exit 7\n");
     let outcome = docker.run(project.path(), &["build", "."]).code_is(1);
     let wanted = "   2 | >>> RUN echo before && exit 7\n";
@@ -224,7 +222,7 @@ fn a_build_that_fails_shows_the_line() {
 #[test]
 fn buildx_knows_the_builder() {
     let engine = engine();
-    let Some(docker) = newest(&engine) else { return };
+    let Some(docker) = newest(&engine) else { return println!("{NO_CLIENT}") };
     let folder = engine.scratch();
     docker.run(&folder, &["buildx", "ls"]).success().stdout_has("running");
     docker.run(&folder, &["buildx", "inspect"]).success().stdout_has("linux/amd64");

@@ -8,12 +8,11 @@ use super::project::{Project, cat, inspect};
 /// Whether commands go through skep's own client.
 fn own_client() -> bool {
     let docker = Engine::kind_under_test() == EngineKind::Docker;
-    let own = !docker && std::env::var("SKEP_TEST_CLIENT").map_or(true, |client| client == "skep");
-    if !own {
-        println!("SKIPPED limits of steps: Docker's client has no flags for them");
-    }
-    own
+    !docker && std::env::var("SKEP_TEST_CLIENT").map_or(true, |client| client == "skep")
 }
+
+/// Why a scenario is skipped.
+const NO_FLAGS: &str = "SKIPPED limits of steps: Docker's client has no flags for them";
 
 /// Writes the limits that a step sees to /limits, under either version of cgroups.
 const TEXT: &str = "FROM busybox\nRUN cd /sys/fs/cgroup; for file in memory/memory.limit_in_bytes memory/memory.memsw.limit_in_bytes \\\n\
@@ -23,7 +22,7 @@ const TEXT: &str = "FROM busybox\nRUN cd /sys/fs/cgroup; for file in memory/memo
 #[test]
 fn limits_of_memory_and_processors_hold() {
     if !own_client() {
-        return;
+        return println!("{NO_FLAGS}");
     }
     let engine = engine();
     let project = Project::new(&engine, "limits", TEXT);
@@ -48,7 +47,7 @@ fn limits_of_memory_and_processors_hold() {
 #[test]
 fn a_step_beyond_its_memory_is_killed() {
     if !own_client() {
-        return;
+        return println!("{NO_FLAGS}");
     }
     let engine = engine();
     let project = Project::new(&engine, "greedy", "FROM busybox\nRUN tail -c 200m /dev/zero > /dev/null\n");
@@ -58,7 +57,7 @@ fn a_step_beyond_its_memory_is_killed() {
 #[test]
 fn squashed_layers_are_one_on_top_of_the_base() {
     if !own_client() {
-        return;
+        return println!("{NO_FLAGS}");
     }
     let engine = engine();
     let text = "FROM busybox\nRUN echo one > /one\nRUN echo two > /two && rm /one\nCOPY file /three\nENV A=b\n";

@@ -28,6 +28,7 @@ async fn build(setup: &Setup, text: &str, change: impl FnOnce(&mut BuildRequest)
                 Classic::Running { .. } => "running".to_owned(),
                 Classic::Removed { .. } => "removed".to_owned(),
                 Classic::Image { id } => if id.is_some() { "image" } else { "none" }.to_owned(),
+                Classic::Unconsumed { names } => format!("unconsumed {}", names.join(" ")),
             });
         }
     }
@@ -93,6 +94,8 @@ async fn arguments_copies_and_stages() {
     let change = |request: &mut BuildRequest| {
         request.args.insert("G".to_owned(), "given".to_owned());
         request.args.insert("HTTP_PROXY".to_owned(), "http://proxy".to_owned());
+        request.args.insert("B".to_owned(), String::new());
+        request.args.insert("A".to_owned(), String::new());
     };
     let outcome = build(&setup, text, change).await;
     let history = outcome.history();
@@ -115,6 +118,7 @@ async fn arguments_copies_and_stages() {
     assert_eq!(outcome.told[..3], ["1/13 ARG G=global", "2/13 FROM base AS one", "image"]);
     let at = outcome.told.iter().position(|told| told == "11/13 COPY file /x").expect("the copy");
     assert_eq!(outcome.told[at + 1..at + 3], ["image", "12/13 RUN [\"echo\", \"exec\"]"]);
+    assert_eq!(outcome.told.last().map(String::as_str), Some("unconsumed A B"));
 
     let again = build(&setup, text, change).await;
     assert_eq!(again.told.iter().filter(|told| *told == "cached").count(), 10);
