@@ -13,6 +13,7 @@
 //! | [`session`] | the engine's end: who is connected, and calls to the services of one client |
 //! | [`provider`] | the client's end: the services that answer those calls |
 //! | [`filesync`] | a tree of files sent and received, as in BuildKit's fsutil |
+//! | [`agent`] | an ssh agent of the client's own, over files of keys |
 //! | [`answers`] | what is said of a Dockerfile without building it |
 //! | [`errors`] | where in a Dockerfile a build failed, as statuses carry it |
 //! | [`content`] | the few messages of containerd's content service that OCI layouts need |
@@ -21,6 +22,7 @@
 //! trusted in either direction: paths are resolved below an open directory, and sizes and counts are bounded.
 #![warn(missing_docs)]
 
+pub mod agent;
 pub mod answers;
 pub mod content;
 pub mod errors;

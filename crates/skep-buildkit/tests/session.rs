@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use skep_buildkit::filesync::{All, ReceiveOptions, Source};
 use skep_buildkit::grpc;
-use skep_buildkit::provider::{Destination, Login, Provider, Secret};
+use skep_buildkit::provider::{Agent, Destination, Login, Provider, Secret};
 use skep_buildkit::session::{Announcement, Session, SessionError, Sessions, Wanted};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -222,7 +222,7 @@ async fn an_agent_is_reached_through_the_client() {
             stream.write_all(&question).await.expect("an answer");
         }
     });
-    let agents = BTreeMap::from([("default".to_owned(), path)]);
+    let agents = BTreeMap::from([("default".to_owned(), Agent::Socket(path))]);
     let session = connect(&Sessions::default(), Provider { agents, ..provider() }).await;
     assert!(session.has_agent("default").await.expect("an answer"));
     assert!(!session.has_agent("other").await.expect("an answer"));

@@ -131,6 +131,19 @@ fn secrets_reach_steps_and_nothing_else() {
 }
 
 #[test]
+fn keys_of_ssh_are_offered_by_an_agent() {
+    let engine = engine();
+    let text = "FROM busybox\nRUN --mount=type=ssh,required test -S $SSH_AUTH_SOCK && echo there > /x\n";
+    let project = Project::new(&engine, "ssh", text);
+    let key = engine.scratch().join("key").display().to_string();
+    skep_testkit::Command::new("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", &key]).run().success();
+    project.build(&engine, &["-t", "one", "--ssh", &format!("default={key}")]).success();
+    assert_eq!(cat(&engine, "one", "/x"), "there\n");
+    project.build(&engine, &["--no-cache"]).code_is(1);
+    project.build(&engine, &["--ssh", "default=/no/such/key"]).code_is(1).stderr_has("no such file or directory");
+}
+
+#[test]
 fn contexts_by_name() {
     let engine = engine();
     let text = "FROM base\nCOPY --from=files greeting /from-files\nCOPY --from=image /etc/passwd /from-image\n";

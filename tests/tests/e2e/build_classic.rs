@@ -182,7 +182,7 @@ fn mistakes() {
         "FROM busybox\nCOPY missing /\n",
         "COPY failed: file not found in build context or excluded by .dockerignore: stat missing: file does not exist",
     );
-    fails("FROM busybox AS a\nCOPY --from=nobody /x /\n", "nobody");
+    fails("FROM busybox AS a\nCOPY --from=127.0.0.1:1/nobody /x /\n", "127.0.0.1:1");
     let project = project(&engine);
     docker
         .run(&project, &["--target", "nothing", "."])

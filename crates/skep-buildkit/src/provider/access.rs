@@ -1,16 +1,16 @@
 //! Logins, secrets, ssh agents.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio_util::io::ReaderStream;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Provider, Secret};
+use super::{Agent, Provider, Secret};
 use crate::grpc::values;
 use crate::proto::moby::buildkit::secrets::v1::secrets_server::Secrets;
 use crate::proto::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
@@ -21,6 +21,9 @@ use crate::session::KEY_ID;
 
 /// The largest secret, as in BuildKit.
 const SECRET_MAX: usize = 500 << 10;
+
+/// Bytes on the way to and from an agent of our own.
+const AHEAD: usize = 64 << 10;
 
 #[tonic::async_trait]
 impl Secrets for Provider {
@@ -54,11 +57,8 @@ impl Ssh for Provider {
         request: Request<Streaming<BytesMessage>>,
     ) -> Result<Response<Self::ForwardAgentStream>, Status> {
         let id = values(request.metadata(), KEY_ID).pop().unwrap_or_default();
-        let path = self.agent(&id)?;
-        let agent = UnixStream::connect(path)
-            .await
-            .map_err(|error| Status::unavailable(format!("failed to connect to {}: {error}", path.display())))?;
-        let (answers, mut questions) = agent.into_split();
+        let (agent, serving) = self.agent(&id)?.connect().await?;
+        let (answers, mut questions) = tokio::io::split(agent);
         let mut messages = request.into_inner();
         // Both directions belong to the answer: when the engine drops it, the connection to the agent is closed.
         let asking = async move {
@@ -74,6 +74,7 @@ impl Ssh for Provider {
             let piece = piece.map_err(|error| Status::unavailable(error.to_string()))?;
             Ok(BytesMessage { data: piece.to_vec() })
         });
+        let asking = async move { tokio::join!(asking, serving).0 };
         let asking = futures_util::stream::once(asking).filter_map(std::future::ready);
         // The end of the agent's answers is the end of the call, whatever is still asked.
         let answers = pieces.map(Some).chain(futures_util::stream::iter([None]));
@@ -85,13 +86,32 @@ impl Ssh for Provider {
 }
 
 impl Provider {
-    fn agent(&self, id: &str) -> Result<&std::path::Path, Status> {
+    fn agent(&self, id: &str) -> Result<&Agent, Status> {
         let id = if id.is_empty() { "default" } else { id };
-        let agents: &BTreeMap<_, _> = &self.agents;
-        agents
-            .get(id)
-            .map(|path| path.as_path())
-            .ok_or_else(|| Status::not_found(format!("unset ssh forward key {id}")))
+        self.agents.get(id).ok_or_else(|| Status::not_found(format!("unset ssh forward key {id}")))
+    }
+}
+
+/// A connection to an agent, and what has to go on for it to answer.
+type Connection = (Box<dyn Duplex>, Pin<Box<dyn Future<Output = ()> + Send>>);
+
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+impl Agent {
+    async fn connect(&self) -> Result<Connection, Status> {
+        match self {
+            Agent::Socket(path) => {
+                let failed = |error| Status::unavailable(format!("failed to connect to {}: {error}", path.display()));
+                let stream = UnixStream::connect(path).await.map_err(failed)?;
+                Ok((Box::new(stream), Box::pin(std::future::ready(()))))
+            }
+            Agent::Keys(keys) => {
+                let (near, far) = tokio::io::duplex(AHEAD);
+                let keys = Arc::clone(keys);
+                Ok((Box::new(near), Box::pin(async move { keys.serve(far).await })))
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use crate::session::Login;
 
+use crate::agent::Keys;
 use crate::grpc::Routes;
 use crate::proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
 use crate::proto::moby::filesync::v1::auth_server::AuthServer;
@@ -28,6 +29,14 @@ pub enum Secret {
     File(PathBuf),
     /// The bytes.
     Value(Vec<u8>),
+}
+
+/// Where signatures for ssh come from.
+pub enum Agent {
+    /// An agent that runs.
+    Socket(PathBuf),
+    /// Keys, for an agent of our own.
+    Keys(Arc<Keys>),
 }
 
 /// Where a result goes.
@@ -52,8 +61,8 @@ pub struct Provider {
     pub directories: BTreeMap<String, PathBuf>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, Secret>,
-    /// Sockets of ssh agents by id.
-    pub agents: BTreeMap<String, PathBuf>,
+    /// Ssh agents by id.
+    pub agents: BTreeMap<String, Agent>,
     /// Logins.
     pub logins: Logins,
     /// Results, by the number of the export.

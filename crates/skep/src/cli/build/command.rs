@@ -312,6 +312,11 @@ fn provide(cli: &Cli, request: Request, uploads: BTreeMap<String, provider::Uplo
         let value = secret.read().map_err(|text| Failure::message(format!("ERROR: failed to build: {text}")))?;
         secrets.insert(secret.id.clone(), provider::Secret::Value(value));
     }
+    let mut agents = BTreeMap::new();
+    for agent in &request.agents {
+        let opened = agent.open().map_err(|text| Failure::message(format!("ERROR: failed to build: {text}")))?;
+        agents.insert(agent.id.clone(), opened);
+    }
     let mut stores = BTreeMap::new();
     for cache in request.cache_from.iter().chain(&request.cache_to).filter(|cache| cache.kind == "local") {
         if let Some(path) = cache.attributes.get("dest").or(cache.attributes.get("src")) {
@@ -321,7 +326,7 @@ fn provide(cli: &Cli, request: Request, uploads: BTreeMap<String, provider::Uplo
     Ok(Provider {
         directories: request.directories,
         secrets,
-        agents: request.agents.into_iter().map(|agent| (agent.id, agent.socket)).collect(),
+        agents,
         logins: logins(cli),
         exports: request.outputs.iter().map(destination).collect::<Result<_, _>>()?,
         uploads,

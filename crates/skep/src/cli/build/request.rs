@@ -65,7 +65,7 @@ flags! {
         secret: Vec<String> => "secret", "Secret to expose to the build (format: \"id=mysecret[,src=/local/secret]\")";
         shm_size: Size => "shm-size", "Shared memory size for build containers";
         squash: bool => "squash", "Squash newly built layers into a single new layer";
-        ssh: Vec<String> => "ssh", "SSH agent socket to expose to the build (format: \"default|<id>[=<socket>]\")";
+        ssh: Vec<String> => "ssh", "SSH agent socket or keys to expose to the build (format: \"default|<id>[=<socket>|<key>[,<key>]]\")";
         tag: Vec<String> => "tag" 't', "Name and optionally a tag (format: \"name:tag\")";
         target: String => "target", "Set the target build stage to build";
         ulimit: Ulimits => "ulimit", "Ulimit options";

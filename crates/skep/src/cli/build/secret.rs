@@ -1,6 +1,10 @@
 //! `--secret` and `--ssh`: what steps may use without it becoming part of the image.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use skep_buildkit::agent::Keys;
+use skep_buildkit::provider;
 
 use crate::cli::csv;
 use crate::cli::failure::go_io_error;
@@ -69,37 +73,56 @@ impl Secret {
     }
 }
 
-/// An ssh agent, and its socket.
+/// An ssh agent: its socket, or files of keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Agent {
     pub(super) id: String,
-    pub(super) socket: PathBuf,
+    source: Signatures,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Signatures {
+    Socket(PathBuf),
+    Keys(Vec<PathBuf>),
 }
 
 impl Agent {
-    /// Reads `default` or `ID=SOCKET`.
+    /// Reads `default`, `ID=SOCKET` or `ID=KEY,KEY…`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         use std::os::unix::fs::FileTypeExt;
-        let (id, path) = match text.split_once('=') {
-            Some((id, path)) => (id.to_owned(), path.to_owned()),
-            None => (text.to_owned(), String::new()),
-        };
-        let path = if path.is_empty() { std::env::var("SSH_AUTH_SOCK").unwrap_or_default() } else { path };
-        if path.is_empty() {
+        let (id, paths) = text.split_once('=').unwrap_or((text, ""));
+        let own = std::env::var("SSH_AUTH_SOCK").unwrap_or_default();
+        let paths = if paths.is_empty() { own.as_str() } else { paths };
+        if paths.is_empty() {
             return Err(format!(
                 "invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set, or name a socket: --ssh {id}=PATH"
             ));
         }
-        let socket = PathBuf::from(path);
-        let found = std::fs::metadata(&socket)
-            .map_err(|error| format!("stat {}: {}", socket.display(), go_io_error(&error)))?;
-        if !found.file_type().is_socket() {
-            return Err(format!(
-                "{} is no socket of an ssh agent. Key files are not read: add the key with ssh-add and pass the agent",
-                socket.display()
-            ));
+        let paths: Vec<PathBuf> = paths.split(',').map(PathBuf::from).collect();
+        let is_socket = |path: &PathBuf| match std::fs::metadata(path) {
+            Ok(found) => Ok(found.file_type().is_socket()),
+            Err(error) => Err(format!("failed to stat {}: {}", path.display(), go_io_error(&error))),
+        };
+        let sockets = paths.iter().map(is_socket).collect::<Result<Vec<_>, _>>()?;
+        let source = match (paths.as_slice(), sockets.contains(&true)) {
+            ([socket], true) => Signatures::Socket(socket.clone()),
+            (_, true) => {
+                return Err("invalid ssh agent: a socket stands alone, without other sockets or keys".to_owned());
+            }
+            (_, false) => Signatures::Keys(paths),
+        };
+        Ok(Agent { id: id.to_owned(), source })
+    }
+
+    /// What is served under its id.
+    pub(super) fn open(&self) -> Result<provider::Agent, String> {
+        match &self.source {
+            Signatures::Socket(path) => Ok(provider::Agent::Socket(path.clone())),
+            Signatures::Keys(files) => {
+                let keys = Keys::read(files).map_err(|error| error.to_string())?;
+                Ok(provider::Agent::Keys(Arc::new(keys)))
+            }
         }
-        Ok(Agent { id, socket })
     }
 }
 
