@@ -29,6 +29,8 @@ use tonic::{Code, Request, Status};
 
 use super::{BuildKit, Builder};
 
+mod hostile;
+
 /// Reads the Dockerfile, and fails if that says so.
 #[derive(Default)]
 pub(crate) struct Pretender {

@@ -79,6 +79,7 @@ fn gc_step(step: GcStep) -> GcItem {
     let item = match step.target {
         GcTarget::Trash => GcItem { kind: "trash".to_owned(), ..GcItem::default() },
         GcTarget::Partial(digest) => GcItem { kind: "partial".to_owned(), id: digest.to_string(), ..GcItem::default() },
+        GcTarget::BuildCache => GcItem { kind: "build cache".to_owned(), ..GcItem::default() },
         GcTarget::Image(image) => gc_image(*image),
     };
     GcItem { size: step.bytes, reason: step.reason, ..item }

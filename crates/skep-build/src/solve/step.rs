@@ -162,6 +162,7 @@ impl<W: Worker> Ready<'_, W> {
                 let layer = self.solver.worker.rebase(&layer, base).await?;
                 let mut parents = self.inputs[0].1.records.clone();
                 parents.push(key);
+                let _in_use = self.solver.cache.hold(&rebased);
                 let record = Record::of_layer(rebased, self.step().name.clone(), &layer, parents);
                 let created = self.solver.cache.get(&key).map_or(record.created, |made| made.created);
                 self.solver.cache.put(Record { created, ..record });
@@ -269,6 +270,8 @@ impl<W: Worker> Ready<'_, W> {
                         self.finished().await;
                         return Ok((layer, true, guard));
                     }
+                    // Its record is not pruned before it is held below.
+                    let _in_use = self.solver.cache.hold(&key);
                     let layer = self.work(runner, key, base, context).await?;
                     let guard = self.guard(&key, &layer).await?;
                     self.solve.remember(flight, layer.clone(), Arc::clone(&guard));

@@ -31,6 +31,7 @@ mod usage;
 mod worker;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -64,6 +65,8 @@ pub(crate) struct Builds {
     downloads: sources::Slots,
     repositories: sources::Slots,
     checkouts: sources::Slots,
+    /// Whether anything was built since the cache was last collected.
+    built: AtomicBool,
     /// Where layers are to be had that are not here.
     bases: Mutex<HashMap<ChainId, crate::images::Remote>>,
 }
@@ -81,12 +84,23 @@ impl Builds {
             downloads: sources::Slots::default(),
             repositories: sources::Slots::default(),
             checkouts: sources::Slots::default(),
+            built: AtomicBool::new(false),
             bases: Mutex::default(),
         }
     }
 }
 
 impl Builds {
+    /// Something was built.
+    pub(crate) fn note_built(&self) {
+        self.built.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether anything was built since this was last asked.
+    pub(crate) fn take_built(&self) -> bool {
+        self.built.swap(false, Ordering::Relaxed)
+    }
+
     /// The topmost layers that builds may use again.
     pub(crate) fn roots(&self) -> std::collections::BTreeSet<ChainId> {
         self.cache.roots()

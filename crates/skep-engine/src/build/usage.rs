@@ -76,6 +76,8 @@ fn remove_empty(engine: &Inner) -> Result<(), BuildError> {
     for (kind, slots, ..) in fetched(engine) {
         slots.remove_empty(&top.join(kind)).map_err(failed("remove an empty directory"))?;
     }
+    // Without a server's key it says nothing.
+    super::sources::remove_if_empty(&top.join("ssh")).map_err(failed("remove an empty directory"))?;
     engine.builds.caches.remove_empty(&top.join("cache")).map_err(failed("remove an empty directory"))
 }
 

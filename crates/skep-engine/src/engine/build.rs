@@ -27,6 +27,7 @@ impl Engine {
         let built = Box::pin(builder.build(request, job)).await;
         // Steps that were successful are of use to the next build, however this one ended.
         let finished = builder.finish().await;
+        self.inner.builds.note_built();
         let built = built?;
         finished?;
         Ok(Arc::new(built))

@@ -16,6 +16,8 @@ pub(crate) struct Inventory {
     /// Bytes in the trash.
     pub(crate) trash: u64,
     pub(crate) partials: Vec<PartialInfo>,
+    /// Bytes that the cache of builds could do without.
+    pub(crate) builds: u64,
     pub(crate) images: Vec<GcImage>,
 }
 
@@ -34,6 +36,11 @@ pub(crate) fn plan(found: Inventory, settings: &GcSettings, now: DateTime<Utc>) 
         bytes: partial.size,
         reason: "a download that was cut short".to_owned(),
     }));
+
+    if found.builds > 0 {
+        let reason = "builds can make it again".to_owned();
+        plan.steps.push(GcStep { target: GcTarget::BuildCache, bytes: found.builds, reason });
+    }
 
     let mut users: HashMap<ChainId, usize> = HashMap::new();
     for (chain, _) in found.images.iter().flat_map(|image| &image.layers) {
@@ -137,6 +144,7 @@ mod tests {
         };
         Inventory {
             trash: 5,
+            builds: 9,
             partials: vec![
                 partial('1', 10, false),
                 partial('2', 20, false),
@@ -160,6 +168,7 @@ mod tests {
         let name = |step: &GcStep| match &step.target {
             GcTarget::Trash => "trash".to_owned(),
             GcTarget::Partial(digest) => format!("partial {}", &digest.short()[..1]),
+            GcTarget::BuildCache => "builds".to_owned(),
             GcTarget::Image(image) => format!("image {}", &image.id.short()[..1]),
         };
         plan.steps.iter().map(|step| format!("{} {}: {}", name(step), step.bytes, step.reason)).collect()
@@ -174,6 +183,7 @@ mod tests {
                 "trash 5: already removed",
                 "partial 2 7: a download that was cut short",
                 "partial 1 7: a download that was cut short",
+                "builds 9: builds can make it again",
                 "image c 0: no tag, last used 2d ago",
                 "image b 30: no tag, last used 30h ago",
                 "image a 30: not used by any container, last used 4d ago",

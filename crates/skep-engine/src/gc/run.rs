@@ -32,6 +32,11 @@ pub(crate) async fn watch(inner: Arc<Inner>) {
         if let Err(error) = blocking(move || Ok(images.forget_arrivals()?)).await {
             tracing::warn!(%error, "letting go of layers whose image has not come");
         }
+        if engine.inner.builds.take_built()
+            && let Err(error) = engine.collect_after_builds().await
+        {
+            tracing::warn!(%error, "collecting the cache of builds");
+        }
         if engine.inner.config.gc.enabled
             && let Err(error) = engine.collect_if_low().await
         {
@@ -68,6 +73,11 @@ impl Engine {
         let settings = &self.inner.config.gc;
         let (low, high) = (settings.low.bytes(before.total), settings.high_bytes(before.total));
         Ok(GcReport { before, after: before, low, high, steps, kept, compacted: 0 })
+    }
+
+    async fn collect_after_builds(&self) -> Result<()> {
+        let disk = self.disk_space().await?;
+        self.collect_builds(disk).await
     }
 
     async fn collect_if_low(&self) -> Result<()> {
@@ -128,6 +138,10 @@ impl Engine {
                 let remove = move || store.partials().remove(&digest);
                 blocking(move || remove().map_err(|e| Error::system("deleting a partial download", e))).await?
             }
+            GcTarget::BuildCache => {
+                let high = self.inner.config.gc.high_bytes(self.disk_space().await?.total);
+                self.collect_builds_until(high).await?
+            }
             GcTarget::Image(image) => {
                 let users = |id: &ImageId| self.users_of(id);
                 self.inner.images.collect(image, &users).await?.is_some()
@@ -144,6 +158,7 @@ impl Engine {
 
     async fn plan_collection(&self) -> Result<GcPlan> {
         let engine = self.clone();
+        let builds = self.idle_builds().await?;
         blocking(move || {
             let store = engine.inner.storage.store();
             let failed = |error| Error::system("looking for garbage", error);
@@ -151,6 +166,7 @@ impl Engine {
             let found = Inventory {
                 trash: store.trash().disk_usage().map_err(failed)?,
                 partials: store.partials().list().map_err(failed)?,
+                builds,
                 images: engine.inner.images.inventory(&settings.keep, &|id| engine.users_of(id)),
             };
             Ok(plan(found, settings, Utc::now()))
@@ -191,6 +207,7 @@ impl Engine {
 fn name(step: &GcStep) -> String {
     match &step.target {
         GcTarget::Trash => "trash".to_owned(),
+        GcTarget::BuildCache => "build cache".to_owned(),
         GcTarget::Partial(digest) => format!("partial download {}", digest.short()),
         GcTarget::Image(image) => format!("image {} {}", image.id.short(), image.tags.join(" ")).trim_end().to_owned(),
     }

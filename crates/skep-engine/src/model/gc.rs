@@ -27,6 +27,46 @@ pub struct GcSettings {
     pub tagged: bool,
     /// Time between two looks at the free space.
     pub interval: Duration,
+    /// What becomes of the cache of builds.
+    pub builds: BuildGcSettings,
+}
+
+/// What becomes of the cache of builds, besides what goes when the disk runs full.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BuildGcSettings {
+    /// It is collected by itself, after builds.
+    pub enabled: bool,
+    /// What goes, one after the other; BuildKit's defaults if there are none.
+    pub policies: Vec<BuildGcPolicy>,
+    /// So much always stays.
+    pub reserved: Option<FreeSpace>,
+    /// At most so much stays.
+    pub max_used: Option<FreeSpace>,
+    /// So much of the disk is to be free.
+    pub min_free: Option<FreeSpace>,
+}
+
+impl Default for BuildGcSettings {
+    fn default() -> Self {
+        BuildGcSettings { enabled: true, policies: Vec::new(), reserved: None, max_used: None, min_free: None }
+    }
+}
+
+/// One policy of daemon.json's `builder.gc.policy`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BuildGcPolicy {
+    /// Also what is shared, internal or a frontend's.
+    pub all: bool,
+    /// Only what was not used for so long.
+    pub unused_for: Duration,
+    /// Fields and values that all have to hold.
+    pub filters: Vec<(String, String)>,
+    /// So much always stays.
+    pub reserved: Option<FreeSpace>,
+    /// At most so much stays.
+    pub max_used: Option<FreeSpace>,
+    /// So much of the disk is to be free.
+    pub min_free: Option<FreeSpace>,
 }
 
 impl Default for GcSettings {
@@ -39,6 +79,7 @@ impl Default for GcSettings {
             keep: Vec::new(),
             tagged: false,
             interval: Duration::from_secs(60),
+            builds: BuildGcSettings::default(),
         }
     }
 }
@@ -58,6 +99,9 @@ impl GcSettings {
         for rule in self.keep.iter().filter(|rule| !rule.starts_with("label=")) {
             crate::images::pattern::matches(rule, "")
                 .map_err(|_| format!("invalid pattern of images to keep: {rule}"))?;
+        }
+        for policy in &self.builds.policies {
+            crate::gc::builds::filter(&policy.filters)?;
         }
         let upside_down = match (self.low, self.high) {
             (FreeSpace::Percent(low), FreeSpace::Percent(high)) => low > high,
@@ -154,6 +198,8 @@ pub enum GcTarget {
     Trash,
     /// A download that was cut short.
     Partial(Digest),
+    /// What builds keep, as much of it as is needed.
+    BuildCache,
     /// An image.
     Image(Box<GcImage>),
 }

@@ -14,6 +14,7 @@ use crate::cli::Failure;
 pub(crate) struct File {
     pub(crate) bip: Option<String>,
     pub(crate) bridge: Option<String>,
+    pub(crate) builder: Option<FileBuilder>,
     pub(crate) certs_dirs: Option<Vec<String>>,
     pub(crate) cgroup_parent: Option<String>,
     pub(crate) data_root: Option<String>,
@@ -65,6 +66,37 @@ pub(crate) struct FileGc {
     pub(crate) keep: Option<Vec<String>>,
     pub(crate) min_age: Option<String>,
     pub(crate) tagged: Option<bool>,
+}
+
+/// `builder` as daemon.json writes it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct FileBuilder {
+    pub(crate) gc: FileBuilderGc,
+}
+
+/// `builder.gc` as daemon.json writes it. `defaultKeepStorage` is the older name of `defaultReservedSpace`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct FileBuilderGc {
+    pub(crate) enabled: Option<bool>,
+    #[serde(alias = "defaultKeepStorage")]
+    pub(crate) default_reserved_space: Option<String>,
+    pub(crate) default_max_used_space: Option<String>,
+    pub(crate) default_min_free_space: Option<String>,
+    pub(crate) policy: Vec<FileBuilderPolicy>,
+}
+
+/// One of `builder.gc.policy`. `keepStorage` is the older name of `reservedSpace`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct FileBuilderPolicy {
+    pub(crate) all: bool,
+    pub(crate) filter: Vec<String>,
+    #[serde(alias = "keepStorage")]
+    pub(crate) reserved_space: Option<String>,
+    pub(crate) max_used_space: Option<String>,
+    pub(crate) min_free_space: Option<String>,
 }
 
 /// Proxies as daemon.json writes them.

@@ -128,7 +128,8 @@ impl Settings {
             min_age: flags.gc_min_age,
             tagged: flags.gc_tagged,
         };
-        engine.gc = super::gc::settings(gc_flags, file.gc.unwrap_or_default(), c)?;
+        let builds = super::gc::builds(file.builder.unwrap_or_default())?;
+        engine.gc = super::gc::settings(gc_flags, file.gc.unwrap_or_default(), builds, c)?;
         let limits = list(flags.unpack_limits).map(|words| pairs("unpack-limit", &words)).transpose()?;
         engine.unpack_limits =
             unpack_limits(&either("unpack-limits", limits, file.unpack_limits, c).unwrap_or_default())?;
