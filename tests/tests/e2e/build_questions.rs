@@ -102,3 +102,11 @@ fn pruning_the_cache() {
     let ran = fresh.stderr.split("RUN echo some > /x\n").nth(1).unwrap_or_default();
     assert!(!ran.lines().next().unwrap_or_default().contains("CACHED"), "{fresh}");
 }
+
+#[test]
+fn the_builder_is_the_engine() {
+    let engine = engine();
+    engine.run(["buildx", "ls"]).success().stdout_has("default*").stdout_has("linux/");
+    engine.run(["buildx", "inspect"]).success().stdout_has("Driver:").stdout_has("Platforms:");
+    engine.run(["buildx", "inspect", "nobody"]).code_is(1).stderr_has("no builder \"nobody\" found");
+}

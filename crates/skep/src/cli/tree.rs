@@ -26,6 +26,8 @@ static COMMANDS: &[&Command] = &[
     &system::version::COMMAND,
     &system::info::COMMAND,
     &builder::du::COMMAND,
+    &builder::inspect::COMMAND,
+    &builder::ls::COMMAND,
     &builder::prune::COMMAND,
     &container::attach::COMMAND,
     &container::commit::COMMAND,

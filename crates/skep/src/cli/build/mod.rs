@@ -19,6 +19,6 @@ mod output;
 mod request;
 mod result;
 mod secret;
-mod session;
+pub(crate) mod session;
 mod shell;
 mod updates;

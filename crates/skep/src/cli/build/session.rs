@@ -34,7 +34,7 @@ pub(super) async fn open(client: &Client, provider: Provider, id: &str, shared_k
 }
 
 /// Connects to the engine's builder.
-pub(super) async fn builder(client: &Client) -> Result<Channel, Failure> {
+pub(crate) async fn builder(client: &Client) -> Result<Channel, Failure> {
     let (reader, writer) = client.request(Method::POST, "/grpc").upgrade_to(PROTOCOL).await?.split();
     let connected = Channel::connect(tokio::io::join(reader, writer)).await;
     let (channel, driver) = connected.map_err(|error| Failure::message(error.to_string()))?;
