@@ -9,6 +9,8 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+use skep_store::ChainId;
 use skep_types::{Digest, ErrorKind, Platform, Reference};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -146,10 +148,35 @@ impl Job {
 }
 
 /// What a build made. The layers stay as long as it lives.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Built {
     /// One for each platform, in the order of the request.
     pub images: Vec<BuiltImage>,
+    /// Whether the result is a list of platforms, even if it has only one.
+    pub multi: bool,
+    /// The time that everything got (`SOURCE_DATE_EPOCH`).
+    pub epoch: Option<DateTime<Utc>>,
+    /// How it was made, for the history of builds.
+    pub provenance: Option<Attestation>,
+    /// What the cache has of it, if it is to be written elsewhere.
+    pub cache: Vec<CacheEntry>,
+    /// What keeps the layers of `cache` here.
+    pub guards: Vec<Arc<dyn Any + Send + Sync>>,
+}
+
+/// A result that goes into a cache elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheEntry {
+    /// What it is the result of.
+    pub key: Digest,
+    /// Its layers.
+    pub stack: ChainId,
+    /// When it was made.
+    pub created: DateTime<Utc>,
+    /// Keys of the results that it stands on.
+    pub parents: Vec<Digest>,
+    /// Whether it is part of what was built (`mode=min`), or of another stage.
+    pub minimal: bool,
 }
 
 /// An image, not yet stored or sent anywhere.
@@ -161,12 +188,10 @@ pub struct BuiltImage {
     pub stack: Stack,
     /// The same one by one, the lowest first: as in `config`.
     pub diff_ids: Vec<Digest>,
+    /// How many of them are those of the image that it begins with.
+    pub base_layers: usize,
     /// The bytes of its configuration.
     pub config: Vec<u8>,
-    /// The same configuration with the cache in it, if the cache is to be written elsewhere (`--cache-to type=registry`, `local`): an
-    /// image with it and the same layers, under the name of the cache, is what `--cache-from` reads. It holds the layers of the result,
-    /// not those of other stages (`mode=max`).
-    pub cache_config: Option<Vec<u8>>,
     /// The image that the last stage begins with, and its manifest's digest where it came from a registry.
     pub base: Option<(Reference, Option<Digest>)>,
     /// Statements about it.
@@ -184,6 +209,10 @@ pub struct Attestation {
     pub predicate_type: String,
     /// The JSON of its predicate.
     pub predicate: Vec<u8>,
+    /// The file that it is beside exported files: `provenance.json`.
+    pub file: String,
+    /// Whether it goes into images only (`inline-only`), not beside files.
+    pub inline_only: bool,
 }
 
 /// An image that the classic builder made after an instruction.

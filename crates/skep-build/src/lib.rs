@@ -17,7 +17,7 @@
 //! | [`image`] | configurations of images |
 //! | `convert` | Dockerfile to graph and configuration |
 //! | `frontend` | request to images: loads, plans, converts, solves, finishes |
-//! | `solve` | walks the graph: keys, cache, single flight, vertices |
+//! | `solve` | walks the graph: keys, cache, single flight, vertices ([`Report`]) |
 //! | [`worker`], [`services`] | what the solver needs of the engine and of the client |
 //! | [`event`] | what is told while a build goes on |
 //! | [`error`] | why a build failed, and where in the Dockerfile |
@@ -48,4 +48,5 @@ pub use event::{BuildEvent, VertexId};
 pub use graph::{Graph, Op, Step, StepId};
 pub use request::BuildRequest;
 pub use services::Services;
+pub use solve::{Parts, Report};
 pub use worker::Worker;

@@ -71,6 +71,16 @@ pub trait Services: Send + Sync {
     /// Sends the tree below `from` to the directory that the client has in mind for export number `export`.
     fn send_tree<'a>(&'a self, export: usize, from: &'a Path) -> Later<'a, ()>;
 
-    /// Brings the blob of a content store of the client (an OCI layout) to `into`.
+    /// Brings the blob of a content store of the client to `into`. Stores are `oci:NAME` (an OCI layout that is a context),
+    /// `local:DIRECTORY` (a cache) and `export` (where a layout is to go).
     fn blob<'a>(&'a self, store: &'a str, digest: &'a skep_types::Digest, into: &'a Path) -> Later<'a, ()>;
+
+    /// Puts a blob into a content store of the client, unless it is there.
+    fn put_blob<'a>(
+        &'a self,
+        store: &'a str,
+        digest: &'a skep_types::Digest,
+        size: u64,
+        from: Box<dyn AsyncRead + Send + Unpin>,
+    ) -> Later<'a, ()>;
 }

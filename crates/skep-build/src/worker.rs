@@ -5,6 +5,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use skep_store::ChainId;
 use skep_types::{Digest, Platform, Reference};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Result;
 use crate::event::{Events, VertexId};
 use crate::graph::{Files, GitSource, HttpSource, ImageSource, LocalSource, Run};
+use crate::request::CacheRef;
 use crate::services::Services;
 
 /// A stack of layers; none for an empty tree.
@@ -52,6 +54,33 @@ pub struct ResolvedImage {
     pub stack: Stack,
     /// Whether all layers are here.
     pub here: bool,
+    /// Where the worker gets them from if not.
+    pub origin: Origin,
+}
+
+/// What a worker remembers of where layers are.
+pub type Origin = Option<Arc<dyn Any + Send + Sync>>;
+
+/// What a cache elsewhere is.
+#[derive(Debug, Clone)]
+pub enum Imported {
+    /// Results, each with its layers.
+    Results(Vec<ImportedResult>),
+    /// An image, which may carry its cache in its configuration.
+    Image(Box<ResolvedImage>),
+}
+
+/// A result of a cache elsewhere.
+#[derive(Debug, Clone)]
+pub struct ImportedResult {
+    /// What it is the result of.
+    pub key: Digest,
+    /// Its layers, the lowest first.
+    pub diff_ids: Vec<Digest>,
+    /// When it was made.
+    pub created: Option<DateTime<Utc>>,
+    /// Where its layers are.
+    pub origin: Origin,
 }
 
 /// A layer that a step made. There always is one, as in BuildKit: that of a step that changed nothing is [`EMPTY_LAYER`].
@@ -133,6 +162,9 @@ pub trait Worker: Send + Sync + 'static {
 
     /// Brings the layers of an image here.
     fn fetch(&self, image: &ResolvedImage, context: &Context) -> impl Future<Output = Result<()>> + Send;
+
+    /// Reads what a cache elsewhere has, without its layers; for `platform` of the context if it is an image.
+    fn import(&self, cache: &CacheRef, context: &Context) -> impl Future<Output = Result<Imported>> + Send;
 
     /// Brings a directory of the client here.
     fn local(&self, source: &LocalSource, context: &Context) -> impl Future<Output = Result<Tree>> + Send;

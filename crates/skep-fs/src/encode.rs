@@ -28,23 +28,37 @@ const MAX_THREADS: usize = 4;
 
 /// Copies `input` to `output`, compressed.
 pub fn encode(input: impl Read, output: impl Write, compression: Compression) -> io::Result<()> {
+    encode_at(input, output, compression, None)
+}
+
+/// The same, with a level that the compression knows (gzip 0 to 9, zstd 1 to 22), or its usual one.
+pub fn encode_at(
+    input: impl Read,
+    output: impl Write,
+    compression: Compression,
+    level: Option<i32>,
+) -> io::Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, |count| count.get());
-    encode_with(input, output, compression, cores.min(MAX_THREADS))
+    encode_with(input, output, compression, level, cores.min(MAX_THREADS))
 }
 
 fn encode_with(
     mut input: impl Read,
     mut output: impl Write,
     compression: Compression,
+    level: Option<i32>,
     threads: usize,
 ) -> io::Result<()> {
     match compression {
         Compression::Plain => {
             io::copy(&mut input, &mut output)?;
         }
-        Compression::Gzip => gzip(input, &mut output, threads)?,
+        Compression::Gzip => {
+            let level = level.and_then(|level| u32::try_from(level).ok()).unwrap_or(GZIP_LEVEL);
+            gzip(input, &mut output, level.min(9), threads)?;
+        }
         Compression::Zstd => {
-            let mut encoder = zstd::Encoder::new(&mut output, ZSTD_LEVEL)?;
+            let mut encoder = zstd::Encoder::new(&mut output, level.unwrap_or(ZSTD_LEVEL))?;
             encoder.include_checksum(true)?;
             // One thread of its own at the least: what it writes then doesn't depend on the number.
             encoder.multithread(u32::try_from(threads).unwrap_or(1).max(1))?;
@@ -73,14 +87,14 @@ struct Block {
     crc: Crc,
 }
 
-fn gzip(mut input: impl Read, output: &mut impl Write, threads: usize) -> io::Result<()> {
+fn gzip(mut input: impl Read, output: &mut impl Write, level: u32, threads: usize) -> io::Result<()> {
     output.write_all(&GZIP_HEADER)?;
     let depth = threads + 2;
     let (jobs, queue) = sync_channel::<Job>(depth);
     let queue = Mutex::new(queue);
     let crc = std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| work(&queue));
+            scope.spawn(|| work(&queue, level));
         }
         // Dropped at the end of this closure, failed or not: the threads then end.
         let jobs = jobs;
@@ -121,8 +135,8 @@ fn read_block(input: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(block)
 }
 
-fn work(queue: &Mutex<Receiver<Job>>) {
-    let mut deflate = Compress::new(flate2::Compression::new(GZIP_LEVEL), false);
+fn work(queue: &Mutex<Receiver<Job>>, level: u32) {
+    let mut deflate = Compress::new(flate2::Compression::new(level), false);
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { dictionary, block, last, done }) = job else { return };
@@ -176,7 +190,7 @@ mod tests {
 
     fn encoded(input: &[u8], compression: Compression, threads: usize) -> Vec<u8> {
         let mut output = Vec::new();
-        encode_with(input, &mut output, compression, threads).expect("encoded");
+        encode_with(input, &mut output, compression, None, threads).expect("encoded");
         output
     }
 
@@ -206,6 +220,20 @@ mod tests {
     }
 
     #[test]
+    fn a_higher_level_takes_less_room() {
+        let input = sample(3 * BLOCK);
+        let size = |compression, level| {
+            let mut output = Vec::new();
+            encode_with(&input[..], &mut output, compression, level, 2).expect("encoded");
+            output.len()
+        };
+        assert!(size(Compression::Gzip, Some(9)) < size(Compression::Gzip, Some(1)));
+        assert!(size(Compression::Gzip, Some(1)) < size(Compression::Gzip, Some(0)));
+        assert_eq!(size(Compression::Gzip, None), size(Compression::Gzip, Some(6)));
+        assert_eq!(size(Compression::Zstd, None), size(Compression::Zstd, Some(3)));
+    }
+
+    #[test]
     fn failures_end_it() {
         struct Broken(usize);
         impl Read for Broken {
@@ -226,8 +254,8 @@ mod tests {
             }
         }
         for compression in [Compression::Plain, Compression::Gzip, Compression::Zstd] {
-            assert!(encode_with(Broken(3 * BLOCK), Vec::new(), compression, 2).is_err());
-            assert!(encode_with(&sample(20 * BLOCK)[..], Full, compression, 2).is_err());
+            assert!(encode_with(Broken(3 * BLOCK), Vec::new(), compression, None, 2).is_err());
+            assert!(encode_with(&sample(20 * BLOCK)[..], Full, compression, None, 2).is_err());
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | [`rooted`] | [`Root`]: a directory below which every path is resolved by the kernel (`openat2`) |
 //! | [`decode`] | gzip, zstd and plain streams, told apart by their first bytes |
 //! | [`encode`] | the same compressions in the other direction, on several threads |
+//! | [`retime`] | an archive whose files are no younger than a moment |
 //! | [`tar`] | the tar format itself: reading entries, writing entries |
 //! | [`apply`] | an archive put into a directory: layers (overlayfs whiteouts) and plain trees (`cp`, `import`) |
 //! | [`split`] | what is left of a layer's archive when file contents are taken out, and the archive made from it again |
@@ -26,6 +27,7 @@ pub mod changes;
 pub mod decode;
 pub mod encode;
 pub mod pack;
+pub mod retime;
 pub mod rooted;
 pub mod seal;
 pub mod split;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use skep_build::builder::Subject;
 use skep_build::cache::{Listed, Prune};
 use skep_build::graph::ImageSource;
-use skep_build::request::Export;
 use skep_build::services::Later;
 use skep_build::worker::ResolvedImage;
 use skep_build::{BuildError, BuildRequest, Built, Job};
@@ -19,11 +18,11 @@ pub(crate) trait Builder: Send + Sync + 'static {
     /// Builds an image for each platform, and stores none.
     fn build(&self, request: BuildRequest, job: Job) -> Later<'_, Arc<Built>>;
 
-    /// Stores, sends, pushes what was built. Answers with what `--metadata-file` has: `containerimage.digest` and so on.
+    /// Stores, sends, pushes what was built for a request. Answers with what `--metadata-file` has: `containerimage.digest` and so on.
     fn export<'a>(
         &'a self,
         built: &'a Built,
-        exports: &'a [Export],
+        request: &'a BuildRequest,
         job: &'a Job,
     ) -> Later<'a, BTreeMap<String, String>>;
 
@@ -66,10 +65,10 @@ impl Builder for Engine {
     fn export<'a>(
         &'a self,
         built: &'a Built,
-        exports: &'a [Export],
+        request: &'a BuildRequest,
         job: &'a Job,
     ) -> Later<'a, BTreeMap<String, String>> {
-        Box::pin(self.export_build(built, exports, job))
+        Box::pin(self.export_build(built, request, job))
     }
 
     fn describe(&self, request: BuildRequest, job: Job, subject: Subject) -> Later<'_, Vec<u8>> {

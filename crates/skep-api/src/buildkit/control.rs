@@ -87,7 +87,7 @@ impl BuildKit {
         let exporting = async move {
             // The job, and with it the events' sender, ends with the export.
             let job = job;
-            self.builder.export(&handed.built, &handed.request.exports, &job).await
+            self.builder.export(&handed.built, &handed.request, &job).await
         };
         let (exported, ()) = tokio::join!(exporting, build.progress.take(receiver));
         Ok(exported.map_err(|error| error::status(&error))?.into_iter().collect())

@@ -149,9 +149,22 @@ impl Services for Client {
             let failed_here = |error: std::io::Error| BuildError::new(ErrorKind::System, format!("{digest}: {error}"));
             let session = self.session().await?;
             let mut file = tokio::fs::File::create(into).await.map_err(failed_here)?;
-            let name = format!("oci:{store}");
-            session.read_blob(&name, &digest.to_string(), &mut file).await.map_err(|status| failed(&status))?;
+            session.read_blob(store, &digest.to_string(), &mut file).await.map_err(|status| failed(&status))?;
             file.flush().await.map_err(failed_here)
+        })
+    }
+
+    fn put_blob<'a>(
+        &'a self,
+        store: &'a str,
+        digest: &'a Digest,
+        size: u64,
+        from: Box<dyn AsyncRead + Send + Unpin>,
+    ) -> Later<'a, ()> {
+        Box::pin(async move {
+            let mut from = from;
+            let session = self.session().await?;
+            session.write_blob(store, &digest.to_string(), size, &mut from).await.map_err(|status| failed(&status))
         })
     }
 }

@@ -120,19 +120,19 @@ impl Builder for Pretender {
                 stack: None,
                 diff_ids: vec![],
                 config: b"{}".to_vec(),
-                cache_config: None,
+                base_layers: 0,
                 base: None,
                 attestations: vec![],
                 intermediate: vec![],
                 guard: vec![],
             };
-            Ok(Arc::new(Built { images: platforms.into_iter().map(image).collect() }))
+            Ok(Arc::new(Built { images: platforms.into_iter().map(image).collect(), ..Built::default() }))
         })
     }
 
-    fn export<'a>(&'a self, _: &'a Built, exports: &'a [Export], _: &'a Job) -> Later<'a, BTreeMap<String, String>> {
+    fn export<'a>(&'a self, _: &'a Built, request: &'a BuildRequest, _: &'a Job) -> Later<'a, BTreeMap<String, String>> {
         Box::pin(async move {
-            self.exported.lock().push(exports.to_vec());
+            self.exported.lock().push(request.exports.clone());
             Ok(BTreeMap::from([("containerimage.digest".to_owned(), "sha256:1".to_owned())]))
         })
     }

@@ -150,4 +150,14 @@ impl Services for Client {
     fn blob<'a>(&'a self, _: &'a str, _: &'a Digest, _: &'a Path) -> Later<'a, ()> {
         not_there("content stores")
     }
+
+    fn put_blob<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a Digest,
+        _: u64,
+        _: Box<dyn AsyncRead + Send + Unpin>,
+    ) -> Later<'a, ()> {
+        not_there("content stores")
+    }
 }

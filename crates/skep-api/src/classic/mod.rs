@@ -75,7 +75,7 @@ impl Work {
         let job = Job { services, events, cancel, inputs: Default::default() };
         let building = async {
             let built = kit.builder.build(options.request.clone(), job.clone()).await?;
-            let answers = kit.builder.export(&built, &options.request.exports, &job).await;
+            let answers = kit.builder.export(&built, &options.request, &job).await;
             drop(job);
             answers
         };

@@ -91,7 +91,13 @@ impl Provenance<'_> {
         };
         let system = |error: serde_json::Error| BuildError::new(skep_types::ErrorKind::System, error.to_string());
         let predicate = serde_json::to_vec(&predicate).map_err(system)?;
-        Ok(Attestation { predicate_type: predicate_type.to_owned(), predicate })
+        let inline_only = super::is_inline_only(self.attributes);
+        Ok(Attestation {
+            predicate_type: predicate_type.to_owned(),
+            predicate,
+            file: self.attributes.get("filename").cloned().unwrap_or_else(|| "provenance.json".to_owned()),
+            inline_only,
+        })
     }
 
     fn is_max(&self) -> bool {

@@ -25,6 +25,7 @@ use skep_types::Digest;
 pub use prune::{DiskUse, Filter, FilterError, Limits, Listed, Prune, plan};
 pub(crate) use record::record_id;
 pub use record::{Content, Record, RecordKind};
+pub use transfer::{ConfiguredResult, read_config, write_config};
 pub(crate) use transfer::{Elsewhere, FIELD, read};
 
 const RECORDS: Table<Digest, Record> = Table::new("build_records", 1);

@@ -75,7 +75,8 @@ impl<W: Worker> Frontend<'_, W> {
         };
         let base = converted.base.clone();
         let finished = self.finish(Finished { platform, image, base, value, below }).await?;
-        Ok(Built { images: vec![BuiltImage { intermediate: made, ..finished }] })
+        let images = vec![BuiltImage { intermediate: made, ..finished }];
+        Ok(Built { images, epoch: self.request.epoch()?, ..Built::default() })
     }
 
     async fn tell(&self, what: Classic) {

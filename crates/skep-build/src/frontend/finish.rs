@@ -44,12 +44,10 @@ impl<W: Worker> Frontend<'_, W> {
         complete_history(&mut image, &made);
         let last = image.history.iter().rev().find_map(|step| step.created);
         image.created = epoch.map(Into::into).or(last);
-        let mut cache_config = None;
-        if let Some(cache) = self.solver.cache.inline(&image.rootfs.diff_ids, &value.records) {
-            let mut carrier = image.clone();
-            carrier.others.insert(crate::cache::FIELD.to_owned(), cache.into());
-            cache_config = self.is_exported().then(|| carrier.to_bytes()).transpose()?;
-            image = if self.is_inline() { carrier } else { image };
+        if self.is_inline()
+            && let Some(cache) = self.solver.cache.inline(&image.rootfs.diff_ids, &value.records)
+        {
+            image.others.insert(crate::cache::FIELD.to_owned(), cache.into());
         }
         let config = image.to_bytes()?;
         let diff_ids = image.rootfs.diff_ids;
@@ -57,8 +55,8 @@ impl<W: Worker> Frontend<'_, W> {
             platform,
             stack,
             diff_ids,
+            base_layers: below.layers.len(),
             config,
-            cache_config,
             base,
             attestations: Vec::new(),
             intermediate: Vec::new(),

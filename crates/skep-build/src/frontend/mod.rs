@@ -24,13 +24,14 @@ use crate::builder::{Attestation, Built, BuiltImage, Job};
 use crate::cache::record_id;
 use crate::convert::{Converted, Images, Options, Plan, Wanted, convert, merge};
 use crate::error::{BuildError, Location, Result};
-use crate::graph::{Graph, Op, SourceFile, Step, StepId};
+use crate::graph::{Graph, Names, Op, SourceFile, Step, StepId};
 use crate::request::{BuildRequest, ExportKind};
 use crate::solve::{Memo, Report, Solve, Solver, sha256};
 use crate::worker::{Tree, Worker};
 
 pub use describe::Subject;
 use finish::Finished;
+use import::check_caches;
 use load::Loaded;
 
 /// One build.
@@ -45,6 +46,8 @@ impl<W: Worker> Frontend<'_, W> {
     /// Does all of it.
     pub(crate) async fn build(&self) -> Result<Built> {
         let started = Utc::now();
+        attest::check(&self.request.attestations)?;
+        check_caches(&self.request.cache_to)?;
         let loaded = self.load().await?;
         let platforms = self.platforms();
         let file = match self.parse(&loaded) {
@@ -81,7 +84,9 @@ impl<W: Worker> Frontend<'_, W> {
             self.keep_imported().await?;
         }
         let mut images = Vec::with_capacity(parts.len());
-        let statements = self.provenance(&graph, started)?;
+        let (statements, provenance) = self.provenance(&graph, started)?;
+        let tops = values.chunks(2).flat_map(|values| &values[0].records).copied().collect();
+        let (cache, guards) = self.to_export(&solve, tops).await?;
         for ((platform, _, _, image, base), values) in parts.into_iter().zip(values.chunks(2)) {
             let [value, below] = values else { continue };
             let finished = Finished { platform, image, base, value, below };
@@ -90,41 +95,50 @@ impl<W: Worker> Frontend<'_, W> {
             image.attestations.extend(self.packages(&image, started).await?);
             images.push(image);
         }
-        Ok(Built { images })
+        let (multi, epoch) = (self.is_multi(), self.request.epoch()?);
+        Ok(Built { images, multi, epoch, provenance: Some(provenance), cache, guards })
     }
 
-    /// How all of it was made, if that is asked for.
-    fn provenance(&self, graph: &Graph, started: DateTime<Utc>) -> Result<Option<Attestation>> {
-        let Some(attributes) = attest::wanted(&self.request.attestations, "provenance") else { return Ok(None) };
+    /// How all of it was made: as it is asked for, if it is, and for the history.
+    fn provenance(&self, graph: &Graph, started: DateTime<Utc>) -> Result<(Option<Attestation>, Attestation)> {
+        let wanted = attest::wanted(&self.request.attestations, "provenance");
         let digest_of = |step: &Step| match &step.op {
             Op::Image(source) => self.memo.image(source, &step.platform).and_then(|image| image.resolved.digest),
             _ => None,
         };
-        let provenance = Provenance {
-            request: self.request,
-            attributes,
-            graph,
-            materials: attest::materials(graph, digest_of),
-            build_platform: &Platform::host(),
-            started,
-            finished: Utc::now(),
-            id: build_id(graph, started),
+        let (finished, id) = (Utc::now(), build_id(graph, started));
+        let materials = attest::materials(graph, digest_of);
+        let said = |attributes: &Names| {
+            let provenance = Provenance {
+                request: self.request,
+                attributes,
+                graph,
+                materials: materials.clone(),
+                build_platform: &Platform::host(),
+                started,
+                finished,
+                id: id.clone(),
+            };
+            provenance.attestation()
         };
-        provenance.attestation().map(Some)
+        let mut whole = wanted.cloned().unwrap_or_default();
+        whole.insert("mode".to_owned(), "max".to_owned());
+        whole.remove("version");
+        Ok((wanted.map(said).transpose()?, said(&whole)?))
     }
 
     /// What is installed in an image, if that is asked for.
     async fn packages(&self, image: &BuiltImage, started: DateTime<Utc>) -> Result<Option<Attestation>> {
-        if !self.is_stored() || attest::wanted(&self.request.attestations, "sbom").is_none() {
-            return Ok(None);
-        }
+        let wanted = attest::wanted(&self.request.attestations, "sbom").filter(|_| self.is_stored());
+        let Some(attributes) = wanted else { return Ok(None) };
         let mut report = Report::internal(self.job.events.clone(), "[internal] listing packages for the SBOM");
         let tree = Tree::Layers(image.stack);
         let read = attest::read_packages(&*self.solver.worker, &tree);
         let packages: Sbom = report.during(read).await?;
         let time = self.request.epoch()?.unwrap_or(started);
         let id = sha256(&image.config).hex();
-        packages.attestation(&image.platform.to_string(), &id, time).map(Some)
+        let listed = packages.attestation(&image.platform.to_string(), &id, time)?;
+        Ok(Some(Attestation { inline_only: attest::is_inline_only(attributes), ..listed }))
     }
 
     /// Whether anything is made of the layers.

@@ -31,7 +31,7 @@ use crate::worker::{Context, Layer, Tree, Worker};
 
 pub(crate) use flight::Flights;
 pub(crate) use key::{Canon, internal_vertex, sha256, step_identity};
-pub(crate) use report::Report;
+pub use report::{Parts, Report};
 pub(crate) use value::{Image, LayerMade, Value};
 
 use value::Guard;
@@ -123,6 +123,13 @@ impl<'s> Solve<'s> {
     /// The result of a step, if it was made in an earlier go.
     pub(crate) fn value(&self, id: StepId) -> Option<Value> {
         self.values.lock()[id.0].clone()
+    }
+
+    /// All results that were made.
+    pub(crate) fn values(&self) -> Vec<(StepId, Value)> {
+        let values = self.values.lock();
+        let made = values.iter().enumerate().filter_map(|(index, value)| Some((StepId(index), value.clone()?)));
+        made.collect()
     }
 
     /// Puts something else in the place of a result.

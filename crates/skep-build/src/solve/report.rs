@@ -5,13 +5,13 @@ use std::future::Future;
 use chrono::{DateTime, Utc};
 
 use crate::error::{BuildError, Result};
-use crate::event::{BuildEvent, Events, Vertex, VertexId};
+use crate::event::{BuildEvent, Events, Status, Vertex, VertexId};
 
 use super::key::internal_vertex;
 
 /// One vertex, and where news of it go. One that is dropped between its start and its end was cancelled, and says so.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub struct Report {
     events: Events,
     vertex: Vertex,
 }
@@ -23,11 +23,17 @@ impl Report {
     }
 
     /// A vertex that is no step of a graph.
-    pub(crate) fn internal(events: Events, name: &str) -> Self {
+    pub fn internal(events: Events, name: &str) -> Self {
         Self::new(events, internal_vertex(name), name.to_owned(), Vec::new())
     }
 
-    pub(crate) fn id(&self) -> VertexId {
+    /// The same, told apart from others of its name by a number.
+    pub fn numbered(events: Events, name: &str, number: usize) -> Self {
+        Self::new(events, internal_vertex(&format!("{name} {number}")), name.to_owned(), Vec::new())
+    }
+
+    /// The vertex.
+    pub fn id(&self) -> VertexId {
         self.vertex.id
     }
 
@@ -79,12 +85,20 @@ impl Report {
         let _ = self.events.send(BuildEvent::Vertex(self.vertex.clone())).await;
     }
 
+    /// Where to tell of parts of this vertex.
+    pub fn parts(&self) -> Parts {
+        Parts { events: self.events.clone(), vertex: self.vertex.id }
+    }
+
     fn is_running(&self) -> bool {
         self.vertex.started.is_some() && self.vertex.completed.is_none()
     }
 
     /// Runs `work` as this vertex.
-    pub(crate) async fn during<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub async fn during<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.start().await;
         match work.await {
             Ok(done) => {
@@ -96,6 +110,39 @@ impl Report {
                 Err(BuildError { vertex: error.vertex.or(Some(self.id())), ..error })
             }
         }
+    }
+}
+
+/// Tells of the parts of a vertex: `exporting layers`.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    events: Events,
+    vertex: VertexId,
+}
+
+impl Parts {
+    /// Runs `work` as a part with this name. One that fails has no end.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub async fn during<T>(&self, name: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let started = Utc::now();
+        self.tell(name, started, None).await;
+        let done = work.await?;
+        self.tell(name, started, Some(Utc::now())).await;
+        Ok(done)
+    }
+
+    /// A part that is done.
+    pub async fn done(&self, name: &str) {
+        let now = Utc::now();
+        self.tell(name, now, Some(now)).await;
+    }
+
+    async fn tell(&self, name: &str, started: DateTime<Utc>, completed: Option<DateTime<Utc>>) {
+        let (id, vertex, started) = (name.to_owned(), self.vertex, Some(started));
+        // Nobody has to listen.
+        let _ = self.events.send(BuildEvent::Status(Status { id, vertex, current: 0, total: 0, started, completed })).await;
     }
 }
 

@@ -131,7 +131,7 @@ impl<W: Worker> Ready<'_, W> {
             return Ok(None);
         }
         let layer = Layer { stack: *stack, diff_id: diff_ids[chain.len() - 1], size: 0, held: Held::default() };
-        let parents = self.inputs[0].1.records.clone();
+        let parents = base.map(|_| self.inputs[0].1.records.clone()).unwrap_or_default();
         let record = Record::of_layer(*key, description(self.step()), &layer, parents);
         let created = result.created.unwrap_or(record.created);
         self.solve.memo.taken.lock().push(Record { created, ..record });
@@ -141,11 +141,25 @@ impl<W: Worker> Ready<'_, W> {
         Ok(Some(Value { tree, layers, records, image: Some(image), guards: Vec::new(), cached: true }))
     }
 
+    /// A layer on nothing that a cache elsewhere has, brought here.
+    async fn elsewhere_here(&mut self, key: &Digest, context: &Context) -> Result<Option<(Layer, bool, Guard)>> {
+        let Some(value) = self.elsewhere(key, None).await? else { return Ok(None) };
+        let (Some(stack), Some(made)) = (value.stack()?, value.layers.last()) else { return Ok(None) };
+        value.ensure(&*self.solver.worker, context, &self.step().name).await?;
+        let layer = Layer { stack, diff_id: made.diff_id, size: 0, held: Held::default() };
+        let guard = self.guard(key, &layer).await?;
+        self.report.cached().await;
+        Ok(Some((layer, true, guard)))
+    }
+
     /// `COPY --link`: a layer made on nothing, then put on the base.
     async fn linked(&mut self, context: &Context) -> Result<Value> {
         let base = self.inputs[0].1.stack()?;
         let key = self.key(None, context).await?;
-        let (layer, cached, guard) = self.layer(key, None, context).await?;
+        let (layer, cached, guard) = match self.elsewhere_here(&key, context).await? {
+            Some(found) => found,
+            None => self.layer(key, None, context).await?,
+        };
         let mut guards = vec![guard];
         if base.is_none() {
             return Ok(self.value(key, &layer, cached, guards));

@@ -30,11 +30,9 @@ mod tree;
 mod usage;
 mod worker;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
 use skep_build::Cache;
 use skep_build::VertexId;
 use skep_build::builder::{Builder, DEFAULT_PARALLEL};
@@ -67,8 +65,6 @@ pub(crate) struct Builds {
     checkouts: sources::Slots,
     /// Whether anything was built since the cache was last collected.
     built: AtomicBool,
-    /// Where layers are to be had that are not here.
-    bases: Mutex<HashMap<ChainId, crate::images::Remote>>,
 }
 
 impl Builds {
@@ -85,7 +81,6 @@ impl Builds {
             repositories: sources::Slots::default(),
             checkouts: sources::Slots::default(),
             built: AtomicBool::new(false),
-            bases: Mutex::default(),
         }
     }
 }
@@ -137,10 +132,15 @@ fn empty_directory(engine: &Inner) -> Result<std::path::PathBuf, skep_build::Bui
 pub(crate) async fn export(
     engine: &Arc<Inner>,
     built: &skep_build::Built,
-    exports: &[skep_build::request::Export],
+    request: &skep_build::BuildRequest,
     job: &skep_build::Job,
 ) -> Result<std::collections::BTreeMap<String, String>, skep_build::BuildError> {
-    export::export(engine, built, exports, job).await
+    export::export(engine, built, request, job).await
+}
+
+/// Refuses exports and caches that can't be made as it is said.
+pub(crate) fn check_exports(request: &skep_build::BuildRequest) -> Result<(), skep_build::BuildError> {
+    export::check(request)
 }
 
 /// A container for a client of a build; nothing runs in it yet.

@@ -6,7 +6,8 @@ use std::sync::{Arc, Weak};
 
 use skep_build::BuildError;
 use skep_build::graph::{Files, GitSource, HttpSource, ImageSource, LocalSource, Run};
-use skep_build::worker::{Context, Layer, ResolvedImage, Selection, Stack, Tree, Worker};
+use skep_build::request::CacheRef;
+use skep_build::worker::{Context, Imported, Layer, ResolvedImage, Selection, Stack, Tree, Worker};
 use skep_fs::Root;
 use skep_types::ErrorKind;
 
@@ -111,6 +112,10 @@ impl Worker for Machine {
             layer = copying => layer,
             () = context.cancel.cancelled() => Err(cancelled()),
         }
+    }
+
+    async fn import(&self, cache: &CacheRef, context: &Context) -> Result<Imported> {
+        sources::caches::import(&self.engine()?, cache, context).await
     }
 
     async fn rebase(&self, layer: &Layer, base: Stack) -> Result<Layer> {

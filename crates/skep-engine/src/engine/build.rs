@@ -6,7 +6,6 @@ use std::sync::Arc;
 use skep_build::builder::Subject;
 use skep_build::cache::{Listed, Prune};
 use skep_build::graph::ImageSource;
-use skep_build::request::Export;
 use skep_build::worker::ResolvedImage;
 use skep_build::{BuildError, BuildRequest, Built, Job};
 use skep_types::Platform;
@@ -23,6 +22,7 @@ impl Engine {
     /// Builds what a request asks for, and stores what the cache may use again. The result is not exported; its layers stay as long as
     /// it lives.
     pub async fn build(&self, request: &BuildRequest, job: &Job) -> Result<Arc<Built>> {
+        build::check_exports(request)?;
         let builder = build::builder(&self.inner);
         let built = Box::pin(builder.build(request, job)).await;
         // Steps that were successful are of use to the next build, however this one ended.
@@ -33,9 +33,14 @@ impl Engine {
         Ok(Arc::new(built))
     }
 
-    /// Stores, sends, pushes what was built. Returns what `--metadata-file` has.
-    pub async fn export_build(&self, built: &Built, exports: &[Export], job: &Job) -> Result<BTreeMap<String, String>> {
-        Box::pin(build::export(&self.inner, built, exports, job)).await
+    /// Stores, sends, pushes what was built for a request, and its cache. Returns what `--metadata-file` has.
+    pub async fn export_build(
+        &self,
+        built: &Built,
+        request: &BuildRequest,
+        job: &Job,
+    ) -> Result<BTreeMap<String, String>> {
+        Box::pin(build::export(&self.inner, built, request, job)).await
     }
 
     /// Says something of a Dockerfile without building it, as JSON.

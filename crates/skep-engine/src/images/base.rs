@@ -1,15 +1,21 @@
 //! Images that builds begin with: found without their layers, which come only when a step runs on them.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use skep_registry::{Credentials, Descriptor, ImageManifest, Manifest, Repository};
-use skep_store::ChainId;
+use skep_store::{ChainId, UnpackOptions};
 use skep_types::{Digest, Platform, Reference};
 
-use super::change::Claim;
+use super::change::{Claim, run_blocking};
 use super::config::ConfigFile;
 use super::pull::{self, Chosen, Progress};
 use super::{ImageError, Images, Result};
+
+/// The media type of a cache's configuration.
+pub(crate) const CACHE_CONFIG: &str = "application/vnd.buildkit.cacheconfig.v0";
+/// The largest one that is read, in bytes.
+const MAX_CACHE_CONFIG: u64 = 64 << 20;
 
 /// An image without its layers.
 pub(crate) struct Base {
@@ -99,4 +105,76 @@ impl Images {
         super::sources::remember_pulled(&self.inner, &remote.reference, blobs).await;
         Ok(Kept(claim))
     }
+
+    /// What a registry has under the name of a cache: the cache, or none if it is an image.
+    pub(crate) async fn cache_there(
+        &self,
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+    ) -> Result<Option<CacheThere>> {
+        let reference = super::target::stored_form(reference);
+        let repository = Repository::connect(&self.inner.registry, &reference, credentials).await?;
+        let served = repository.manifest(&reference.selector()).await?;
+        let Some((config, layers)) = cache_of(&served.manifest) else { return Ok(None) };
+        let config = repository.small_blob(&config, MAX_CACHE_CONFIG).await?;
+        Ok(Some(CacheThere { repository, reference, config, layers }))
+    }
+
+    /// Unpacks layers that came from elsewhere; each file is a layer's blob, the lowest first. Layers that are here need none.
+    pub(crate) async fn keep_layers(&self, layers: Vec<(Digest, Descriptor, Option<File>)>) -> Result<Kept> {
+        let inner = Arc::clone(&self.inner);
+        run_blocking(move || {
+            let diff_ids: Vec<Digest> = layers.iter().map(|(diff_id, ..)| *diff_id).collect();
+            let chains = ChainId::chain(&diff_ids);
+            let claim = Claim::on(&inner, &chains);
+            let mut below: Option<ChainId> = None;
+            for ((diff_id, blob, file), chain) in layers.into_iter().zip(chains) {
+                if let Some(file) = file.filter(|_| !matches!(inner.store.layers().get(&chain), Ok(Some(_)))) {
+                    let (digest, size, diff_id) = (Some(blob.digest), Some(blob.size), Some(diff_id));
+                    let options = UnpackOptions { digest, size, diff_id, limits: inner.guards.limits };
+                    let staged = inner.store.layers().stage()?.unpack(file, &options)?;
+                    inner.store.layers().commit(below.as_ref(), vec![staged])?;
+                }
+                below = Some(chain);
+            }
+            Ok(Kept(Arc::new(claim)))
+        })
+        .await
+    }
+}
+
+/// A cache of builds in a registry.
+pub(crate) struct CacheThere {
+    repository: Repository,
+    reference: Reference,
+    /// Its configuration.
+    pub(crate) config: Vec<u8>,
+    /// The blobs of all its layers.
+    pub(crate) layers: Vec<Descriptor>,
+}
+
+impl CacheThere {
+    /// Some of its layers, the lowest first, to be fetched.
+    pub(crate) fn remote(&self, layers: Vec<Descriptor>, diff_ids: Vec<Digest>) -> Remote {
+        let config = Descriptor {
+            media_type: CACHE_CONFIG.to_owned(),
+            digest: super::digest_of(&self.config),
+            size: self.config.len() as u64,
+            platform: None,
+            annotations: Default::default(),
+        };
+        let (repository, reference) = (self.repository.clone(), self.reference.clone());
+        Remote { repository, reference, manifest: ImageManifest { config, layers }, diff_ids }
+    }
+}
+
+/// The configuration and the layers of a cache: of a manifest, or of an index that lists them all.
+pub(crate) fn cache_of(manifest: &Manifest) -> Option<(Descriptor, Vec<Descriptor>)> {
+    let all = match manifest {
+        Manifest::Artifact(artifact) => artifact.blobs.clone(),
+        Manifest::Index(index) => index.manifests.clone(),
+        Manifest::Image(_) => return None,
+    };
+    let (configs, layers): (Vec<_>, Vec<_>) = all.into_iter().partition(|blob| blob.media_type == CACHE_CONFIG);
+    Some((configs.into_iter().next()?, layers))
 }

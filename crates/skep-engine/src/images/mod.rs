@@ -22,10 +22,10 @@
 mod archive;
 mod artifact;
 mod attach;
-mod base;
+pub(crate) mod base;
 mod bridge;
 mod build;
-mod built;
+pub(crate) mod built;
 mod catalog;
 mod change;
 mod changes;
@@ -74,7 +74,8 @@ use skep_types::{Digest, Platform, Reference};
 use tokio::io::AsyncRead;
 use tokio::sync::{Notify, mpsc};
 
-pub(crate) use base::Remote;
+pub(crate) use base::{Kept, Remote};
+pub(crate) use platform::choose as choose_platform;
 pub(crate) use change::Freed;
 pub(crate) use check::ContainerTop;
 pub(crate) use commit::WriteLayer;
@@ -132,6 +133,7 @@ struct Inner {
     changed: Arc<Notify>,
     /// Layers that came from another engine and have no image yet.
     arrivals: copy::Arrivals,
+    coded: built::Coded,
 }
 
 impl Images {
@@ -159,6 +161,7 @@ impl Images {
             uses,
             changed: Arc::default(),
             arrivals: copy::Arrivals::default(),
+            coded: built::Coded::default(),
         };
         inner.sweep()?;
         Ok(Images { inner: Arc::new(inner) })

@@ -5,7 +5,7 @@ use skep_registry::{Descriptor, Index};
 use skep_types::Platform;
 
 /// The best manifest of the index for `wished`.
-pub(super) fn choose<'a>(index: &'a Index, wished: &Platform) -> Option<&'a Descriptor> {
+pub(crate) fn choose<'a>(index: &'a Index, wished: &Platform) -> Option<&'a Descriptor> {
     let rated = index.manifests.iter().filter_map(|m| {
         let offered = m.platform.as_ref()?;
         rate(wished, offered).map(|rate| (rate, m))

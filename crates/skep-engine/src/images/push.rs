@@ -14,8 +14,8 @@
 //! [`layers`] brings layers there, [`document`] makes manifests and indexes, [`artifacts`] brings what is no image.
 
 mod artifacts;
-mod document;
-mod layers;
+pub(crate) mod document;
+pub(in crate::images) mod layers;
 
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ use skep_types::{Digest, Platform, Reference, Selector};
 use tokio::sync::mpsc;
 
 use super::artifact::Attached;
+use super::built::Coding;
 use super::catalog::ImageRecord;
 use super::change::{Claim, run_blocking};
 use super::target::{Member, Target};
@@ -65,7 +66,8 @@ pub(super) async fn push(
     tell(&progress, PushProgress::Started { repository: reference.canonical_name() }).await;
     let wanted = select(inner, reference)?;
     let repository = Repository::connect_for(&inner.registry, reference, credentials, Access::Push).await?;
-    let transfer = Transfer::new(inner, &repository, options.compression, progress.clone());
+    let coding = options.compression.map(|compression| Coding { compression, level: None });
+    let transfer = Transfer::new(inner, &repository, options.compression, coding, progress.clone());
     let push = Push { inner, repository, transfer, compression: options.compression, progress };
     let mut done = Vec::new();
     for (tag, target) in wanted {
@@ -222,7 +224,7 @@ impl Push<'_> {
         let original = self.original(member, &record).await?;
         let config = self.blob(member.id).await?;
         let wanted = original.as_ref().map(|(_, manifest)| manifest.layers.as_slice());
-        let layers = self.transfer.layers(&record, wanted).await?;
+        let layers = self.transfer.layers(stacks(&record), wanted).await?;
         self.repository.put_small_blob(config.clone()).await?;
         let found: Vec<_> = record.diff_ids.iter().copied().zip(layers.iter().cloned()).collect();
         let (db, reference) = (self.inner.store.db().clone(), self.repository.reference().clone());

@@ -363,7 +363,7 @@ pub enum LayerState {
 }
 
 /// How layers are compressed on their way to a registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LayerCompression {
     /// Not at all.
     None,

@@ -12,14 +12,20 @@ use skep_types::{ErrorKind, Reference};
 use tokio::sync::mpsc;
 
 use super::super::error::{cancelled, engine as engine_error, store};
+use super::layout::{self, Stored};
 use crate::engine::Inner;
-use crate::images::ImageError;
+use crate::images::{ImageError, Kept, Remote};
 use crate::model::image::{LayerState, PullProgress};
 
-/// Images whose layers are to be had elsewhere that are remembered.
-const KNOWN: usize = 256;
 /// How long layers that were fetched are kept for whoever asked for them to hold them.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Where the layers of an image are.
+pub(in crate::build) enum From {
+    Registry(Remote),
+    /// A content store of the client.
+    Store(Stored),
+}
 
 /// Finds an image and its configuration.
 pub(in crate::build) async fn resolve(
@@ -27,9 +33,8 @@ pub(in crate::build) async fn resolve(
     source: &ImageSource,
     context: &Context,
 ) -> Result<ResolvedImage, BuildError> {
-    if let Some(layout) = &source.layout {
-        let text = format!("the OCI layout {layout} of the client can't be used as an image");
-        return Err(BuildError::new(ErrorKind::NotImplemented, text));
+    if let Some(store) = &source.layout {
+        return layout::resolve(engine, &format!("oci:{store}"), &source.reference, context).await;
     }
     let reference = &source.reference;
     let images = &engine.images;
@@ -52,13 +57,6 @@ pub(in crate::build) async fn resolve(
         Some(chain) => engine.storage.store().layers().get(&chain).map_err(store)?.is_some(),
         None => true,
     };
-    if let (Some(chain), Some(remote)) = (base.chain, base.remote) {
-        let mut known = engine.builds.bases.lock();
-        if known.len() >= KNOWN {
-            known.clear();
-        }
-        known.insert(chain, remote);
-    }
     Ok(ResolvedImage {
         reference: reference.clone(),
         platform: base.platform,
@@ -66,6 +64,7 @@ pub(in crate::build) async fn resolve(
         config: base.config.into(),
         stack: base.chain,
         here,
+        origin: base.remote.map(|remote| Arc::new(From::Registry(remote)) as _),
     })
 }
 
@@ -79,23 +78,17 @@ pub(in crate::build) async fn fetch(
     if engine.storage.store().layers().get(&chain).map_err(store)?.is_some() {
         return Ok(());
     }
-    let known = engine.builds.bases.lock().get(&chain).cloned();
-    let remote = match known {
-        Some(remote) => remote,
-        None => {
-            let pinned =
-                image.digest.map_or_else(|| image.reference.clone(), |digest| image.reference.with_digest(digest));
-            let login = credentials(&image.reference, context).await?;
-            let base = engine.images.base_there(&pinned, &image.platform, login.as_ref()).await;
-            let base = base.map_err(|error| failed(&image.reference, error))?;
-            base.remote.filter(|_| base.chain == Some(chain)).ok_or_else(|| {
-                BuildError::new(ErrorKind::NotFound, format!("{}: the image has changed", image.reference.familiar()))
-            })?
-        }
+    let from = image.origin.as_ref().and_then(|origin| origin.downcast_ref::<From>());
+    let from = from.ok_or_else(|| {
+        BuildError::new(ErrorKind::NotFound, format!("{}: nobody has its layers", image.reference.familiar()))
+    })?;
+    let remote = match from {
+        From::Registry(remote) => remote,
+        From::Store(stored) => return keep(engine, layout::fetch(engine, stored, context).await?),
     };
     let (progress, told) = mpsc::channel(64);
     let fetching = async {
-        let kept = engine.images.fetch_base(&remote, &progress).await;
+        let kept = engine.images.fetch_base(remote, &progress).await;
         drop(progress);
         kept
     };
@@ -104,7 +97,11 @@ pub(in crate::build) async fn fetch(
         both = both => both,
         () = context.cancel.cancelled() => return Err(cancelled()),
     };
-    let kept = kept.map_err(|error| failed(&image.reference, error))?;
+    keep(engine, kept.map_err(|error| failed(&image.reference, error))?)
+}
+
+/// Keeps what was fetched until whoever asked for it holds it.
+fn keep(engine: &Arc<Inner>, kept: Kept) -> Result<(), BuildError> {
     let closing = engine.closing();
     engine.tasks.spawn(async move {
         tokio::select! {
@@ -117,7 +114,7 @@ pub(in crate::build) async fn fetch(
 }
 
 /// How to log in to the registry of an image.
-async fn credentials(reference: &Reference, context: &Context) -> Result<Option<Credentials>, BuildError> {
+pub(super) async fn credentials(reference: &Reference, context: &Context) -> Result<Option<Credentials>, BuildError> {
     login(&*context.services, reference).await
 }
 
@@ -134,7 +131,7 @@ pub(in crate::build) async fn login(
 }
 
 /// BuildKit's words for an image that can't be had.
-fn failed(reference: &Reference, error: ImageError) -> BuildError {
+pub(super) fn failed(reference: &Reference, error: ImageError) -> BuildError {
     let error = engine_error(crate::Error::Image(error));
     let name = reference.or_latest();
     let message = match error.kind {

@@ -14,6 +14,7 @@
 
 mod artifacts;
 mod docker;
+pub(super) mod layout;
 mod oci;
 mod tarball;
 pub(super) mod write;

@@ -221,11 +221,11 @@ fn repositories(targets: &[OutgoingTarget]) -> BTreeMap<String, BTreeMap<String,
     all
 }
 
-fn json_bytes(value: &impl Serialize) -> Result<Vec<u8>> {
+pub(super) fn json_bytes(value: &impl Serialize) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(value).map_err(io::Error::from)?)
 }
 
-fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
+pub(super) fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
     let mut header = tar::Header::new_ustar();
     header.set_entry_type(kind);
     header.set_mode(mode);
@@ -236,11 +236,11 @@ fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
     header
 }
 
-fn directory(tar: &mut tar::Builder<impl Write>, name: &str) -> Result<()> {
+pub(super) fn directory(tar: &mut tar::Builder<impl Write>, name: &str) -> Result<()> {
     Ok(tar.append_data(&mut header(tar::EntryType::Directory, 0o755, 0), name, io::empty())?)
 }
 
-fn file(tar: &mut tar::Builder<impl Write>, name: &str, bytes: &[u8]) -> Result<()> {
+pub(super) fn file(tar: &mut tar::Builder<impl Write>, name: &str, bytes: &[u8]) -> Result<()> {
     Ok(tar.append_data(&mut header(tar::EntryType::Regular, 0o644, bytes.len() as u64), name, bytes)?)
 }
 

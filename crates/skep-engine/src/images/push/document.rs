@@ -10,13 +10,13 @@ use crate::model::image::LayerCompression;
 
 /// A manifest or index, and what points to it.
 #[derive(Debug, Clone)]
-pub(super) struct Document {
-    pub(super) descriptor: Descriptor,
-    pub(super) bytes: Bytes,
+pub(crate) struct Document {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) bytes: Bytes,
 }
 
 impl Document {
-    pub(super) fn new(media_type: String, bytes: Bytes) -> Self {
+    pub(in crate::images) fn new(media_type: String, bytes: Bytes) -> Self {
         let (digest, size) = (digest_of(&bytes), bytes.len() as u64);
         let descriptor = Descriptor { media_type, digest, size, platform: None, annotations: Default::default() };
         Document { descriptor, bytes }
@@ -78,7 +78,7 @@ pub(super) fn compression_of(media_type: &str) -> LayerCompression {
 }
 
 /// The media type of a layer, in Docker's or in OCI's words.
-fn layer_type(media_type: &str, docker: bool) -> String {
+pub(crate) fn layer_type(media_type: &str, docker: bool) -> String {
     match (docker, compression_of(media_type)) {
         (true, LayerCompression::None) => "application/vnd.docker.image.rootfs.diff.tar",
         (true, LayerCompression::Gzip) => "application/vnd.docker.image.rootfs.diff.tar.gzip",
@@ -91,7 +91,7 @@ fn layer_type(media_type: &str, docker: bool) -> String {
 }
 
 /// What a layer that is uploaded is called until it stands in a manifest.
-pub(super) fn uploaded_type(compression: LayerCompression) -> &'static str {
+pub(in crate::images) fn uploaded_type(compression: LayerCompression) -> &'static str {
     match compression {
         LayerCompression::None => media_type::OCI_LAYER,
         LayerCompression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",

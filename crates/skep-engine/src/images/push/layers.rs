@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use skep_fs::decode::Compression;
 use skep_registry::{BlobSource, BlobStream, Descriptor, Mount, RegistryError, Repository, UploadEvent, UploadSession};
 use skep_store::{ChainId, LayerTar, Layers};
 use skep_types::{Digest, ErrorKind, Reference};
@@ -17,12 +16,12 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::super::bridge::StreamWriter;
-use super::super::catalog::ImageRecord;
+use super::super::built::Coding;
 use super::super::change::run_blocking;
 use super::super::sources::{self, LayerSource};
 use super::super::{ImageError, Inner, Result};
 use super::document::{compression_of, uploaded_type};
-use super::{Progress, stacks, tell};
+use super::{Progress, tell};
 use crate::model::image::{LayerCompression, PushProgress, PushState};
 
 /// Blobs that are looked for, per layer.
@@ -33,7 +32,7 @@ const MAX_MOUNTS: usize = 4;
 const TICK: Duration = Duration::from_millis(100);
 
 /// The way of layers to one repository, shared by all images of a push: a layer goes once.
-pub(super) struct Transfer {
+pub(in crate::images) struct Transfer {
     shared: Arc<Shared>,
     done: Mutex<HashMap<Digest, Arc<OnceCell<Descriptor>>>>,
 }
@@ -41,7 +40,10 @@ pub(super) struct Transfer {
 struct Shared {
     inner: Arc<Inner>,
     repository: Repository,
-    compression: Option<LayerCompression>,
+    /// The only blobs that will do, by their compression.
+    only: Option<LayerCompression>,
+    /// How a layer is written that the registry doesn't have; as it came, else with gzip, if nobody says.
+    coding: Option<Coding>,
     progress: Progress,
     permits: Semaphore,
 }
@@ -55,23 +57,27 @@ struct Job {
 }
 
 impl Transfer {
-    pub(super) fn new(
+    pub(in crate::images) fn new(
         inner: &Arc<Inner>,
         repository: &Repository,
-        compression: Option<LayerCompression>,
+        only: Option<LayerCompression>,
+        coding: Option<Coding>,
         progress: Progress,
     ) -> Self {
         let permits = Semaphore::new(inner.registry.max_concurrent_uploads.max(1));
         let (inner, repository) = (Arc::clone(inner), repository.clone());
         Transfer {
-            shared: Arc::new(Shared { inner, repository, compression, progress, permits }),
+            shared: Arc::new(Shared { inner, repository, only, coding, progress, permits }),
             done: Mutex::default(),
         }
     }
 
-    /// Brings all layers of an image there; returns their blobs, base first.
-    pub(super) async fn layers(&self, record: &ImageRecord, wanted: Option<&[Descriptor]>) -> Result<Vec<Descriptor>> {
-        let stacks = stacks(record);
+    /// Brings all layers of an image there, each with the stack that ends with it; returns their blobs, base first.
+    pub(in crate::images) async fn layers(
+        &self,
+        stacks: Vec<(Digest, ChainId)>,
+        wanted: Option<&[Descriptor]>,
+    ) -> Result<Vec<Descriptor>> {
         // As Docker: the topmost first.
         for (diff_id, _) in stacks.iter().rev() {
             self.shared.say(diff_id, PushState::Preparing).await;
@@ -136,7 +142,7 @@ impl Shared {
             let Descriptor { digest, size, media_type, .. } = original.clone();
             known.push(LayerSource { digest, size, media_type, repositories: Vec::new() });
         }
-        if let Some(wanted) = self.compression {
+        if let Some(wanted) = self.only {
             known.retain(|source| compression_of(&source.media_type) == wanted);
         }
         let here = self.repository.reference().canonical_name();
@@ -199,14 +205,15 @@ impl Shared {
 
     async fn upload(&self, job: &Job, session: Option<UploadSession>) -> Result<Descriptor> {
         let as_original = || job.original.as_ref().map(|own| compression_of(&own.media_type));
-        let compression = self.compression.or_else(as_original).unwrap_or(LayerCompression::Gzip);
+        let usual = || Coding { compression: as_original().unwrap_or(LayerCompression::Gzip), level: None };
+        let coding = self.coding.unwrap_or_else(usual);
         let layers = self.inner.store.layers().clone();
         let archive = Archive {
             total: layers.get(&job.chain)?.ok_or(skep_store::StoreError::NoLayer(job.chain))?.tar_size,
             layers,
             chain: job.chain,
             id: job.diff_id.short(),
-            compression,
+            coding,
             progress: self.progress.clone(),
         };
         self.say(&job.diff_id, PushState::Pushing { current: 0, total: archive.total }).await;
@@ -218,7 +225,7 @@ impl Shared {
         let uploaded = self.repository.upload(&archive, session, retrying).await?;
         self.say(&job.diff_id, PushState::Pushed).await;
         Ok(Descriptor {
-            media_type: uploaded_type(compression).to_owned(),
+            media_type: uploaded_type(coding.compression).to_owned(),
             digest: uploaded.digest,
             size: uploaded.size,
             platform: None,
@@ -249,7 +256,7 @@ struct Archive {
     chain: ChainId,
     total: u64,
     id: String,
-    compression: LayerCompression,
+    coding: Coding,
     progress: Progress,
 }
 
@@ -258,16 +265,12 @@ impl BlobSource for Archive {
         let (writer, receiver) = StreamWriter::new();
         let (layers, chain) = (self.layers.clone(), self.chain);
         let (id, total, progress) = (self.id.clone(), self.total, self.progress.clone());
-        let compression = match self.compression {
-            LayerCompression::None => Compression::Plain,
-            LayerCompression::Gzip => Compression::Gzip,
-            LayerCompression::Zstd => Compression::Zstd,
-        };
+        let coding = self.coding;
         tokio::task::spawn_blocking(move || {
             let mut writer = writer;
             let result = layers.tar_stream(&chain).map_err(ImageError::from).and_then(|tar| {
                 let counted = Counted { tar, id, total, current: 0, told: Instant::now(), progress };
-                Ok(skep_fs::encode::encode(counted, &mut writer, compression)?)
+                Ok(coding.encode(counted, &mut writer)?)
             });
             writer.end(result);
         });
