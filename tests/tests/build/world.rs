@@ -87,6 +87,16 @@ impl Services for Client {
     fn blob<'a>(&'a self, _: &'a str, _: &'a Digest, _: &'a Path) -> Later<'a, ()> {
         nothing()
     }
+
+    fn put_blob<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a skep_types::Digest,
+        _: u64,
+        _: Box<dyn tokio::io::AsyncRead + Send + Unpin>,
+    ) -> Later<'a, ()> {
+        nothing()
+    }
 }
 
 /// An engine that has busybox.

@@ -10,8 +10,10 @@ use skep_build::services::Later;
 use skep_build::worker::ResolvedImage;
 use skep_build::{BuildError, BuildRequest, Built, Job};
 use skep_engine::Engine;
-use skep_engine::build::{BuildContainer, FileStat, Files, Place};
-use skep_types::Platform;
+use skep_engine::build::{BuildContainer, BuildRecord, FileStat, Files, Place};
+use skep_types::{Digest, Platform};
+
+use super::history::WhenKept;
 
 /// The engine, as a builder.
 pub(crate) trait Builder: Send + Sync + 'static {
@@ -49,6 +51,18 @@ pub(crate) trait Builder: Send + Sync + 'static {
 
     /// Deletes of the cache what is picked; what went.
     fn prune(&self, prune: Prune) -> Later<'_, Vec<Listed>>;
+
+    /// Builds that have ended, the oldest first.
+    fn records(&self) -> Vec<BuildRecord>;
+
+    /// Keeps a build that has ended, with its files. Returns at once.
+    fn keep_record(&self, record: BuildRecord, files: Vec<Vec<u8>>, done: WhenKept);
+
+    /// Forgets one. Returns at once.
+    fn forget_record(&self, id: &str);
+
+    /// A file of such a build.
+    fn record_file(&self, digest: Digest) -> Later<'_, Option<Vec<u8>>>;
 
     /// The platforms that steps can run for, the machine's own first.
     fn platforms(&self) -> Vec<Platform>;
@@ -101,6 +115,22 @@ impl Builder for Engine {
 
     fn prune(&self, prune: Prune) -> Later<'_, Vec<Listed>> {
         Box::pin(self.prune_build_cache(prune))
+    }
+
+    fn records(&self) -> Vec<BuildRecord> {
+        self.build_records()
+    }
+
+    fn keep_record(&self, record: BuildRecord, files: Vec<Vec<u8>>, done: WhenKept) {
+        self.keep_build_record(record, files, done);
+    }
+
+    fn forget_record(&self, id: &str) {
+        self.forget_build_record(id);
+    }
+
+    fn record_file(&self, digest: Digest) -> Later<'_, Option<Vec<u8>>> {
+        Box::pin(self.build_record_file(digest))
     }
 
     fn platforms(&self) -> Vec<Platform> {

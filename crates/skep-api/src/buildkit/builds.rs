@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::Builder;
 use super::containers::Made;
 use super::failed::Ground;
 use super::history::Records;
@@ -108,7 +109,6 @@ impl Build {
 }
 
 /// All of them.
-#[derive(Default)]
 pub(crate) struct Builds {
     running: Mutex<HashMap<String, Arc<Build>>>,
     ended: Mutex<VecDeque<Arc<Build>>>,
@@ -124,6 +124,18 @@ pub(crate) struct Builds {
 const ENDED_MAX: usize = 16;
 
 impl Builds {
+    /// None yet, but those that the engine remembers.
+    pub(crate) fn new(builder: Arc<dyn Builder>) -> Self {
+        Builds {
+            running: Mutex::default(),
+            ended: Mutex::default(),
+            results: Mutex::default(),
+            classic: Mutex::default(),
+            changed: watch::Sender::default(),
+            records: Records::new(builder),
+        }
+    }
+
     /// Adds a build.
     pub(crate) fn begin(
         &self,
@@ -162,13 +174,14 @@ impl Builds {
         }
         build.grounds.lock().clear();
         self.running.lock().remove(&build.id);
-        for id in std::mem::take(&mut *build.handed.lock()).into_keys() {
-            self.results.lock().remove(&id);
+        let handed = std::mem::take(&mut *build.handed.lock());
+        for id in handed.keys() {
+            self.results.lock().remove(id);
         }
         for id in std::mem::take(&mut *build.failures.lock()).into_keys() {
             self.failures.lock().remove(&id);
         }
-        self.records.ended(build, result);
+        self.records.ended(build, handed.values().next().map(|handed| &*handed.built), result);
         let mut ended = self.ended.lock();
         ended.push_back(build.clone());
         if ended.len() > ENDED_MAX {
@@ -193,7 +206,8 @@ impl Builds {
         tokio::time::timeout(PATIENCE, found).await.map_err(missing)
     }
 
-    fn find_now(&self, id: &str) -> Option<Arc<Build>> {
+    /// The build of that name, if it is under way or has ended just now.
+    pub(crate) fn find_now(&self, id: &str) -> Option<Arc<Build>> {
         let running = self.running.lock().get(id).cloned();
         running.or_else(|| self.ended.lock().iter().find(|build| build.id == id).cloned())
     }

@@ -171,7 +171,14 @@ impl Service for Control {
     type StatusStream = Answers<wire::StatusResponse>;
 
     async fn status(&self, request: Request<wire::StatusRequest>) -> Result<Response<Self::StatusStream>, Status> {
-        let build = self.0.builds.find(&request.get_ref().r#ref).await?;
+        let builds = &self.0.builds;
+        let id = &request.get_ref().r#ref;
+        if builds.find_now(id).is_none()
+            && let Some(log) = builds.records.log(id).await?
+        {
+            return Ok(Response::new(Box::pin(futures_util::stream::iter(log.into_iter().map(Ok)))));
+        }
+        let build = builds.find(id).await?;
         Ok(Response::new(Box::pin(Progress::listen(build, |build| &build.progress))))
     }
 
@@ -222,7 +229,7 @@ impl Service for Control {
         &self,
         request: Request<wire::BuildHistoryRequest>,
     ) -> Result<Response<Self::ListenBuildHistoryStream>, Status> {
-        Ok(Response::new(Box::pin(self.0.builds.records.listen(request.into_inner()))))
+        Ok(Response::new(Box::pin(self.0.builds.records.listen(request.into_inner())?)))
     }
 
     async fn update_build_history(

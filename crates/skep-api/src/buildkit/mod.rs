@@ -21,10 +21,12 @@ mod builder;
 mod builds;
 mod caps;
 mod containers;
+mod content;
 mod control;
 mod disk;
 mod error;
 mod failed;
+mod filter;
 mod history;
 mod look;
 mod options;
@@ -33,6 +35,7 @@ mod progress;
 mod request;
 mod result;
 mod services;
+mod stored;
 mod subrequest;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -59,13 +62,14 @@ pub(crate) struct BuildKit {
 
 impl BuildKit {
     pub(crate) fn new(builder: Arc<dyn Builder>) -> Arc<Self> {
-        Arc::new(BuildKit { builder, sessions: Sessions::default(), builds: Arc::default() })
+        let builds = Arc::new(Builds::new(Arc::clone(&builder)));
+        Arc::new(BuildKit { builder, sessions: Sessions::default(), builds })
     }
 
     /// What is served on `/grpc`.
     pub(crate) fn routes(self: &Arc<Self>) -> Routes {
         let control = ControlServer::new(control::Control(self.clone())).max_decoding_message_size(MESSAGE_LIMIT);
         let bridge = LlbBridgeServer::new(bridge::Bridge(self.clone())).max_decoding_message_size(MESSAGE_LIMIT);
-        Routes::default().with(control, &[]).with(bridge, &[])
+        Routes::default().with(control, &[]).with(bridge, &[]).with(content::Content(self.clone()), &[])
     }
 }

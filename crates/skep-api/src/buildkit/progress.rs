@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use futures_util::Stream;
 use parking_lot::Mutex;
+use prost::Message;
 use skep_build::event::{Status as Part, Vertex, Warning};
 use skep_build::{BuildEvent, Location, VertexId};
 use skep_buildkit::proto::google::protobuf::Timestamp;
@@ -16,6 +17,9 @@ use tokio::sync::{mpsc, watch};
 
 /// Output of one step that is kept and shown, as in BuildKit.
 const LOG_MAX: usize = 2 << 20;
+
+/// Bytes of a log after which the history has no more of it.
+const HISTORY_MAX: usize = 16 << 20;
 
 /// Events in one message, and bytes of output after which it is sent.
 const BATCH: usize = 256;
@@ -123,6 +127,22 @@ impl Progress {
 
     pub(crate) fn counts(&self) -> Counts {
         self.told.lock().counts.clone()
+    }
+
+    /// What was told, as messages with their lengths before them; not all of it if it is very much.
+    pub(crate) fn log(&self) -> Vec<u8> {
+        let (mut log, mut at) = (Vec::new(), 0);
+        while log.len() < HISTORY_MAX {
+            let (batch, _) = self.batch(at);
+            if batch.is_empty() {
+                break;
+            }
+            at += batch.len();
+            let mut message = wire::StatusResponse::default();
+            batch.iter().for_each(|event| add(&mut message, event));
+            log.extend(message.encode_length_delimited_to_vec());
+        }
+        log
     }
 
     /// All that was told and will be, in batches.

@@ -22,11 +22,12 @@ use skep_buildkit::proto::moby::buildkit::v1::frontend as gateway;
 use skep_buildkit::proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
 use skep_buildkit::provider::Provider;
 use skep_buildkit::session::Announcement;
-use skep_engine::build::{FileStat, Files};
-use skep_types::{ErrorKind, Platform};
+use skep_engine::build::{BuildRecord, FileStat, Files};
+use skep_types::{Digest, ErrorKind, Platform};
 use tokio::task::JoinHandle;
 use tonic::{Code, Request, Status};
 
+use super::history::WhenKept;
 use super::{BuildKit, Builder};
 
 mod hostile;
@@ -36,6 +37,7 @@ mod hostile;
 pub(crate) struct Pretender {
     requests: Mutex<Vec<BuildRequest>>,
     exported: Mutex<Vec<Vec<Export>>>,
+    kept: Mutex<Vec<(BuildRecord, Vec<Vec<u8>>)>>,
 }
 
 fn known() -> FileStat {
@@ -167,6 +169,26 @@ impl Builder for Pretender {
         _: &Job,
     ) -> Result<skep_engine::build::BuildContainer, BuildError> {
         Err(BuildError::new(ErrorKind::NotImplemented, "there is no machine"))
+    }
+
+    fn records(&self) -> Vec<BuildRecord> {
+        self.kept.lock().iter().map(|(record, _)| record.clone()).collect()
+    }
+
+    fn keep_record(&self, record: BuildRecord, files: Vec<Vec<u8>>, done: WhenKept) {
+        self.kept.lock().push((record, files));
+        done(Vec::new());
+    }
+
+    fn forget_record(&self, id: &str) {
+        self.kept.lock().retain(|(record, _)| record.id != id);
+    }
+
+    fn record_file(&self, digest: Digest) -> Later<'_, Option<Vec<u8>>> {
+        let kept = self.kept.lock();
+        let mut files = kept.iter().flat_map(|(record, files)| record.files().zip(files));
+        let found = files.find(|(file, _)| file.digest == Some(digest)).map(|(_, content)| content.clone());
+        Box::pin(std::future::ready(Ok(found)))
     }
 
     fn usage(&self) -> Later<'_, Vec<Listed>> {

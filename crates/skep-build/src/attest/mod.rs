@@ -23,8 +23,10 @@ pub(crate) fn wanted<'a>(all: &'a std::collections::BTreeMap<String, Names>, kin
 pub(crate) fn check(all: &std::collections::BTreeMap<String, Names>) -> Result<()> {
     for (kind, attributes) in all {
         let known: &[&str] = match kind.as_str() {
-            "provenance" => &["mode", "version", "builder-id", "filename", "reproducible", "inline-only", "disabled"],
-            "sbom" => &["generator", "inline-only", "disabled"],
+            "provenance" => {
+                &["type", "mode", "version", "builder-id", "filename", "reproducible", "inline-only", "disabled"]
+            }
+            "sbom" => &["type", "generator", "inline-only", "disabled"],
             other => return Err(BuildError::invalid(format!("unknown attestation type {other:?}"))),
         };
         let says_nothing = |name: &str| name.starts_with("vcs:");

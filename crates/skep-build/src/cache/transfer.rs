@@ -254,7 +254,7 @@ mod tests {
             r#"{{"layers":[{{"blob":"{one}","parent":0}}],"records":[{{"layers":[{{"layer":0}}],"digest":"{one}"}}]}}"#
         );
         assert!(read_config(circle.as_bytes()).expect("no results").is_empty());
-        assert!(read_config(b"[]").is_err());
+        assert!(read_config(b"{").is_err());
     }
 
     #[test]

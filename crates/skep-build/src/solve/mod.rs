@@ -241,6 +241,8 @@ impl<W: Worker> Solver<W> {
     /// Brings the layers of a result here, if they are not.
     pub(crate) async fn ensure(&self, solve: &Solve<'_>, id: StepId, value: &Value) -> Result<()> {
         let source = solve.origin(id);
+        // A result that stands on nothing, of a cache elsewhere, is fetched where it would have been made.
+        let source = if solve.is_shown(source) { source } else { id };
         let step = &solve.graph.steps[source.0];
         let context = solve.context(solve.vertices[source.0], &step.platform);
         value.ensure(&*self.worker, &context, &step.name).await

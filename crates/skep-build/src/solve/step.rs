@@ -238,6 +238,7 @@ impl<W: Worker> Ready<'_, W> {
     async fn ensure(&self, id: StepId, index: usize, context: &Context) -> Result<()> {
         let input = &self.inputs[index].1;
         let source = self.solve.origin(id);
+        let source = if self.solve.is_shown(source) { source } else { id };
         let context = Context { vertex: self.solve.vertices[source.0], ..context.clone() };
         input.ensure(&*self.solver.worker, &context, &self.solve.graph.steps[source.0].name).await
     }

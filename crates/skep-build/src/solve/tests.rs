@@ -177,7 +177,7 @@ impl Worker for Pretender {
         if let Some(results) = self.caches.lock().get(name) {
             return Ok(Imported::Results(results.clone()));
         }
-        let reference = name.parse().map_err(|_| BuildError::invalid("no reference"))?;
+        let reference = name.parse::<Reference>().map_err(|_| BuildError::invalid("no reference"))?.or_latest();
         let source = ImageSource { reference, layout: None, pull: PullMode::Always };
         Ok(Imported::Image(Box::new(self.resolve(&source, context).await?)))
     }

@@ -11,6 +11,7 @@
 //! | [`export`], [`usage`] | what becomes of a result; what the cache holds, and what goes |
 //! | [`look`] | files of results, looked at from outside |
 //! | [`tree`], [`paths`] | the files of a step's input, opened; where a path leads in them |
+//! | [`history`] | builds that have ended |
 //! | [`cachedirs`] | directories of `RUN --mount=type=cache` |
 //!
 //! A step's upper directory is made in the store's staging area, so that whatever ends a build, its remains are where the store
@@ -21,6 +22,7 @@ mod digest;
 mod error;
 mod export;
 mod files;
+mod history;
 mod look;
 mod paths;
 mod restack;
@@ -44,6 +46,7 @@ use skep_types::Platform;
 
 use crate::engine::Inner;
 
+pub use history::{BuildRecord, RecordFile};
 pub use look::{FileStat, Files};
 pub use step::{BuildContainer, BuildProcess, Pieces, Place, Process, ProcessControl, ProcessEnd};
 pub use worker::Machine;
@@ -114,6 +117,7 @@ pub(crate) fn sweep(engine: &Inner) {
     if let Err(error) = cachedirs::sweep(&engine.config.data_root.join("build/cache")) {
         tracing::warn!(%error, "removing unfinished cache directories");
     }
+    history::sweep(engine);
 }
 
 /// Gives back what is kept ready for the next step.
@@ -188,6 +192,8 @@ pub(crate) async fn list_files(
 ) -> Outcome<Vec<FileStat>> {
     look::list(engine, files, path, pattern).await
 }
+
+pub(crate) use history::{all as records, file as record_file, put as put_record, remove as remove_record};
 
 /// All that builds keep.
 pub(crate) async fn list_cache(engine: &Arc<Inner>) -> Result<Vec<Listed>, skep_build::BuildError> {

@@ -8,10 +8,10 @@ use skep_build::cache::{Listed, Prune};
 use skep_build::graph::ImageSource;
 use skep_build::worker::ResolvedImage;
 use skep_build::{BuildError, BuildRequest, Built, Job};
-use skep_types::Platform;
+use skep_types::{Digest, Platform};
 
 use super::Engine;
-use crate::build::{self, BuildContainer, FileStat, Files, Place};
+use crate::build::{self, BuildContainer, BuildRecord, FileStat, Files, Place};
 
 /// The largest part of a result's file that is read at once, in bytes.
 const READ_MAX: u64 = 64 << 20;
@@ -76,6 +76,45 @@ impl Engine {
     /// A container for a client of a build; nothing runs in it yet.
     pub fn build_container(&self, place: Place, job: &Job) -> BuildContainer {
         build::container(&self.inner, place, job)
+    }
+
+    /// Builds that have ended, the oldest first. Blocks.
+    pub fn build_records(&self) -> Vec<BuildRecord> {
+        build::records(&self.inner).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the history of builds can't be read");
+            Vec::new()
+        })
+    }
+
+    /// Keeps the record of a build and its files, behind the caller's back. `done` is told the names of the builds that went for it.
+    pub fn keep_build_record(
+        &self,
+        record: BuildRecord,
+        files: Vec<Vec<u8>>,
+        done: impl FnOnce(Vec<String>) + Send + 'static,
+    ) {
+        let inner = Arc::clone(&self.inner);
+        self.inner.tasks.spawn(async move {
+            match build::put_record(&inner, record, files).await {
+                Ok(gone) => done(gone),
+                Err(error) => tracing::warn!(%error, "a build is missing in the history"),
+            }
+        });
+    }
+
+    /// Forgets a build, behind the caller's back.
+    pub fn forget_build_record(&self, id: &str) {
+        let (inner, id) = (Arc::clone(&self.inner), id.to_owned());
+        self.inner.tasks.spawn(async move {
+            if let Err(error) = build::remove_record(&inner, id).await {
+                tracing::warn!(%error, "a build stays in the history");
+            }
+        });
+    }
+
+    /// A file of a build that has ended; none if no build has it.
+    pub async fn build_record_file(&self, digest: Digest) -> Result<Option<Vec<u8>>> {
+        build::record_file(&self.inner, digest).await
     }
 
     /// What builds keep: layers and directories.

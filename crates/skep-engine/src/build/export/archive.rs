@@ -48,7 +48,7 @@ impl Exporting<'_> {
             true => self.parts.during("sending tarball", self.send(layout)).await?,
             false => self.parts.during("sending layout", self.send_blobs(layout)).await?,
         }
-        self.metadata(&made, shown.first().map(|shown| (shown, documents.index().is_some())))
+        self.metadata(&made, shown.first())
     }
 
     async fn send(&self, layout: Layout) -> Result<(), BuildError> {

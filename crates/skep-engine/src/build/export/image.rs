@@ -27,8 +27,7 @@ impl Exporting<'_> {
         if options.push {
             documents = Some(self.push(&made).await?);
         }
-        let top = documents.as_ref().map(|all| (&all.top.descriptor, all.index().is_some()));
-        self.metadata(&made, top)
+        self.metadata(&made, documents.as_ref().map(|all| &all.top.descriptor))
     }
 
     /// How layers are written if nobody says.

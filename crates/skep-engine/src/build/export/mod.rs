@@ -179,16 +179,17 @@ impl Exporting<'_> {
     }
 
     /// Digests and names, as clients expect them. `top` is what names lead to where that is no configuration.
-    fn metadata(&self, made: &[Made], top: Option<(&Descriptor, bool)>) -> Result<Metadata, BuildError> {
+    fn metadata(&self, made: &[Made], top: Option<&Descriptor>) -> Result<Metadata, BuildError> {
         let mut metadata = Metadata::new();
         let mut set = |key: &str, value: String| drop(metadata.insert(key.to_owned(), value));
         let config = made.first().map(|made| digest_of(&made.config).to_string());
         match (top, config) {
-            (Some((top, is_index)), config) => {
+            (Some(top), config) => {
                 set("containerimage.digest", top.digest.to_string());
                 let json = serde_json::to_vec(top).map_err(|error| system(&error))?;
                 set("containerimage.descriptor", base64::engine::general_purpose::STANDARD.encode(json));
-                if let Some(config) = config.filter(|_| !is_index) {
+                // One image is known by its configuration here, whatever else was made for a registry.
+                if let Some(config) = config.filter(|_| made.len() == 1) {
                     set("containerimage.config.digest", config);
                 }
             }
