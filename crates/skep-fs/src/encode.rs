@@ -32,12 +32,7 @@ pub fn encode(input: impl Read, output: impl Write, compression: Compression) ->
 }
 
 /// The same, with a level that the compression knows (gzip 0 to 9, zstd 1 to 22), or its usual one.
-pub fn encode_at(
-    input: impl Read,
-    output: impl Write,
-    compression: Compression,
-    level: Option<i32>,
-) -> io::Result<()> {
+pub fn encode_at(input: impl Read, output: impl Write, compression: Compression, level: Option<i32>) -> io::Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, |count| count.get());
     encode_with(input, output, compression, level, cores.min(MAX_THREADS))
 }

@@ -211,8 +211,15 @@ fn directories(dir: &Path, found: &mut Vec<PathBuf>) {
 fn files(dir: &Path, shown: &Path, lines: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let shown = shown.join(entry.file_name());
+        if shown == Path::new("data/build/history") {
+            continue; // what was built is remembered until it is old
+        }
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let stays = is_dir && (shown.components().count() <= 2 || shown.ends_with("sha256"));
+        // Directories with a fixed name are made once, when they are needed first.
+        let fixed = shown.components().count() <= 2
+            || shown.ends_with("sha256")
+            || shown.parent() == Some(Path::new("data/build"));
+        let stays = is_dir && fixed;
         if !stays {
             lines.insert(format!("file: {}", shown.display()));
         }

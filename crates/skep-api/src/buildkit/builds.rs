@@ -130,6 +130,7 @@ impl Builds {
             running: Mutex::default(),
             ended: Mutex::default(),
             results: Mutex::default(),
+            failures: Mutex::default(),
             classic: Mutex::default(),
             changed: watch::Sender::default(),
             records: Records::new(builder),

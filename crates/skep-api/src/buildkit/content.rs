@@ -42,7 +42,9 @@ impl Service<HttpRequest<Incoming>> for Content {
         Box::pin(async move {
             let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
             Ok(match method.as_str() {
-                "Info" => tonic::server::Grpc::new(tonic_prost::ProstCodec::default()).unary(InfoCall(own), request).await,
+                "Info" => {
+                    tonic::server::Grpc::new(tonic_prost::ProstCodec::default()).unary(InfoCall(own), request).await
+                }
                 "Read" => {
                     let mut grpc = tonic::server::Grpc::new(tonic_prost::ProstCodec::default());
                     grpc.server_streaming(ReadCall(own), request).await

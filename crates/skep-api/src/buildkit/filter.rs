@@ -184,7 +184,9 @@ mod tests {
             ..wire::BuildHistoryRecord::default()
         };
         let picks = |text: &str| Filter::parse(text).expect("a filter").picks(&record);
-        for text in ["ref==one", "status==completed", "status!=error", "repository~=skep", "duration>1m,duration<=1m30s"] {
+        for text in
+            ["ref==one", "status==completed", "status!=error", "repository~=skep", "duration>1m,duration<=1m30s"]
+        {
             assert!(picks(text), "{text}");
         }
         for text in ["createdAt>=3h", "createdAt<1h", "completedAt>2020-01-01T00:00:00Z"] {

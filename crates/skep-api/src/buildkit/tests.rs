@@ -132,7 +132,12 @@ impl Builder for Pretender {
         })
     }
 
-    fn export<'a>(&'a self, _: &'a Built, request: &'a BuildRequest, _: &'a Job) -> Later<'a, BTreeMap<String, String>> {
+    fn export<'a>(
+        &'a self,
+        _: &'a Built,
+        request: &'a BuildRequest,
+        _: &'a Job,
+    ) -> Later<'a, BTreeMap<String, String>> {
         Box::pin(async move {
             self.exported.lock().push(request.exports.clone());
             Ok(BTreeMap::from([("containerimage.digest".to_owned(), "sha256:1".to_owned())]))

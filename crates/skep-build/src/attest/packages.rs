@@ -114,7 +114,12 @@ impl Sbom {
         });
         let system = |error: serde_json::Error| BuildError::new(skep_types::ErrorKind::System, error.to_string());
         let predicate = serde_json::to_vec(&document).map_err(system)?;
-        Ok(Attestation { predicate_type: PREDICATE.to_owned(), predicate, file: "sbom.spdx.json".to_owned(), inline_only: false })
+        Ok(Attestation {
+            predicate_type: PREDICATE.to_owned(),
+            predicate,
+            file: "sbom.spdx.json".to_owned(),
+            inline_only: false,
+        })
     }
 
     fn package(&self, package: &Package, id: String) -> Value {

@@ -8,7 +8,7 @@ use skep_types::{Digest, Platform};
 
 use crate::builder::Attestation;
 use crate::error::{BuildError, Result};
-use crate::graph::{Graph, MountKind, Names, Op, Step};
+use crate::graph::{FileAction, Graph, MountKind, Names, Op, Step};
 use crate::request::{BuildRequest, Context, Dockerfile};
 
 use super::{is_true, without_password};
@@ -299,11 +299,26 @@ fn describe(op: &Op) -> Value {
             json!({"Op": {"source": {"identifier": format!("git://{}{reference}", without_password(&git.remote))}}})
         }
         Op::Run(run) => {
-            let mounts: Vec<String> =
-                run.mounts.iter().map(|mount| mount.target.to_string_lossy().into_owned()).collect();
+            let mounts: Vec<Value> =
+                run.mounts.iter().map(|mount| json!({"dest": mount.target.to_string_lossy()})).collect();
             json!({"Op": {"exec": {"meta": {"args": run.argv, "env": run.env, "cwd": run.cwd, "user": run.user}, "mounts": mounts}}})
         }
-        Op::Files(files) => json!({"Op": {"file": {"actions": files.actions.len()}}}),
+        Op::Files(files) => {
+            let actions: Vec<Value> =
+                files.actions.iter().map(|action| json!({"Action": describe_action(action)})).collect();
+            json!({"Op": {"file": {"actions": actions}}})
+        }
+    }
+}
+
+/// In the names of BuildKit's messages, so that its clients read it. What is written stands in the Dockerfile.
+fn describe_action(action: &FileAction) -> Value {
+    match action {
+        FileAction::MakeDir { path, mode, .. } => json!({"mkdir": {"path": path.to_string_lossy(), "mode": mode}}),
+        FileAction::Write { path, name, .. } => {
+            json!({"mkfile": {"path": format!("{}/{name}", path.trim_end_matches('/'))}})
+        }
+        FileAction::Copy(copy) => json!({"copy": {"src": copy.sources.join(" "), "dest": copy.dest}}),
     }
 }
 

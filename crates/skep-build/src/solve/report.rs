@@ -142,7 +142,8 @@ impl Parts {
     async fn tell(&self, name: &str, started: DateTime<Utc>, completed: Option<DateTime<Utc>>) {
         let (id, vertex, started) = (name.to_owned(), self.vertex, Some(started));
         // Nobody has to listen.
-        let _ = self.events.send(BuildEvent::Status(Status { id, vertex, current: 0, total: 0, started, completed })).await;
+        let _ =
+            self.events.send(BuildEvent::Status(Status { id, vertex, current: 0, total: 0, started, completed })).await;
     }
 }
 

@@ -75,13 +75,13 @@ use tokio::io::AsyncRead;
 use tokio::sync::{Notify, mpsc};
 
 pub(crate) use base::{Kept, Remote};
-pub(crate) use platform::choose as choose_platform;
 pub(crate) use change::Freed;
 pub(crate) use check::ContainerTop;
 pub(crate) use commit::WriteLayer;
 pub use error::ImageError;
 pub use guards::{Guards, PolicyFile};
 pub use holds::ImageHold;
+pub(crate) use platform::choose as choose_platform;
 pub use remote::RemoteImage;
 
 use crate::model::container::ContainerConfig;

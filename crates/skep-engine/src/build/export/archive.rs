@@ -38,9 +38,11 @@ impl Exporting<'_> {
         let layout = Layout {
             blobs: blobs(&documents, &made, &layers, coding),
             index: lines(&top, &options.names, &self.created()),
-            legacy: made.first().zip(layers.first()).filter(|_| self.kind == ExportKind::Docker).map(|(made, layers)| {
-                legacy(&digest_of(&made.config), layers, &options.names)
-            }),
+            legacy: made
+                .first()
+                .zip(layers.first())
+                .filter(|_| self.kind == ExportKind::Docker)
+                .map(|(made, layers)| legacy(&digest_of(&made.config), layers, &options.names)),
         };
         // As it stands in the index, without names.
         let shown = lines(&top, &[], &self.created());

@@ -48,7 +48,10 @@ pub(super) struct Options {
 
 #[derive(Debug)]
 enum To {
-    Registry { name: Reference, insecure: bool },
+    Registry {
+        name: Reference,
+        insecure: bool,
+    },
     /// A directory of the client.
     Local(String),
 }
@@ -67,7 +70,8 @@ impl Options {
         let to = match cache.kind.as_str() {
             "registry" => {
                 let name = text("ref").parse::<Reference>();
-                let name = name.map_err(|error| BuildError::invalid(format!("failed to parse {}: {error}", text("ref"))))?;
+                let name =
+                    name.map_err(|error| BuildError::invalid(format!("failed to parse {}: {error}", text("ref"))))?;
                 To::Registry { name: name.or_latest(), insecure: flag("registry.insecure", false)? }
             }
             _ => To::Local(text("dest").to_owned()),
@@ -171,9 +175,12 @@ impl Exporting<'_> {
             Ok((vec![cache.config], cache.media_type.to_owned(), cache.manifest))
         });
         let listening = async { while told.recv().await.is_some() {} };
-        let (pushed, ()) = tokio::join!(self.parts.during("preparing build cache for export", async {
-            pushing.await.map_err(|error| engine_error(error.into()))
-        }), listening);
+        let (pushed, ()) = tokio::join!(
+            self.parts.during("preparing build cache for export", async {
+                pushing.await.map_err(|error| engine_error(error.into()))
+            }),
+            listening
+        );
         let pushed = pushed?;
         for blob in &pushed.layers {
             self.parts.done(&format!("writing layer {}", blob.digest)).await;

@@ -45,7 +45,11 @@ pub(super) fn check(request: &BuildRequest) -> Result<(), BuildError> {
     for export in &request.exports {
         Options::read(export)?;
     }
-    request.cache_to.iter().filter(|cache| cache.kind != "inline").try_for_each(|cache| cache::Options::read(cache).map(drop))
+    request
+        .cache_to
+        .iter()
+        .filter(|cache| cache.kind != "inline")
+        .try_for_each(|cache| cache::Options::read(cache).map(drop))
 }
 
 /// Does what is asked for with a result. Returns what `--metadata-file` has.
@@ -135,7 +139,9 @@ impl Exporting<'_> {
     async fn images(&self, inline_only: bool) -> Result<Images, BuildError> {
         let said = |attestations: &[skep_build::builder::Attestation]| {
             let taken = attestations.iter().filter(|one| inline_only || !one.inline_only);
-            taken.map(|one| Said { predicate_type: one.predicate_type.clone(), predicate: one.predicate.clone() }).collect()
+            taken
+                .map(|one| Said { predicate_type: one.predicate_type.clone(), predicate: one.predicate.clone() })
+                .collect()
         };
         let made = self.built.images.iter().map(|image| Made {
             config: image.config.clone(),

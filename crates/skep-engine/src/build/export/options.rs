@@ -56,7 +56,9 @@ impl Options {
         let mut options = Options { store: true, archive: true, ..Options::default() };
         for (name, value) in &export.attributes {
             let known = match export.kind {
-                ExportKind::Image | ExportKind::Docker | ExportKind::Oci => options.of_image(export.kind, name, value)?,
+                ExportKind::Image | ExportKind::Docker | ExportKind::Oci => {
+                    options.of_image(export.kind, name, value)?
+                }
                 ExportKind::Local | ExportKind::Tar => options.of_files(export.kind, name, value)?,
                 ExportKind::CacheOnly => false,
             };

@@ -51,12 +51,7 @@ async fn registry(engine: &Arc<Inner>, name: &str, context: &Context) -> Result<
     results(&there.config, &there.layers, from).map(Imported::Results)
 }
 
-async fn local(
-    engine: &Arc<Inner>,
-    directory: &str,
-    digest: &str,
-    context: &Context,
-) -> Result<Imported, BuildError> {
+async fn local(engine: &Arc<Inner>, directory: &str, digest: &str, context: &Context) -> Result<Imported, BuildError> {
     let store = format!("local:{directory}");
     let digest: Digest = digest.parse().map_err(|_| BuildError::invalid(format!("invalid digest {digest:?}")))?;
     let bytes = document(engine, &store, &digest, context).await?;
@@ -80,7 +75,8 @@ fn results(
         .collect();
     let found = read_config(config).map_err(|error| BuildError::invalid(format!("invalid cache: {error}")))?;
     let result = |found: skep_build::cache::ConfiguredResult| {
-        let layers = found.blobs.iter().map(|blob| described.get(blob).map(|(diff_id, blob)| (*diff_id, (*blob).clone())));
+        let layers =
+            found.blobs.iter().map(|blob| described.get(blob).map(|(diff_id, blob)| (*diff_id, (*blob).clone())));
         let layers: Vec<(Digest, Descriptor)> = layers.collect::<Option<_>>()?;
         let diff_ids = layers.iter().map(|(diff_id, _)| *diff_id).collect();
         let origin = Some(Arc::new(from(layers)) as _);

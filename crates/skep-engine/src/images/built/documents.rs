@@ -264,7 +264,8 @@ mod tests {
     use super::*;
 
     fn part(said: &[&str]) -> Part {
-        let said = said.iter().map(|kind| Said { predicate_type: (*kind).to_owned(), predicate: b"{\"b\":1}".to_vec() });
+        let said =
+            said.iter().map(|kind| Said { predicate_type: (*kind).to_owned(), predicate: b"{\"b\":1}".to_vec() });
         Part {
             config: b"{}".to_vec(),
             platform: "linux/amd64".parse().expect("a platform"),
@@ -300,7 +301,10 @@ mod tests {
         assert_eq!(manifest["layers"][0]["annotations"][PREDICATE_TYPE], "https://slsa.dev/provenance/v0.2");
         let said: Value = serde_json::from_slice(&documents.attestations[0].blobs[0]).expect("a statement");
         assert_eq!(said["subject"][0]["name"], "pkg:docker/localhost:5000/x@1?platform=linux%2Famd64");
-        assert_eq!(format!("sha256:{}", said["subject"][0]["digest"]["sha256"].as_str().expect("hex")), image["digest"]);
+        assert_eq!(
+            format!("sha256:{}", said["subject"][0]["digest"]["sha256"].as_str().expect("hex")),
+            image["digest"]
+        );
         assert_eq!(said["predicate"]["b"], 1);
         assert_eq!(documents.all().len(), 5);
     }

@@ -36,12 +36,12 @@ use super::{ImageError, Images, Inner, Result};
 use crate::model::image::ImageId;
 
 pub(crate) use super::archive::layout::{Content, Layout, legacy, lines};
+pub(crate) use super::push::document::layer_type;
 pub(crate) use annotations::{Annotations, Scope};
 pub(in crate::images) use coding::Coded;
 pub(crate) use coding::Coding;
 pub(crate) use documents::{Documents, Part, Said, Terms, statement};
 pub(crate) use push::{PushBuilt, PushCache};
-pub(crate) use super::push::document::layer_type;
 
 /// An image that a build made.
 #[derive(Debug, Clone)]

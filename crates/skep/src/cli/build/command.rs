@@ -18,7 +18,7 @@ use tonic::Status;
 use super::context::{self, Found};
 use super::output::{Destination, Output};
 use super::request::{BuildFlags, Cache, Request};
-use super::{failed, result, session, shell, updates};
+use super::{failed, layout, result, session, shell, updates};
 use crate::cli::command::runner;
 use crate::cli::failure::go_path_error;
 use crate::cli::flags::FlagSet;
@@ -165,13 +165,18 @@ struct Answer {
 }
 
 async fn build(cli: &Cli, flags: &BuildFlags, style: Style, prepared: Prepared) -> Result<Answer, Failure> {
-    let Prepared { request, uploads, file: _, _kept } = prepared;
+    let Prepared { mut request, uploads, file: _, _kept } = prepared;
+    let warnings = find_caches(&mut request);
+    let contexts = find_layouts(&mut request)
+        .map_err(|text| Failure::message(format!("ERROR: failed to build: failed to get build context {text}")))?;
+    let layouts = layouts(&request);
     let client = cli.client().await?;
     let id = skep_fs::atomic::random_name();
     let build = skep_fs::atomic::random_name();
     let solve = solve_request(&request, &id, &build);
     let shared_key = shared_key(&request);
-    let provider = provide(cli, request, uploads)?;
+    let mut provider = provide(cli, request, uploads)?;
+    provider.stores.extend(contexts);
     session::open(client, provider, &id, &shared_key).await?;
     let channel = session::builder(client).await?;
     let mut display = Display::new(style, "Building", "skep:default");
@@ -191,6 +196,10 @@ async fn build(cli: &Cli, flags: &BuildFlags, style: Style, prepared: Prepared) 
     }
     match outcome {
         Ok(values) => {
+            for (path, key, tag) in &layouts {
+                name_layout(path, values.get(*key), tag)?;
+            }
+            warnings.iter().for_each(|warning| ui::error_line(warning));
             ui::error_text(&display.warnings(flags.debug || cli.globals.debug));
             Ok(Answer { values, build })
         }
@@ -323,6 +332,10 @@ fn provide(cli: &Cli, request: Request, uploads: BTreeMap<String, provider::Uplo
             stores.insert(format!("local:{path}"), PathBuf::from(path));
         }
     }
+    let layout = request.outputs.iter().find(|output| matches!(output.kind.as_str(), "oci" | "docker"));
+    if let Some(Destination::Directory(path)) = layout.map(|output| &output.destination) {
+        stores.insert("export".to_owned(), path.clone());
+    }
     Ok(Provider {
         directories: request.directories,
         secrets,
@@ -332,6 +345,74 @@ fn provide(cli: &Cli, request: Request, uploads: BTreeMap<String, provider::Uplo
         uploads,
         stores,
     })
+}
+
+/// Finds out what local caches are now; one that is not there is left out. Returns what there is to say of those.
+fn find_caches(request: &mut Request) -> Vec<String> {
+    let mut warnings = Vec::new();
+    request.cache_from.retain_mut(|cache| {
+        let Some(source) = cache.attributes.get("src").filter(|_| cache.kind == "local") else { return true };
+        if cache.attributes.contains_key("digest") {
+            return true;
+        }
+        let tag = cache.attributes.get("tag").map_or("latest", String::as_str);
+        match layout::digest(Path::new(source), tag) {
+            Ok(digest) => drop(cache.attributes.insert("digest".to_owned(), digest)),
+            Err(error) => {
+                warnings.push(format!("WARNING: local cache import at {source} not found due to err: {error}"));
+                return false;
+            }
+        }
+        true
+    });
+    warnings
+}
+
+/// Contexts that are layouts (`oci-layout://DIRECTORY[:TAG][@DIGEST]`): the engine asks for their blobs by the name of a store.
+fn find_layouts(request: &mut Request) -> Result<BTreeMap<String, PathBuf>, String> {
+    let mut stores = BTreeMap::new();
+    for (key, value) in request.attributes.iter_mut().filter(|(key, _)| key.starts_with("context:")) {
+        let Some(place) = value.strip_prefix("oci-layout://") else { continue };
+        let (place, digest) = match place.split_once('@') {
+            Some((place, digest)) => (place, Some(digest.to_owned())),
+            None => (place, None),
+        };
+        let (path, tag) = match place.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
+            Some((path, tag)) => (path, tag),
+            None => (place, "latest"),
+        };
+        let found = digest.map_or_else(|| layout::digest(Path::new(path), tag), Ok);
+        let digest = found.map_err(|error| format!("{}: {error}", key.trim_start_matches("context:")))?;
+        let store = skep_fs::atomic::random_name();
+        stores.insert(format!("oci:{store}"), PathBuf::from(path));
+        *value = format!("oci-layout://{store}:{tag}@{digest}");
+    }
+    Ok(stores)
+}
+
+/// Directories that become layouts, each with the part of the answer that says what is in it, and its tag.
+fn layouts(request: &Request) -> Vec<(PathBuf, &'static str, String)> {
+    let caches = request.cache_to.iter().filter(|cache| cache.kind == "local").filter_map(|cache| {
+        let tag = cache.attributes.get("tag").map_or("latest", String::as_str);
+        Some((PathBuf::from(cache.attributes.get("dest")?), "cache.manifest", tag.to_owned()))
+    });
+    let outputs = request.outputs.iter().filter_map(|output| match &output.destination {
+        Destination::Directory(path) if matches!(output.kind.as_str(), "oci" | "docker") => {
+            let tag = output.attributes.get("name").and_then(|name| name.rsplit_once(':'));
+            let tag = tag.map(|(_, tag)| tag).filter(|tag| !tag.contains('/')).unwrap_or("latest");
+            Some((path.clone(), "containerimage.descriptor", tag.to_owned()))
+        }
+        _ => None,
+    });
+    caches.chain(outputs).collect()
+}
+
+/// Gives what the engine put into a layout its name.
+fn name_layout(path: &Path, descriptor: Option<&String>, tag: &str) -> Result<(), Failure> {
+    let Some(text) = descriptor else { return Ok(()) }; // a cache that could not be written, and need not be
+    let descriptor = result::decoded(text);
+    let failed = |error| Failure::message(format!("ERROR: {}", go_path_error("write", path, &error)));
+    layout::put(path, &descriptor, tag).map_err(failed)
 }
 
 /// The logins of the client's config file; helpers are asked when the engine asks.

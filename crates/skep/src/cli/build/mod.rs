@@ -15,6 +15,7 @@ mod call;
 pub(crate) mod command;
 mod context;
 mod failed;
+mod layout;
 mod output;
 mod request;
 mod result;

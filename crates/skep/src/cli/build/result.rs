@@ -34,9 +34,13 @@ pub(super) fn write_metadata(path: &str, answer: &HashMap<String, String>, build
     write(Path::new(path), &text)
 }
 
-fn decoded(value: &str) -> Value {
+/// What is JSON, in base64 or as it is; anything else as a text.
+pub(super) fn decoded(value: &str) -> Value {
     use base64::Engine;
-    let bytes = base64::engine::general_purpose::STANDARD.decode(value).ok();
+    let bytes = match value.starts_with('{') {
+        true => Some(value.as_bytes().to_vec()),
+        false => base64::engine::general_purpose::STANDARD.decode(value).ok(),
+    };
     let object = bytes.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()).filter(Value::is_object);
     object.unwrap_or_else(|| value.into())
 }
