@@ -46,7 +46,7 @@ async fn registry(engine: &Arc<Inner>, name: &str, context: &Context) -> Result<
     };
     let from = |layers: Vec<(Digest, Descriptor)>| {
         let (diff_ids, blobs) = layers.into_iter().unzip();
-        From::Registry(there.remote(blobs, diff_ids))
+        From::Registry(Box::new(there.remote(blobs, diff_ids)))
     };
     results(&there.config, &there.layers, from).map(Imported::Results)
 }

@@ -22,7 +22,7 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Where the layers of an image are.
 pub(in crate::build) enum From {
-    Registry(Remote),
+    Registry(Box<Remote>),
     /// A content store of the client.
     Store(Stored),
 }
@@ -64,7 +64,7 @@ pub(in crate::build) async fn resolve(
         config: base.config.into(),
         stack: base.chain,
         here,
-        origin: base.remote.map(|remote| Arc::new(From::Registry(remote)) as _),
+        origin: base.remote.map(|remote| Arc::new(From::Registry(Box::new(remote))) as _),
     })
 }
 

@@ -242,10 +242,7 @@ fn attest(part: &Part, subject: &Descriptor, terms: &Terms) -> Result<Attestatio
 
 /// The package URL of an image: `pkg:docker/alpine@3?platform=linux%2Famd64`.
 fn package_url(name: &Reference, platform: &Platform) -> String {
-    let tag = match name.tag() {
-        Some(tag) => tag,
-        None => "latest",
-    };
+    let tag = name.tag().unwrap_or("latest");
     let platform = platform.to_string().replace('/', "%2F");
     format!("pkg:docker/{}@{tag}?platform={platform}", name.familiar_name())
 }
