@@ -50,7 +50,10 @@ fn a_cache_in_a_registry_is_of_use_to_another_engine() {
         let to = format!("type=registry,ref={name},mode=max{words}");
         let built = build(&engine, &context, &["--cache-to", &to]).success();
         assert!(built.stderr.contains("exporting cache to registry"), "{built}");
-        let manifest = registry.api().call("GET", "/v2/cache/manifests/1", None);
+        let kinds =
+            ["application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json"].join(", ");
+        let answer = registry.api().send("GET", "/v2/cache/manifests/1", &[("Accept", &kinds)], &[]).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         let config =
             if index { manifest["manifests"].as_array().unwrap().last().unwrap() } else { &manifest["config"] };
         assert_eq!(config["mediaType"], "application/vnd.buildkit.cacheconfig.v0");
