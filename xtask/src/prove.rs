@@ -25,6 +25,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     command.args(["test", "--package", "skep-tests", "--test", "e2e", "--"]).args(&arguments.filter);
     // Two dockerds that start at the same time get in each other's way over iptables.
     command.args(["--test-threads", "1"]).env("SKEP_TEST_ENGINE", "docker").env("PATH", path);
+    let buildx = peers.program("docker-buildx")?;
+    command.envs(buildx.parent().map(|folder| ("SKEP_TEST_PLUGINS", folder)));
     let status = command.current_dir(crate::paths::top()).status()?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -331,8 +331,13 @@ impl Engine {
     fn with_environment(&self, command: Command) -> Command {
         let home = self.dir.join("home");
         std::fs::create_dir_all(&home).expect("a directory");
+        let config = home.join(".docker");
+        if let Some(plugins) = std::env::var_os("SKEP_TEST_PLUGINS").filter(|_| !config.exists()) {
+            std::fs::create_dir(&config).expect("a directory");
+            std::os::unix::fs::symlink(plugins, config.join("cli-plugins")).expect("a link");
+        }
         let host = format!("unix://{}", self.socket().display());
-        command.env("DOCKER_HOST", host).env("DOCKER_CONFIG", home.join(".docker")).env("HOME", &home)
+        command.env("DOCKER_HOST", host).env("DOCKER_CONFIG", config).env("HOME", &home)
     }
 
     fn log_file(&self) -> PathBuf {

@@ -16,6 +16,7 @@
 //! |---|---|
 //! | `SKEP_TEST_ENGINE=docker` | tests run against the dockerd of this machine, to prove the tests |
 //! | `SKEP_TEST_CLIENT=docker` | commands go through the real `docker` client |
+//! | `SKEP_TEST_PLUGINS` | a folder with that client's plugins: it builds with `docker-buildx` |
 //! | `SKEP_TEST_KEEP=1` | a failing test leaves its directory, and says where |
 //! | `SKEP_TEST_REGISTRY=docker-registry` | images come from Debian's registry instead of `skep registry serve` |
 //! | `SKEP_BIN_DIR` | where `skep` and `skep-runtime` are; otherwise they are built |

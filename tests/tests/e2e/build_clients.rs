@@ -203,8 +203,9 @@ fn compose_builds_what_it_starts() {
     let engine = engine();
     let Some(docker) = newest(&engine) else { return println!("{NO_CLIENT}") };
     let project = composition(&engine);
-    let words = ["compose", "up", "--build", "--no-color", "--exit-code-from", "web", "web"];
-    docker.run(project.path(), &words).success().stdout_has("me");
+    docker.run(project.path(), &["compose", "up", "--build", "--detach", "web"]).success();
+    engine.until_status("composition-web-1", "exited");
+    docker.run(project.path(), &["logs", "composition-web-1"]).success().stdout_is("me\n");
     docker.run(project.path(), &["compose", "down"]).success();
 }
 

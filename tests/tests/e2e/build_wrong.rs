@@ -99,7 +99,7 @@ fn contexts_and_flags_that_make_no_sense() {
     project.build(&engine, &["-t", "UPPER:"]).code_is(1).stderr_has("invalid tag \"UPPER:\": invalid reference format");
     project.build(&engine, &["--add-host", "x:nope"]).code_is(1).stderr_has("invalid host x:nope");
     project.build(&engine, &["--progress", "nope"]).code_is(1).stderr_has("nope");
-    project.build(&engine, &["--secret", "src=x"]).code_is(1).stderr_has("secret missing 'id'");
+    project.build(&engine, &["--secret", "src=x"]).code_is(1).stderr_has("secret missing ID");
     project.build(&engine, &["--no-such-flag"]).stderr_has("unknown flag: --no-such-flag");
     project.build(&engine, &["--push"]).code_is(1).stderr_has("tag is needed when pushing to registry");
     engine.run(["build"]).code_is(1).stderr_has("requires 1 argument");

@@ -41,7 +41,7 @@ impl Secret {
                 _ => return Err(format!("unexpected key '{key}' in '{field}'")),
             }
         }
-        let id = id.filter(|id| !id.is_empty()).ok_or_else(|| format!("secret missing 'id' in {text:?}"))?;
+        let id = id.filter(|id| !id.is_empty()).ok_or("secret missing ID")?;
         let source = match (kind.as_deref(), source, environment) {
             (Some("env"), source, environment) => Source::Environment(environment.or(source).unwrap_or(id.clone())),
             (_, _, Some(name)) => Source::Environment(name),
@@ -149,7 +149,7 @@ mod tests {
         for (text, wanted) in [
             ("mine", "invalid field 'mine' must be a key=value pair"),
             ("id=a,size=3", "unexpected key 'size' in 'size=3'"),
-            ("src=/x", "secret missing 'id' in \"src=/x\""),
+            ("src=/x", "secret missing ID"),
             ("id=a,type=vault", "unsupported secret type \"vault\""),
         ] {
             assert_eq!(Secret::parse(text), Err(wanted.to_owned()));
