@@ -130,11 +130,11 @@ impl Yard {
         if self.engine.kind() == EngineKind::Docker {
             return self.build_by(1, &projects.iter().collect::<Vec<_>>());
         }
-        // What is in the cache depends on who came first.
-        let (again, once): (Vec<&Project>, Vec<&Project>) =
-            projects.iter().partition(|project| project.again.is_some());
-        let mut record = self.build_by(1, &again);
-        record.extend(self.build_by(CLIENTS, &once));
+        // Some show what is in the cache, which depends on who came first.
+        let (shown, others): (Vec<&Project>, Vec<&Project>) =
+            projects.iter().partition(|project| project.again.is_some() || project.classic);
+        let mut record = self.build_by(1, &shown);
+        record.extend(self.build_by(CLIENTS, &others));
         record
     }
 

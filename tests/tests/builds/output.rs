@@ -100,7 +100,8 @@ fn normal_word(word: &str) -> String {
     let hex = word.chars().all(|character| matches!(character, '0'..='9' | 'a'..='f'));
     let mixed = word.contains(|character: char| character.is_ascii_digit())
         && word.contains(|character: char| character.is_ascii_lowercase());
-    if hex && (word.len() == 64 || word.len() == 12 && mixed || word.len() == 25 && mixed) {
+    let has_digit = word.contains(|character: char| character.is_ascii_digit());
+    if hex && (word.len() == 64 || word.len() == 12 && has_digit || word.len() == 25 && mixed) {
         return "ID".to_owned();
     }
     // `0.123`, `1.2s`: how long something took.
@@ -130,4 +131,5 @@ fn what_differs_is_replaced() {
     assert_eq!(normal(" ---> Running in 0123456789ab"), " ---> Running in ID");
     assert_eq!(normal("took 1.5s of 1.36 at sha256:0123"), "took TIME of 1.36 at sha256:0123");
     assert_eq!(normal("deadbeef: 12"), "deadbeef: 12");
+    assert_eq!(normal(" ---> 878098589147"), " ---> ID");
 }
