@@ -126,19 +126,13 @@ impl Yard {
     }
 
     fn build(&self, projects: &[Project]) -> Record {
-        // BuildKit names a step that two builds share by one of them.
-        if self.engine.kind() == EngineKind::Docker {
-            return self.build_by(1, &projects.iter().collect::<Vec<_>>());
-        }
-        // Some show what is in the cache, which depends on who came first.
-        let (shown, others): (Vec<&Project>, Vec<&Project>) =
-            projects.iter().partition(|project| project.again.is_some() || project.classic);
-        let mut record = self.build_by(1, &shown);
-        record.extend(self.build_by(CLIENTS, &others));
-        record
+        // BuildKit names a step that two builds share by one of them, and what is in the cache depends on who came first.
+        let in_order = |project: &Project| project.again.is_some() || project.classic;
+        let one_by_one = self.engine.kind() == EngineKind::Docker || projects.iter().any(in_order);
+        self.build_by(if one_by_one { 1 } else { CLIENTS }, projects)
     }
 
-    fn build_by(&self, clients: usize, projects: &[&Project]) -> Record {
+    fn build_by(&self, clients: usize, projects: &[Project]) -> Record {
         let (next, built) = (Mutex::new(projects.iter()), Mutex::new(Record::new()));
         std::thread::scope(|scope| {
             for _ in 0..clients {
