@@ -93,14 +93,20 @@ impl Task {
         self.record.ports.clear();
         self.record.last_exit = Some(exited.clone());
         self.exits += 1;
+        self.after_exit(exited, Some(ran)).await;
+    }
+
+    /// Tells who listens, unless no process ran. Who then asks for the container's state finds it ended.
+    fn tell_end(&self, exited: &Exited, ran: Option<Duration>) {
+        let Some(ran) = ran else { return };
         if exited.oom_killed {
             self.event("oom", []);
         }
         self.event("die", [("exitCode", exited.code.to_string()), ("execDuration", ran.as_secs().to_string())]);
-        self.after_exit(exited, ran).await;
     }
 
-    pub(super) async fn after_exit(&mut self, exited: Exited, ran: Duration) {
+    /// What comes after an end. `ran` is how long the process ran; none if it could not be started.
+    async fn after_exit(&mut self, exited: Exited, ran: Option<Duration>) {
         let stopping = self.stopping.take();
         let asked = stopping.is_some();
         let then = stopping.map(|stopping| stopping.then).unwrap_or_default();
@@ -112,14 +118,17 @@ impl Task {
                 self.record.stopped_by_user,
             );
         if again {
-            self.restart_at = Some(Instant::now() + self.back_off.next(ran));
-            self.status = Status::Restarting(exited);
-            return self.save_and_publish().await;
+            self.restart_at = Some(Instant::now() + self.back_off.next(ran.unwrap_or_default()));
+            self.status = Status::Restarting(exited.clone());
+            self.save_and_publish().await;
+            self.tell_end(&exited, ran);
+            return;
         }
-        self.status = Status::Exited(exited);
+        self.status = Status::Exited(exited.clone());
         let starts_again = then.iter().any(|then| matches!(then, Then::Start(_)));
         if self.record.host.auto_remove && !starts_again {
             self.publish();
+            self.tell_end(&exited, ran);
             if asked {
                 self.event("stop", []);
             }
@@ -130,6 +139,7 @@ impl Task {
             return;
         }
         self.save_and_publish().await;
+        self.tell_end(&exited, ran);
         if asked && !starts_again {
             self.event("stop", []);
         }
@@ -172,7 +182,7 @@ impl Task {
                 finished_at: Utc::now(),
             };
             self.record.last_exit = Some(exited.clone());
-            self.after_exit(exited, Duration::ZERO).await;
+            self.after_exit(exited, None).await;
         }
     }
 
