@@ -1,5 +1,7 @@
 //! Exit codes.
 
+use std::io::{BufRead, BufReader};
+
 use super::{engine, sleeper};
 
 #[test]
@@ -71,4 +73,22 @@ fn restart_policies() {
     skep_testkit::until("it has succeeded", || engine.inspect("stubborn")["State"]["Status"] == "exited");
     let container = engine.inspect("stubborn");
     assert_eq!((container["RestartCount"].as_i64(), container["State"]["ExitCode"].as_i64()), (Some(2), Some(0)));
+}
+
+/// Compose waits for `die` and then asks how it ended.
+#[test]
+fn who_hears_of_an_end_finds_the_container_ended() {
+    let engine = engine();
+    let arguments = ["events", "--since", "1h", "--filter", "event=die", "--format", "{{.Actor.ID}}"];
+    let mut events = engine.command(arguments).spawn();
+    let mut told = BufReader::new(events.stdout.take().unwrap()).lines().map(Result::unwrap);
+    for code in 1..=9 {
+        let name = format!("c{code}");
+        engine.run(["run", "-d", "--name", &name, "busybox", "sh", "-c", &format!("sleep 0.2; exit {code}")]).success();
+        let id = told.next().expect("an event");
+        let state = &engine.inspect(&id)["State"];
+        assert_eq!((state["Status"].as_str(), state["ExitCode"].as_i64()), (Some("exited"), Some(code)), "{state}");
+    }
+    events.kill().unwrap();
+    events.wait().unwrap();
 }
