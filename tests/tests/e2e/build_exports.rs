@@ -277,3 +277,26 @@ fn the_history_of_builds_outlives_the_daemon() {
     run(&engine, &["history", "rm", "--all"]).success();
     assert!(list(&engine, &[]).is_empty());
 }
+
+#[test]
+fn the_command_line_knows_what_was_built() {
+    let engine = Engine::start();
+    if engine.kind() == EngineKind::Docker {
+        return println!("SKIPPED the history of builds by skep's command line: it asks skep's engine");
+    }
+    let context = context(&engine);
+    build(&engine, &context, &["-t", "first"]).success();
+    std::fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY nowhere /\n").unwrap();
+    build(&engine, &context, &[]).code_is(1);
+    let history = |words: &[&str]| engine.run(["buildx", "history"].iter().chain(words));
+    let listed = history(&["ls"]).success().stdout;
+    let lines: Vec<&str> = listed.lines().collect();
+    assert!(lines.len() == 3 && lines[1].contains("Error") && lines[2].contains("first"), "{listed}");
+    history(&["logs"]).success().stderr_has("COPY nowhere /");
+    history(&["logs", "^1"]).success().stderr_has("COPY two /dir/two");
+    history(&["logs", "nowhere"]).code_is(1).stderr_has("no record found for ref \"nowhere\"");
+    history(&["rm", "^1"]).success();
+    assert_eq!(history(&["ls", "--filter", "status=completed"]).success().stdout.lines().count(), 1);
+    history(&["rm", "--all"]).success();
+    assert_eq!(history(&["ls"]).success().stdout.lines().count(), 1);
+}

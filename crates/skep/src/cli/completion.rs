@@ -108,11 +108,13 @@ async fn candidates(program: &str, words: &[String]) -> Vec<String> {
     let found = match tree::find(&before) {
         Found::Nothing if before.is_empty() && current.starts_with('-') => flag_names(&GlobalFlags::specs()),
         Found::Nothing if before.is_empty() => {
-            let mut names: Vec<_> = tree::names(None).into_iter().chain(tree::groups()).collect();
+            let mut names: Vec<_> = tree::names(None).into_iter().chain(tree::groups(None)).collect();
             names.sort_unstable();
             described(names)
         }
-        Found::Group(group) if before.len() == 1 => described(tree::names(Some(group.name))),
+        Found::Group(group) if before.len() == group.name.split(' ').count() => {
+            described(tree::names(Some(group.name)))
+        }
         Found::Nothing | Found::Group(_) => Vec::new(),
         Found::Command(command, used) => {
             let specs = (command.flags)();

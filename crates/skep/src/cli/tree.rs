@@ -26,6 +26,9 @@ static COMMANDS: &[&Command] = &[
     &system::version::COMMAND,
     &system::info::COMMAND,
     &builder::du::COMMAND,
+    &builder::history::ls::COMMAND,
+    &builder::history::logs::COMMAND,
+    &builder::history::rm::COMMAND,
     &builder::inspect::COMMAND,
     &builder::ls::COMMAND,
     &builder::prune::COMMAND,
@@ -92,13 +95,15 @@ const COMMON: [&str; 12] =
 
 /// Commands with one object in common.
 pub(crate) struct Group {
+    /// All of its words: `buildx history` is a group in the group `buildx`.
     pub(crate) name: &'static str,
     about: &'static str,
 }
 
-static GROUPS: [Group; 9] = [
+static GROUPS: [Group; 10] = [
     Group { name: "builder", about: "Manage builds" },
     Group { name: "buildx", about: "Manage builds" },
+    Group { name: "buildx history", about: "Commands to work on build records" },
     Group { name: "container", about: "Manage containers" },
     Group { name: "image", about: "Manage images" },
     Group { name: "manifest", about: "Manage image manifests and manifest lists" },
@@ -142,18 +147,27 @@ pub(crate) enum Found {
 
 /// Finds the command that `words` begin with.
 pub(crate) fn find(words: &[String]) -> Found {
-    let Some(first) = words.first() else { return Found::Nothing };
-    if let Some(command) = by_path(|path| path == first) {
-        return Found::Command(command, 1);
+    let mut above = None;
+    let mut path = String::new();
+    for (at, word) in words.iter().enumerate() {
+        if above.is_some() && matches!(word.as_str(), "--help" | "-h") {
+            break;
+        }
+        join(&mut path, word);
+        if let Some(command) = by_path(|own| own == path) {
+            return Found::Command(command, at + 1);
+        }
+        let Some(found) = group(&path) else { return Found::Nothing };
+        above = Some(found);
     }
-    let Some(group) = group(first) else { return Found::Nothing };
-    match words.get(1).map(String::as_str) {
-        None | Some("--help" | "-h") => Found::Group(group),
-        Some(second) => match by_path(|path| path.split_once(' ') == Some((group.name, second))) {
-            Some(command) => Found::Command(command, 2),
-            None => Found::Nothing,
-        },
+    above.map_or(Found::Nothing, Found::Group)
+}
+
+fn join(path: &mut String, word: &str) {
+    if !path.is_empty() {
+        path.push(' ');
     }
+    path.push_str(word);
 }
 
 fn by_path(mut matches: impl FnMut(&str) -> bool) -> Option<&'static Command> {
@@ -169,21 +183,26 @@ pub(crate) fn names(group: Option<&str>) -> Vec<(&'static str, &'static str)> {
     let mut names: Vec<_> = COMMANDS
         .iter()
         .filter_map(|command| {
-            let name = command.paths.iter().find_map(|path| match (path.split_once(' '), group) {
-                (None, None) => Some(*path),
-                (Some((parent, name)), Some(group)) if parent == group => Some(name),
-                _ => None,
-            })?;
+            let name = command.paths.iter().find_map(|path| name_in(group, path))?;
             Some((name, command.about.lines().next().unwrap_or_default()))
         })
+        .chain(groups(group).filter(|_| group.is_some()))
         .collect();
     names.sort_unstable();
     names
 }
 
-/// The names and descriptions of the groups.
-pub(crate) fn groups() -> impl Iterator<Item = (&'static str, &'static str)> {
-    GROUPS.iter().map(|group| (group.name, group.about))
+/// The last word of a path whose other words are those of the group.
+fn name_in(group: Option<&str>, path: &'static str) -> Option<&'static str> {
+    match path.rsplit_once(' ') {
+        None => group.is_none().then_some(path),
+        Some((parent, name)) => (Some(parent) == group).then_some(name),
+    }
+}
+
+/// The names and descriptions of the groups in `group`, or of the program's own.
+pub(crate) fn groups(group: Option<&str>) -> impl Iterator<Item = (&'static str, &'static str)> {
+    GROUPS.iter().filter_map(move |own| Some((name_in(group, own.name)?, own.about)))
 }
 
 /// The help of the program as a whole.
@@ -193,7 +212,7 @@ pub(crate) fn overview(program: &str) -> String {
     let others = all.iter().copied().filter(|entry| !COMMON.contains(&entry.0));
     let mut out = format!("Usage:  {program} [OPTIONS] COMMAND\n\nAn engine for containers, and its command line\n");
     section(&mut out, "Common Commands", common);
-    section(&mut out, "Management Commands", groups());
+    section(&mut out, "Management Commands", groups(None));
     section(&mut out, "Commands", others);
     out.push_str("\nGlobal Options:\n");
     out.push_str(&describe(GlobalFlags::specs(), ui::tty::columns()));
@@ -218,20 +237,25 @@ fn section(out: &mut String, title: &str, entries: impl Iterator<Item = (&'stati
 
 /// The error for words that name no command.
 pub(crate) fn unknown(program: &str, words: &[String]) -> String {
-    let first = words.first().map(String::as_str).unwrap_or_default();
-    match (group(first), words.get(1)) {
-        (Some(group), Some(second)) => {
-            let name = group.name;
-            let problem = match second.starts_with('-') {
-                true => format!("unknown flag: {second}"),
-                false => format!("{program}: unknown command: {program} {name} {second}"),
-            };
-            format!(
-                "{problem}\n\nUsage:  {program} {name} COMMAND\n\nRun '{program} {name} --help' for more information"
-            )
+    let (mut name, mut above) = (program.to_owned(), None);
+    let mut rest = words.iter();
+    let word = loop {
+        let word = rest.next().map(String::as_str).unwrap_or_default();
+        let path = above.map_or_else(|| word.to_owned(), |above: &Group| format!("{} {word}", above.name));
+        match group(&path) {
+            Some(found) => above = Some(found),
+            None => break word,
         }
-        _ => format!("{program}: unknown command: {program} {first}\n\nRun '{program} --help' for more information"),
-    }
+        join(&mut name, word);
+    };
+    let Some(_) = above else {
+        return format!("{program}: unknown command: {program} {word}\n\nRun '{program} --help' for more information");
+    };
+    let problem = match word.starts_with('-') {
+        true => format!("unknown flag: {word}"),
+        false => format!("{program}: unknown command: {name} {word}"),
+    };
+    format!("{problem}\n\nUsage:  {name} COMMAND\n\nRun '{name} --help' for more information")
 }
 
 #[cfg(test)]
@@ -255,7 +279,7 @@ mod tests {
             for path in command.paths {
                 assert!(seen.insert(*path), "{path} is there twice");
                 assert_eq!(found(path), Some((command.name(), path.split(' ').count())));
-                if let Some((parent, _)) = path.split_once(' ') {
+                if let Some((parent, _)) = path.rsplit_once(' ') {
                     assert!(group(parent).is_some(), "{path} is in no group");
                 }
             }
@@ -269,6 +293,10 @@ mod tests {
         assert_eq!(found("volume"), Some(("volume", 0)));
         assert_eq!(found("volume --help"), Some(("volume", 0)));
         assert_eq!(found("volume foo"), None);
+        assert_eq!(found("buildx history"), Some(("buildx history", 0)));
+        assert_eq!(found("buildx history --help"), Some(("buildx history", 0)));
+        assert_eq!(found("buildx history logs abc"), Some(("buildx history logs", 3)));
+        assert_eq!(found("--help"), None);
         assert_eq!(found("foo"), None);
     }
 
@@ -284,6 +312,11 @@ mod tests {
             "docker: unknown command: docker volume foo\n\nUsage:  docker volume COMMAND\n\n\
              Run 'docker volume --help' for more information"
         );
+        assert_eq!(
+            unknown("docker", &words("buildx history -x")),
+            "unknown flag: -x\n\nUsage:  docker buildx history COMMAND\n\n\
+             Run 'docker buildx history --help' for more information"
+        );
     }
 
     #[test]
@@ -292,6 +325,7 @@ mod tests {
         assert!(help.starts_with(
             "Usage:  skep volume COMMAND\n\nManage volumes\n\nCommands:\n  create      Create a volume\n"
         ));
+        assert!(names(Some("buildx")).contains(&("history", "Commands to work on build records")));
         assert!(names(Some("container")).iter().any(|entry| entry.0 == "ls"));
         assert!(names(None).iter().all(|entry| !entry.0.contains(' ')));
     }

@@ -238,7 +238,7 @@ async fn follow(
         tokio::select! {
             biased;
             message = next => match message {
-                Some(message) => show(message, style, display),
+                Some(message) => updates::show(message, style, display),
                 None if answer.is_some() => break,
                 None => updates = None,
             },
@@ -267,13 +267,6 @@ async fn follow(
 async fn next_message(stream: &mut tonic::Streaming<proto::StatusResponse>) -> Option<proto::StatusResponse> {
     // How a stream of messages ends tells nothing that the answer doesn't.
     stream.message().await.ok().flatten()
-}
-
-fn show(message: proto::StatusResponse, style: Style, display: &mut Display) {
-    if style == Style::RawJson {
-        ui::error_line(&updates::raw_json(&message));
-    }
-    display.update(updates::update(message));
 }
 
 fn solve_request(request: &Request, session: &str, build: &str) -> proto::SolveRequest {

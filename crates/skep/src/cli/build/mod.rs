@@ -22,4 +22,4 @@ mod result;
 mod secret;
 pub(crate) mod session;
 mod shell;
-mod updates;
+pub(crate) mod updates;

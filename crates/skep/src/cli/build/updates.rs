@@ -7,15 +7,24 @@ use skep_buildkit::proto::google::protobuf::Timestamp;
 use skep_buildkit::proto::moby::buildkit::v1::{StatusResponse, VertexWarning};
 use skep_buildkit::proto::pb::Range;
 
-use crate::ui::build::{Log, Status, Update, Vertex, Warning};
+use crate::ui;
+use crate::ui::build::{Display, Log, Status, Style, Update, Vertex, Warning};
 
 fn time(stamp: Option<Timestamp>) -> Option<DateTime<Utc>> {
     let stamp = stamp?;
     DateTime::from_timestamp(stamp.seconds, u32::try_from(stamp.nanos).unwrap_or_default())
 }
 
+/// Shows what is told of a build.
+pub(crate) fn show(message: StatusResponse, style: Style, display: &mut Display) {
+    if style == Style::RawJson {
+        ui::error_line(&raw_json(&message));
+    }
+    display.update(update(message));
+}
+
 /// What the display takes in.
-pub(super) fn update(message: StatusResponse) -> Update {
+fn update(message: StatusResponse) -> Update {
     let vertex = |vertex: skep_buildkit::proto::moby::buildkit::v1::Vertex| Vertex {
         id: vertex.digest,
         name: vertex.name,
@@ -64,7 +73,7 @@ fn warning(warning: VertexWarning) -> Warning {
 }
 
 /// The message as one line of JSON, in the form that BuildKit's own client prints.
-pub(super) fn raw_json(message: &StatusResponse) -> String {
+fn raw_json(message: &StatusResponse) -> String {
     use base64::Engine;
     let base64 = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
     let moment = |stamp: Option<Timestamp>| time(stamp).map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true));

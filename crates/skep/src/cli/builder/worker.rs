@@ -12,16 +12,24 @@ use crate::cli::{Cli, Failure};
 /// The name of the only builder.
 pub(super) const NAME: &str = "default";
 
+/// Connects to the engine's builder.
+pub(super) async fn control(cli: &Cli) -> Result<ControlClient<Channel>, Failure> {
+    let channel = session::builder(cli.client().await?).await?;
+    Ok(ControlClient::with_origin(channel, Channel::origin()).max_decoding_message_size(MESSAGE_LIMIT))
+}
+
+/// What the builder refused.
+pub(super) fn failed(status: &tonic::Status) -> Failure {
+    Failure::message(format!("ERROR: {}", status.message()))
+}
+
 /// The builder of the engine.
 pub(super) struct Worker(WorkerRecord);
 
 impl Worker {
     pub(super) async fn ask(cli: &Cli) -> Result<Self, Failure> {
-        let channel = session::builder(cli.client().await?).await?;
-        let mut control =
-            ControlClient::with_origin(channel, Channel::origin()).max_decoding_message_size(MESSAGE_LIMIT);
-        let answer = control.list_workers(ListWorkersRequest::default()).await;
-        let answer = answer.map_err(|status| Failure::message(format!("ERROR: {}", status.message())))?;
+        let answer = control(cli).await?.list_workers(ListWorkersRequest::default()).await;
+        let answer = answer.map_err(|status| failed(&status))?;
         let worker = answer.into_inner().record.into_iter().next();
         worker.map(Worker).ok_or_else(|| Failure::message("ERROR: the engine has no builder"))
     }
