@@ -1,5 +1,5 @@
 //! Docker's SDK for Python, from the package index, in an environment of its own that is made once. The steps are in
-//! `tests/sdk/lifecycle.py`.
+//! `tests/sdk`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -19,7 +19,17 @@ fn python_sdk() {
     };
     let engine = engine();
     let host = format!("unix://{}", engine.socket().display());
-    println!("{}", lifecycle(&engine, &python, &host));
+    println!("{}", script("lifecycle.py", &engine, &python, &host));
+}
+
+#[test]
+fn python_sdk_builds() {
+    let Some(python) = environment() else {
+        return println!("SKIPPED builds by Docker's SDK for Python: no package index is reachable");
+    };
+    let engine = engine();
+    let host = format!("unix://{}", engine.socket().display());
+    println!("{}", script("builds.py", &engine, &python, &host));
 }
 
 #[test]
@@ -28,11 +38,11 @@ fn python_sdk_over_tcp() {
         return println!("SKIPPED Docker's SDK for Python over tcp: no package index is reachable");
     };
     let (engine, address) = over_tcp();
-    println!("{}", lifecycle(&engine, &python, &format!("tcp://{address}")));
+    println!("{}", script("lifecycle.py", &engine, &python, &format!("tcp://{address}")));
 }
 
-fn lifecycle(engine: &Engine, python: &Path, host: &str) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/lifecycle.py");
+fn script(name: &str, engine: &Engine, python: &Path, host: &str) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk").join(name);
     let command = skep_testkit::Command::new(python, [&script])
         .env("DOCKER_HOST", host)
         .env("DOCKER_CONFIG", engine.scratch().join(".docker"))
