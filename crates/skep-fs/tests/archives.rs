@@ -119,10 +119,12 @@ fn an_archive_may_end_with_its_last_byte_of_data() {
         Ok(count)
     };
     let end = 512 + 700;
-    for length in [whole.len(), end + 5, end] {
+    for length in [whole.len(), end] {
         assert_eq!(read(&whole[..length]).unwrap(), 700, "{length} bytes");
     }
-    assert!(read(&whole[..end - 1]).is_err());
+    for cut in [end - 1, end + 5] {
+        assert!(read(&whole[..cut]).is_err(), "{cut} bytes");
+    }
 }
 
 #[test]

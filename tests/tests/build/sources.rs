@@ -62,7 +62,7 @@ async fn a_file_is_fetched_once_as_long_as_it_is_the_same() {
     let error = world.machine.http(&source("/file.txt", Some(wrong)), &context).await.unwrap_err();
     assert_eq!(error.message, format!("digest mismatch {right}: {wrong}"));
     let error = world.machine.http(&source("/none", None), &context).await.unwrap_err();
-    assert_eq!(error.message, "invalid response status 404");
+    assert_eq!(error.message, "failed to load cache key: invalid response status 404");
     assert_eq!(serving.join().unwrap(), 2);
     drop(context);
     world.end().await;

@@ -41,7 +41,10 @@ async fn a_step_that_fails_tells_how() {
     assert_eq!(error.message, "process \"nosuch\" did not complete successfully: exit code: 1");
     let stranger = Run { user: "nobody-here".to_owned(), ..shell("true") };
     let error = world.run(stranger, &[]).await.unwrap_err();
-    assert_eq!(error.message, "unable to find user nobody-here: no matching entries in passwd file");
+    assert_eq!(
+        error.message,
+        "process \"/bin/sh -c true\" did not complete successfully: unable to find user nobody-here: no matching entries in passwd file"
+    );
     let (_, err) = world.end().await;
     assert!(err.starts_with("bad\nunable to start container process: ") && err.contains("nosuch"), "{err}");
 }

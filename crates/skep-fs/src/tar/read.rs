@@ -166,9 +166,13 @@ impl<R: Read> Reader<R> {
         self.raw.resize(start + skipped, 0);
         self.input.read_exact(&mut self.raw[start..])?;
         // An archive may end with the data of its last entry: Docker's client sends such when it puts a Dockerfile into a context.
-        let padding = std::mem::take(&mut self.padding) as u64;
-        self.input.by_ref().take(padding).read_to_end(&mut self.raw)?;
-        Ok(())
+        // One that ends a little later was cut.
+        let padding = std::mem::take(&mut self.padding);
+        match self.input.by_ref().take(padding as u64).read_to_end(&mut self.raw)? {
+            0 => Ok(()),
+            all if all == padding => Ok(()),
+            _ => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
+        }
     }
 
     /// A header block that isn't zero; `None` at two blocks of zeros or at the end of the stream. One block of zeros with something
