@@ -30,20 +30,22 @@ async fn a_step_leaves_what_it_changed_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_that_fails_tells_how() {
     let world = World::new().await;
-    let error = world.run(shell("echo bad >&2; exit 3"), &[]).await.unwrap_err();
-    assert_eq!(error.exit_code, Some(3));
+    // The error itself keeps what the step wrote.
+    let fails = async |run| {
+        let error = world.run(run, &[]).await.unwrap_err();
+        (error.exit_code, error.message)
+    };
     assert_eq!(
-        error.message,
-        "process \"/bin/sh -c echo bad >&2; exit 3\" did not complete successfully: exit code: 3"
+        fails(shell("echo bad >&2; exit 3")).await,
+        (Some(3), "process \"/bin/sh -c echo bad >&2; exit 3\" did not complete successfully: exit code: 3".to_owned())
     );
     let missing = Run { argv: vec!["nosuch".to_owned()], ..shell("") };
-    let error = world.run(missing, &[]).await.unwrap_err();
-    assert_eq!(error.message, "process \"nosuch\" did not complete successfully: exit code: 1");
+    assert_eq!(fails(missing).await.1, "process \"nosuch\" did not complete successfully: exit code: 1");
     let stranger = Run { user: "nobody-here".to_owned(), ..shell("true") };
-    let error = world.run(stranger, &[]).await.unwrap_err();
+    let unknown = "unable to find user nobody-here: no matching entries in passwd file";
     assert_eq!(
-        error.message,
-        "process \"/bin/sh -c true\" did not complete successfully: unable to find user nobody-here: no matching entries in passwd file"
+        fails(stranger).await,
+        (None, format!("process \"/bin/sh -c true\" did not complete successfully: {unknown}"))
     );
     let (_, err) = world.end().await;
     assert!(err.starts_with("bad\nunable to start container process: ") && err.contains("nosuch"), "{err}");
