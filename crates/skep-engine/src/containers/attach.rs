@@ -82,6 +82,9 @@ struct Output {
     half: Late<OwnedReadHalf>,
     /// Fires when the client typed the detach keys.
     detached: Option<oneshot::Receiver<()>>,
+    /// Fires, or is dropped, when the end of the process is known. Nobody is to see the end of its output before that: who does asks how
+    /// it ended.
+    ended: Option<oneshot::Receiver<()>>,
 }
 
 struct Input {
@@ -96,6 +99,10 @@ struct Input {
 
 /// An attachment whose stream comes later, and the way to bring it. `keys` is empty where detaching is off.
 pub(crate) fn late(tty: bool, stdin: bool, keys: Vec<u8>) -> (Attachment, Binding) {
+    until(tty, stdin, keys, None)
+}
+
+fn until(tty: bool, stdin: bool, keys: Vec<u8>, ended: Option<oneshot::Receiver<()>>) -> (Attachment, Binding) {
     let (read, read_receiver) = oneshot::channel();
     let (write, write_receiver) = oneshot::channel();
     let (detach, detached) = oneshot::channel();
@@ -103,15 +110,21 @@ pub(crate) fn late(tty: bool, stdin: bool, keys: Vec<u8>) -> (Attachment, Bindin
         Input { half: Late::Waiting(write_receiver), keys, matched: 0, detach: Some(detach), waiting: Vec::new() };
     let attachment = Attachment {
         tty,
-        output: Box::pin(Output { half: Late::Waiting(read_receiver), detached: stdin.then_some(detached) }),
+        output: Box::pin(Output { half: Late::Waiting(read_receiver), detached: stdin.then_some(detached), ended }),
         input: stdin.then(|| Box::pin(input) as Pin<Box<dyn AsyncWrite + Send>>),
     };
     (attachment, Binding { read, write: stdin.then_some(write) })
 }
 
-/// An attachment to a stream that is there.
-pub(crate) fn now(tty: bool, stdin: bool, keys: Vec<u8>, stream: AttachStream) -> Attachment {
-    let (attachment, binding) = late(tty, stdin, keys);
+/// An attachment to a stream that is there, whose output ends after `ended`.
+pub(crate) fn now(
+    tty: bool,
+    stdin: bool,
+    keys: Vec<u8>,
+    stream: AttachStream,
+    ended: oneshot::Receiver<()>,
+) -> Attachment {
+    let (attachment, binding) = until(tty, stdin, keys, Some(ended));
     binding.bind(stream);
     attachment
 }
@@ -126,10 +139,17 @@ impl AsyncRead for Output {
                 Poll::Pending => {}
             }
         }
-        match ready!(self.half.poll(cx)) {
-            Some(half) => Pin::new(half).poll_read(cx, buf),
-            None => Poll::Ready(Ok(())),
+        let before = buf.filled().len();
+        if let Some(half) = ready!(self.half.poll(cx)) {
+            ready!(Pin::new(half).poll_read(cx, buf))?;
         }
+        if buf.filled().len() == before
+            && let Some(ended) = &mut self.ended
+        {
+            let _ = ready!(Pin::new(ended).poll(cx)); // dropped is as good
+            self.ended = None;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -92,7 +92,9 @@ impl Engine {
         self.inner.execs.running(found.id, running.pid);
         self.exec_event(view, found.id, &format!("exec_start: {}", config.cmd.join(" ")), None);
         let (engine, view, id, mut exit) = (self.clone(), view.clone(), found.id, running.exit);
+        let (known, ended) = tokio::sync::oneshot::channel();
         self.inner.tasks.spawn(async move {
+            let _known = known;
             // When the shim goes away first, the owner task hears of it and ends all execs of the container.
             if let Ok(exit) = exit.wait().await {
                 engine.inner.execs.ended(id, i32::from(exit.code));
@@ -101,7 +103,7 @@ impl Engine {
         });
         Ok(running.stream.map(|stream| {
             let keys = if config.tty { keys } else { Vec::new() };
-            attach::now(config.tty, config.attach_stdin, keys, stream)
+            attach::now(config.tty, config.attach_stdin, keys, stream, ended)
         }))
     }
 
