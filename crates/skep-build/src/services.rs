@@ -38,8 +38,9 @@ pub struct Synced {
 
 /// The client of one build. A client that went away answers with errors of the kind `Cancelled`.
 pub trait Services: Send + Sync {
-    /// A name for the client's directories that is the same in its next build, so that only what changed is sent.
-    fn shared_key(&self, name: &str) -> String;
+    /// A name for the client's directory that is the same in its next build and no other directory's, so that only what changed
+    /// is sent. Without one nothing is kept: files of different projects can have the same name, size and time.
+    fn shared_key<'a>(&'a self, name: &'a str) -> Later<'a, Option<String>>;
 
     /// Makes `into` (an open directory with what it held last time) the same as the client's directory; `told` hears how many
     /// bytes came.

@@ -127,6 +127,21 @@ fn contexts_from_stdin() {
     }
 }
 
+/// An archive says nothing of where it is from: its files are never taken for those of another one.
+#[test]
+fn contexts_with_files_of_the_same_name_size_and_time() {
+    let engine = engine();
+    let Some(docker) = Classic::new(&engine) else { return println!("{NO_CLIENT}") };
+    for (name, text) in [("one", "first\n"), ("two", "other\n")] {
+        let project = Project::new(&engine, name, "FROM busybox\nCOPY file /file\n").file("file", text);
+        Command::new("touch", ["-d", "@1700000000", "file", "Dockerfile"]).current_dir(project.path()).run().success();
+        docker.run(&project, &["-t", name, "."]).success();
+        assert_eq!(cat(&engine, name, "/file"), text);
+    }
+    let kept = || std::fs::read_dir(engine.data_root().join("build/context")).map_or(0, Iterator::count);
+    skep_testkit::until("the contexts are gone", || kept() == 0);
+}
+
 #[test]
 fn contexts_from_elsewhere() {
     let engine = engine();

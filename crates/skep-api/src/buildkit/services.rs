@@ -68,9 +68,12 @@ pub(crate) fn failed_sync(error: SyncError) -> BuildError {
 }
 
 impl Services for Client {
-    fn shared_key(&self, name: &str) -> String {
-        let known = self.sessions.now(&self.id).map(|session| session.shared_key().to_owned());
-        format!("{name}:{}", known.unwrap_or_default())
+    fn shared_key<'a>(&'a self, name: &'a str) -> Later<'a, Option<String>> {
+        Box::pin(async move {
+            let session = self.session().await?;
+            let key = session.shared_key();
+            Ok((!key.is_empty()).then(|| format!("{name}:{key}")))
+        })
     }
 
     fn sync<'a>(
@@ -166,5 +169,31 @@ impl Services for Client {
             let session = self.session().await?;
             session.write_blob(store, &digest.to_string(), size, &mut from).await.map_err(|status| failed(&status))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_buildkit::session::Announcement;
+
+    use super::*;
+
+    /// A client may ask for its build before its session is there.
+    #[tokio::test]
+    async fn the_directories_of_a_client_that_is_not_there_yet_have_its_names() {
+        let sessions = Sessions::default();
+        for (id, key, expected) in [("one", "project", Some("context:project")), ("two", "", None)] {
+            let client = Client::new(sessions.clone(), id.to_owned());
+            let announcement =
+                Announcement { id: id.to_owned(), shared_key: key.to_owned(), ..Announcement::default() };
+            let (far, near) = tokio::io::duplex(64 << 10);
+            let connect = async {
+                let place = sessions.reserve(announcement).expect("a place");
+                tokio::spawn(async move { place.serve(near).await });
+                far
+            };
+            let (shared, _far) = tokio::join!(client.shared_key("context"), connect);
+            assert_eq!(shared.expect("a session").as_deref(), expected);
+        }
     }
 }

@@ -32,8 +32,8 @@ fn nothing<'a, T>() -> Later<'a, T> {
 }
 
 impl Services for Nobody {
-    fn shared_key(&self, name: &str) -> String {
-        name.to_owned()
+    fn shared_key<'a>(&'a self, name: &'a str) -> Later<'a, Option<String>> {
+        Box::pin(async { Ok(Some(name.to_owned())) })
     }
 
     fn sync<'a>(&'a self, _: &'a LocalSource, _: OwnedFd, _: &'a (dyn Fn(u64) + Send + Sync)) -> Later<'a, Synced> {

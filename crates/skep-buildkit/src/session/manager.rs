@@ -59,7 +59,7 @@ impl Sessions {
     }
 
     /// The session of that id, if it is there.
-    pub fn now(&self, id: &str) -> Option<Arc<Session>> {
+    fn now(&self, id: &str) -> Option<Arc<Session>> {
         self.sessions.lock().get(id).cloned().flatten()
     }
 

@@ -24,7 +24,7 @@ use skep_types::{Digest, ErrorKind};
 use tokio_util::io::ReaderStream;
 
 use super::super::error::{cancelled, failed, unknown};
-use super::slots::Slot;
+use super::slots::{Slot, make_room};
 use crate::engine::Inner;
 
 /// The largest file that is fetched, in bytes.
@@ -75,8 +75,8 @@ pub(in crate::build) async fn fetch(
 
 /// A file that the client sends once.
 async fn sent(source: &HttpSource, slot: Slot, context: &Context) -> Result<Tree, BuildError> {
-    let slot = Discarded(slot);
-    let directory = slot.0.path.join("file");
+    let directory = slot.path.join("file");
+    let slot = slot.once();
     make_room(&directory).map_err(failed("make room for a file"))?;
     let name = source.name.clone().unwrap_or_else(|| file_name(&source.url, None));
     let receive = async {
@@ -89,17 +89,6 @@ async fn sent(source: &HttpSource, slot: Slot, context: &Context) -> Result<Tree
         () = context.cancel.cancelled() => return Err(cancelled()),
     }
     Ok(Tree::Dir(Arc::new(Dir { path: directory, identity: None, guard: Box::new(slot) })))
-}
-
-/// A slot whose contents go with it.
-struct Discarded(Slot);
-
-impl Drop for Discarded {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0.path) {
-            tracing::warn!(path = %self.0.path.display(), %error, "removing what a client sent");
-        }
-    }
 }
 
 fn known(slot: &Path) -> Option<About> {
@@ -131,14 +120,6 @@ async fn ask(engine: &Arc<Inner>, source: &HttpSource, slot: &Path, known: Optio
     let text = serde_json::to_vec(&about).map_err(std::io::Error::from);
     text.and_then(|text| std::fs::write(slot.join("about.json"), text)).map_err(failed("note what was fetched"))?;
     Ok(about)
-}
-
-/// Makes an empty directory.
-fn make_room(directory: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => std::fs::create_dir(directory),
-    }
 }
 
 async fn receive(download: Download, source: &HttpSource, directory: &Path) -> Result<About, BuildError> {

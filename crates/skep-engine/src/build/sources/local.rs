@@ -1,5 +1,7 @@
 //! Directories of the client: kept between builds, so that only what changed is sent again.
 
+use std::any::Any;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,10 +14,14 @@ use skep_build::worker::{Context, Dir, Tree};
 use skep_registry::digest_of;
 
 use super::super::error::{cancelled, failed};
+use super::slots::make_room;
 use crate::engine::Inner;
 
 /// Bytes between two reports.
 const REPORT: u64 = 256 * 1024;
+
+/// What keeps a directory while it is needed.
+type Guard = Box<dyn Any + Send + Sync>;
 
 /// Brings a directory of the client here.
 pub(in crate::build) async fn bring(
@@ -23,11 +29,9 @@ pub(in crate::build) async fn bring(
     source: &LocalSource,
     context: &Context,
 ) -> Result<Tree, BuildError> {
-    let key = format!("{:?} {:?} {:?}", context.services.shared_key(&source.name), source.name, source.part);
-    let name = &digest_of(key.as_bytes()).hex()[..32];
-    let slot = engine.builds.contexts.take(&engine.config.data_root.join("build/context"), name)?;
+    let (path, guard) = room(engine, source, context).await?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let into = rustix::fs::open(&slot.path, flags, Mode::empty());
+    let into = rustix::fs::open(&path, flags, Mode::empty());
     let into = into.map_err(|error| failed("open the directory of a context")(error.into()))?;
     let begun = Utc::now();
     let status = |current, ended: bool| {
@@ -54,5 +58,21 @@ pub(in crate::build) async fn bring(
         () = context.cancel.cancelled() => return Err(cancelled()),
     };
     let _ = context.events.send(status(synced.bytes, true)).await;
-    Ok(Tree::Dir(Arc::new(Dir { path: slot.path.clone(), identity: None, guard: Box::new(slot) })))
+    Ok(Tree::Dir(Arc::new(Dir { path, identity: None, guard })))
+}
+
+/// Where the directory was left by the last build, or an empty place that is there for this build alone.
+async fn room(engine: &Inner, source: &LocalSource, context: &Context) -> Result<(PathBuf, Guard), BuildError> {
+    let top = engine.config.data_root.join("build/context");
+    let (contexts, part) = (&engine.builds.contexts, &source.part);
+    if let Some(key) = context.services.shared_key(&source.name).await? {
+        let key = format!("{key:?} {:?} {part:?}", source.name);
+        let slot = contexts.take(&top, &digest_of(key.as_bytes()).hex()[..32])?;
+        return Ok((slot.path.clone(), Box::new(slot)));
+    }
+    let slot = contexts.take(&top, "once")?;
+    let path = slot.path.clone();
+    // What a crash may have left.
+    make_room(&path).map_err(failed("make room for a context"))?;
+    Ok((path, Box::new(slot.once())))
 }

@@ -64,12 +64,46 @@ impl Slots {
     }
 }
 
+/// Makes an empty directory where there may be one with files.
+pub(super) fn make_room(directory: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => std::fs::create_dir(directory),
+    }
+}
+
 /// Removes a directory, unless there is something in it.
 pub(in crate::build) fn remove_if_empty(dir: &Path) -> std::io::Result<()> {
     use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
     match std::fs::remove_dir(dir) {
         Err(error) if !matches!(error.kind(), DirectoryNotEmpty | NotFound) => Err(error),
         _ => Ok(()),
+    }
+}
+
+impl Slot {
+    /// Its directory goes when it is no longer in use.
+    pub(in crate::build) fn once(self) -> Once {
+        Once(Some(self))
+    }
+}
+
+/// A directory in use that nobody wants to have again.
+pub(in crate::build) struct Once(Option<Slot>);
+
+impl Drop for Once {
+    fn drop(&mut self) {
+        let Some(slot) = self.0.take() else { return };
+        let remove = move || {
+            if let Err(error) = std::fs::remove_dir_all(&slot.path) {
+                tracing::warn!(path = %slot.path.display(), %error, "removing what a client sent");
+            }
+        };
+        match tokio::runtime::Handle::try_current() {
+            // There may be very many files.
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
+        }
     }
 }
 
