@@ -159,14 +159,29 @@ pub enum PullMode {
 }
 
 /// What steps may ask for: `--allow`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allow {
     /// `network.host`.
     pub network_host: bool,
     /// `security.insecure`.
     pub insecure: bool,
     /// `device`.
-    pub devices: bool,
+    pub devices: Devices,
+}
+
+/// Which devices steps may ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Devices {
+    /// All that there are.
+    All,
+    /// Those of these names; one that stands for another by its value.
+    Named(BTreeMap<String, Option<String>>),
+}
+
+impl Default for Devices {
+    fn default() -> Self {
+        Devices::Named(BTreeMap::new())
+    }
 }
 
 /// A cache elsewhere.

@@ -57,6 +57,8 @@ pub struct EngineConfig {
     pub init: bool,
     /// All containers get `no-new-privileges`.
     pub no_new_privileges: bool,
+    /// What clients may allow their builds.
+    pub entitlements: Entitlements,
     /// Collection of garbage when the disk runs full.
     pub gc: GcSettings,
     /// Labels of the daemon: `key=value`.
@@ -65,6 +67,24 @@ pub struct EngineConfig {
     pub cgroup_parent: Option<String>,
     /// Settings shown by `info` that the engine itself has no use for.
     pub extra: BTreeMap<String, String>,
+}
+
+/// What clients may allow their builds (`builder.entitlements`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entitlements {
+    /// The host's network.
+    pub network_host: bool,
+    /// All capabilities.
+    pub security_insecure: bool,
+    /// Devices that CDI specifications name.
+    pub device: bool,
+}
+
+impl Default for Entitlements {
+    /// dockerd's: the engine's own privileges are given to no step, unless whoever runs the daemon says so.
+    fn default() -> Self {
+        Entitlements { network_host: true, security_insecure: false, device: true }
+    }
 }
 
 /// The default bridge network.
@@ -124,6 +144,7 @@ impl EngineConfig {
             default_shm_size: 64 << 20,
             init: false,
             no_new_privileges: false,
+            entitlements: Entitlements::default(),
             gc: GcSettings::default(),
             labels: Vec::new(),
             cgroup_parent: None,

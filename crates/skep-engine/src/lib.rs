@@ -22,7 +22,7 @@ mod volumes;
 
 pub use skep_fs::apply::Limits;
 
-pub use config::{BridgeSettings, EngineConfig};
+pub use config::{BridgeSettings, EngineConfig, Entitlements};
 pub use engine::Engine;
 pub use error::{Error, StartFailure};
 pub use skep_registry::Proxies;

@@ -108,7 +108,10 @@ fn cve_2024_23653_privileges_have_to_be_allowed() {
     if !own_words("cve_2024_23653_privileges_have_to_be_allowed") {
         return;
     }
-    let engine = engine();
+    let settings = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&settings, r#"{"builder": {"entitlements": {"security-insecure": true}}}"#).unwrap();
+    let engine = Engine::builder().argument(format!("--config-file={}", settings.path().display())).start();
+    engine.load(Image::busybox());
     let insecure =
         "FROM busybox\nRUN --security=insecure grep CapEff /proc/self/status && mkdir /m && mount -t tmpfs none /m\n";
     build(&engine, insecure, &[]).code_is(1).stderr_has("security.insecure is not allowed");
@@ -120,6 +123,19 @@ fn cve_2024_23653_privileges_have_to_be_allowed() {
     let outcome =
         build(&engine, "FROM busybox\nRUN mkdir /m && mount -t tmpfs none /m\n", &["--allow", "security.insecure"]);
     assert_ne!(outcome.code, 0, "what is allowed is not given unasked: {outcome}");
+}
+
+#[test]
+fn the_daemon_says_what_builds_may_be_allowed() {
+    if !own_words("the_daemon_says_what_builds_may_be_allowed") {
+        return;
+    }
+    let engine = engine();
+    let text = "FROM busybox\nRUN --security=insecure true\n";
+    let refused = "granting entitlement security.insecure is not allowed by build daemon configuration";
+    build(&engine, text, &["--allow", "security.insecure"]).code_is(1).stderr_has(refused);
+    build(&engine, text, &["--allow", "colour"]).code_is(1).stderr_has("unknown entitlement colour");
+    build(&engine, "FROM busybox\nRUN true\n", &["--allow", "network.host"]).success();
 }
 
 #[test]

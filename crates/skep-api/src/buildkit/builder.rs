@@ -9,8 +9,8 @@ use skep_build::graph::ImageSource;
 use skep_build::services::Later;
 use skep_build::worker::ResolvedImage;
 use skep_build::{BuildError, BuildRequest, Built, Job};
-use skep_engine::Engine;
 use skep_engine::build::{BuildContainer, BuildRecord, FileStat, Files, Place};
+use skep_engine::{Engine, Entitlements};
 use skep_types::{Digest, Platform};
 
 use super::history::WhenKept;
@@ -66,6 +66,9 @@ pub(crate) trait Builder: Send + Sync + 'static {
 
     /// The platforms that steps can run for, the machine's own first.
     fn platforms(&self) -> Vec<Platform>;
+
+    /// What clients may allow their builds.
+    fn entitlements(&self) -> Entitlements;
 
     /// The address that stands for the host in `--add-host NAME:host-gateway`.
     fn host_gateway(&self) -> Option<String>;
@@ -135,6 +138,10 @@ impl Builder for Engine {
 
     fn platforms(&self) -> Vec<Platform> {
         self.build_platforms()
+    }
+
+    fn entitlements(&self) -> Entitlements {
+        Engine::entitlements(self)
     }
 
     fn host_gateway(&self) -> Option<String> {

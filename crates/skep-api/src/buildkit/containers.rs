@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::builds::Build;
+use super::entitlements::{NETWORK_HOST, SECURITY_INSECURE};
 use super::failed::{Ground, tree_of};
 use super::services::Client;
 use super::{BuildKit, error};
@@ -65,7 +66,7 @@ pub(crate) fn process(build: &Build, init: &wire::InitMessage) -> Result<Process
         return Err(Status::invalid_argument("a process needs at least one argument"));
     }
     let insecure = init.security == i32::from(pb::SecurityMode::Insecure);
-    if insecure && !allows(build, "security.insecure") {
+    if insecure && !allows(build, SECURITY_INSECURE) {
         return Err(Status::unknown("security.insecure is not allowed"));
     }
     let secret = |secret: &pb::SecretEnv| Secret {
@@ -142,7 +143,7 @@ fn network(build: &Build, wanted: i32) -> Result<Network, Status> {
     match pb::NetMode::try_from(wanted) {
         Ok(pb::NetMode::Unset) => Ok(Network::Default),
         Ok(pb::NetMode::None) => Ok(Network::None),
-        Ok(pb::NetMode::Host) if allows(build, "network.host") => Ok(Network::Host),
+        Ok(pb::NetMode::Host) if allows(build, NETWORK_HOST) => Ok(Network::Host),
         Ok(pb::NetMode::Host) => Err(Status::unknown("network.host is not allowed")),
         Err(_) => Err(Status::invalid_argument(format!("unknown network mode {wanted}"))),
     }

@@ -20,7 +20,7 @@ use super::bridge::Evaluate;
 use super::builds::{Build, Handed};
 use super::progress::Progress;
 use super::services::Client;
-use super::{BuildKit, disk, error};
+use super::{BuildKit, disk, entitlements, error};
 
 /// The version of BuildKit whose behaviour is the measure. Clients decide by it what they may ask for.
 const BUILDKIT: &str = "v0.25.1";
@@ -155,6 +155,8 @@ impl Service for Control {
             "" | "dockerfile.v0" | "gateway.v0" => {}
             other => return Err(Status::unknown(format!("invalid frontend: {other}"))),
         }
+        let possible = self.0.builder.entitlements();
+        entitlements::check(&request.entitlements, possible).map_err(|error| error::status(&error))?;
         let client = Client::new(self.0.sessions.clone(), request.session.clone());
         let (build, returned) = self.0.builds.begin(request)?;
         let mut running = Running { kit: &self.0, build: build.clone(), ended: false };

@@ -24,6 +24,7 @@ mod containers;
 mod content;
 mod control;
 mod disk;
+mod entitlements;
 mod error;
 mod failed;
 mod filter;

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use chrono::DateTime;
 use serde::Deserialize;
 use skep_build::graph::{Names, Network};
-use skep_build::request::{Allow, CacheRef, Context, Dockerfile, Export, ExportKind, NamedContext, NoCache, PullMode};
+use skep_build::request::{CacheRef, Context, Dockerfile, Export, ExportKind, NamedContext, NoCache, PullMode};
 use skep_build::{BuildError, BuildRequest, Built};
 use skep_buildkit::proto::moby::buildkit::v1 as wire;
 use skep_buildkit::proto::pb::Definition;
 use skep_types::Reference;
 
-use super::{Builds, options, result};
+use super::{Builds, entitlements, options, result};
 
 /// What the client calls its directories if it doesn't say.
 const CONTEXT: &str = "context";
@@ -34,7 +34,7 @@ pub(crate) fn build(
     inputs: &Inputs,
 ) -> Result<BuildRequest, BuildError> {
     let mut request = BuildRequest {
-        allow: allow(&solve.entitlements)?,
+        allow: entitlements::granted(&solve.entitlements)?,
         exports: exports(solve)?,
         cache_to: cache_to(solve),
         ..BuildRequest::default()
@@ -200,19 +200,6 @@ pub(crate) fn inputs(builds: &Builds, given: &HashMap<String, Definition>) -> Re
         Ok((name.clone(), built))
     };
     given.iter().map(find).collect()
-}
-
-fn allow(entitlements: &[String]) -> Result<Allow, BuildError> {
-    let mut allow = Allow::default();
-    for entitlement in entitlements {
-        match entitlement.split_once('=').map_or(entitlement.as_str(), |(name, _)| name) {
-            "network.host" => allow.network_host = true,
-            "security.insecure" => allow.insecure = true,
-            "device" => allow.devices = true,
-            _ => return Err(BuildError::invalid(format!("unknown entitlement {entitlement}"))),
-        }
-    }
-    Ok(allow)
 }
 
 fn exports(solve: &wire::SolveRequest) -> Result<Vec<Export>, BuildError> {

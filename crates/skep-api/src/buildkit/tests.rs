@@ -208,6 +208,10 @@ impl Builder for Pretender {
         vec![Platform::host()]
     }
 
+    fn entitlements(&self) -> skep_engine::Entitlements {
+        skep_engine::Entitlements::default()
+    }
+
     fn host_gateway(&self) -> Option<String> {
         None
     }

@@ -9,6 +9,7 @@ use skep_dockerfile::scope::{Scope, proxies};
 
 use crate::error::{BuildError, Result};
 use crate::graph::{Mount, MountKind, Network, Op, Run, Secret, Sharing, StepId};
+use crate::request::Devices;
 
 use super::Converter;
 use super::stage::{Here, State};
@@ -52,7 +53,7 @@ impl Converter<'_> {
         if insecure && !request.allow.insecure {
             return Err(not_allowed("security.insecure"));
         }
-        if !run.devices.is_empty() && !request.allow.devices {
+        if !run.devices.is_empty() && request.allow.devices == Devices::default() {
             return Err(not_allowed("device"));
         }
         let pair = |(name, value): &(String, String)| format!("{name}={value}");

@@ -12,6 +12,7 @@ use skep_types::{Digest, Platform};
 
 use super::Engine;
 use crate::build::{self, BuildContainer, BuildRecord, FileStat, Files, Place};
+use crate::config::Entitlements;
 
 /// The largest part of a result's file that is read at once, in bytes.
 const READ_MAX: u64 = 64 << 20;
@@ -130,6 +131,11 @@ impl Engine {
     /// The platforms that steps can run for, the machine's own first.
     pub fn build_platforms(&self) -> Vec<Platform> {
         build::platforms()
+    }
+
+    /// What clients may allow their builds.
+    pub fn entitlements(&self) -> Entitlements {
+        self.inner.config.entitlements
     }
 
     /// The address that stands for the host in `--add-host NAME:host-gateway`.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
+use skep_engine::Entitlements;
 
 use crate::cli::Failure;
 
@@ -72,7 +73,30 @@ pub(crate) struct FileGc {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct FileBuilder {
+    #[serde(alias = "Entitlements")]
+    pub(crate) entitlements: FileEntitlements,
+    #[serde(alias = "GC")]
     pub(crate) gc: FileBuilderGc,
+}
+
+/// `builder.entitlements` as daemon.json writes it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct FileEntitlements {
+    pub(crate) network_host: Option<bool>,
+    pub(crate) security_insecure: Option<bool>,
+    pub(crate) device: Option<bool>,
+}
+
+impl FileEntitlements {
+    /// What isn't said is as it is by default.
+    pub(crate) fn over(&self, defaults: Entitlements) -> Entitlements {
+        Entitlements {
+            network_host: self.network_host.unwrap_or(defaults.network_host),
+            security_insecure: self.security_insecure.unwrap_or(defaults.security_insecure),
+            device: self.device.unwrap_or(defaults.device),
+        }
+    }
 }
 
 /// `builder.gc` as daemon.json writes it. `defaultKeepStorage` is the older name of `defaultReservedSpace`.
@@ -162,5 +186,19 @@ mod tests {
         assert_eq!(File::read(&path, true).expect("good").data_root.as_deref(), Some("/x"));
         assert!(File::read(&folder.path().join("nope"), false).is_ok());
         assert!(File::read(&folder.path().join("nope"), true).is_err());
+    }
+
+    #[test]
+    fn entitlements_that_are_not_named_are_dockerds() {
+        for (text, network_host, security_insecure, device) in [
+            ("{}", true, false, true),
+            (r#"{"entitlements": {"security-insecure": true}}"#, true, true, true),
+            (r#"{"Entitlements": {"network-host": false, "device": false}}"#, false, false, false),
+        ] {
+            let builder: FileBuilder = serde_json::from_str(text).expect("good");
+            let found = builder.entitlements.over(Entitlements::default());
+            assert_eq!(found, Entitlements { network_host, security_insecure, device }, "{text}");
+        }
+        assert!(serde_json::from_str::<FileBuilder>(r#"{"entitlements": {"colour": true}}"#).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use skep_engine::model::gc::{BuildGcPolicy, BuildGcSettings, GcSettings};
 
-use super::file::{FileBuilder, FileBuilderPolicy, FileGc};
+use super::file::{FileBuilderGc, FileBuilderPolicy, FileGc};
 use super::settings::either;
 use crate::cli::Failure;
 
@@ -34,8 +34,7 @@ pub(super) fn settings(
 }
 
 /// Settings of the cache of builds: Docker's keys.
-pub(super) fn builds(file: FileBuilder) -> Result<BuildGcSettings, Failure> {
-    let file = file.gc;
+pub(super) fn builds(file: FileBuilderGc) -> Result<BuildGcSettings, Failure> {
     Ok(BuildGcSettings {
         enabled: file.enabled.unwrap_or(true),
         policies: file.policy.into_iter().map(policy).collect::<Result<_, _>>()?,
@@ -102,14 +101,14 @@ mod tests {
 
     #[test]
     fn dockers_keys_for_the_cache_of_builds() {
-        let file = r#"{"gc": {"enabled": true, "defaultKeepStorage": "20GB", "policy": [
-            {"keepStorage": "10GB", "filter": ["unused-for=48h", "type=exec.cachemount"]}, {"maxUsedSpace": "40%", "all": true}]}}"#;
+        let file = r#"{"enabled": true, "defaultKeepStorage": "20GB", "policy": [
+            {"keepStorage": "10GB", "filter": ["unused-for=48h", "type=exec.cachemount"]}, {"maxUsedSpace": "40%", "all": true}]}"#;
         let found = builds(serde_json::from_str(file).expect("good")).expect("good");
         assert_eq!((found.enabled, found.reserved), (true, "20GB".parse().ok()));
         let [first, second] = found.policies.as_slice() else { panic!("two policies") };
         assert_eq!((first.unused_for.as_secs(), first.filters.len()), (48 * 3600, 1));
         assert_eq!((second.all, second.max_used), (true, Some(FreeSpace::Percent(40))));
-        let wrong = r#"{"gc": {"policy": [{"filter": ["colour=red"]}]}}"#;
+        let wrong = r#"{"policy": [{"filter": ["colour=red"]}]}"#;
         let builds = builds(serde_json::from_str(wrong).expect("json")).expect("read");
         let gc = GcSettings { builds, ..GcSettings::default() };
         assert_eq!(gc.check().err().as_deref(), Some("invalid filter \"colour\""));

@@ -128,7 +128,9 @@ impl Settings {
             min_age: flags.gc_min_age,
             tagged: flags.gc_tagged,
         };
-        let builds = super::gc::builds(file.builder.unwrap_or_default())?;
+        let builder = file.builder.unwrap_or_default();
+        engine.entitlements = builder.entitlements.over(engine.entitlements);
+        let builds = super::gc::builds(builder.gc)?;
         engine.gc = super::gc::settings(gc_flags, file.gc.unwrap_or_default(), builds, c)?;
         let limits = list(flags.unpack_limits).map(|words| pairs("unpack-limit", &words)).transpose()?;
         engine.unpack_limits =
