@@ -64,8 +64,8 @@ pub use stats::{
 };
 pub use summary::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworks};
 pub use system::{
-    BuildCache, BuilderPruned, CheckFinding, CheckReport, ContainersPruned, DiskUsage, ErrorBody, GcItem, GcReport,
-    ImagesPruned, NetworksPruned, PrunePreview, Version, VersionComponent, VersionPlatform,
+    BuildCache, BuilderPruned, CacheMount, CheckFinding, CheckReport, ContainersPruned, DiskUsage, ErrorBody, GcItem,
+    GcReport, ImagesPruned, NetworksPruned, PrunePreview, Version, VersionComponent, VersionPlatform,
 };
 pub use time::Timestamp;
 pub use volume::{Volume, VolumeCreateRequest, VolumeList, VolumeUsage, VolumesPruned};

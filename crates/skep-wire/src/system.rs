@@ -103,6 +103,27 @@ pub struct BuildCache {
     pub usage_count: i64,
 }
 
+/// A directory of `RUN --mount=type=cache`: one of GET /skep/build/caches.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct CacheMount {
+    /// Its name among all that builds keep.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// What Dockerfiles call it.
+    pub name: String,
+    /// Bytes on disk.
+    pub size: i64,
+    /// A build uses it now.
+    pub in_use: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last used.
+    pub last_used_at: Timestamp,
+    /// How often.
+    pub usage_count: i64,
+}
+
 /// Answer of POST /containers/prune.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]

@@ -1,6 +1,6 @@
 //! Images built from a Dockerfile: where its files come from, and what the flags of `build` do.
 
-use skep_testkit::Engine;
+use skep_testkit::{Engine, EngineKind};
 
 use super::engine;
 use super::project::{Project, cat, inspect, repository};
@@ -109,7 +109,9 @@ fn what_is_written_about_a_result() {
     assert_eq!(std::fs::read_to_string(id).unwrap(), known);
     let metadata: serde_json::Value = serde_json::from_slice(&std::fs::read(metadata).unwrap()).unwrap();
     assert_eq!(metadata["containerimage.config.digest"], known.as_str(), "{metadata}");
-    assert_eq!(metadata["image.name"], "docker.io/library/one:latest", "{metadata}");
+    // Docker's graph drivers leave out the tag that was not said; its containerd store, and skep, say it.
+    let name = metadata["image.name"].as_str().unwrap().trim_end_matches(":latest");
+    assert_eq!(name, "docker.io/library/one", "{metadata}");
     let quiet = project.build(&engine, &["-q"]).success();
     assert_eq!((quiet.stdout.trim(), quiet.stderr.as_str()), (known.as_str(), ""));
 }
@@ -241,6 +243,9 @@ fn files_and_archives_come_back() {
     let mut archive = tar::Archive::new(std::fs::File::open(&tar).unwrap());
     let names: Vec<_> = archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into_owned()).collect();
     assert!(names.contains(&"file".into()), "{names:?}");
+    if engine.kind() == EngineKind::Docker {
+        return println!("SKIPPED an image as an archive: Docker's graph drivers have no such exporter");
+    }
     let loadable = engine.scratch().join("image.tar");
     project.build(&engine, &["-t", "one", "--output", &format!("type=docker,dest={}", loadable.display())]).success();
     engine.run(["image", "inspect", "one"]).code_is(1);

@@ -1,6 +1,6 @@
 //! The classic builder's protocol: `DOCKER_BUILDKIT=0 docker build`, which speaks `POST /build`.
 
-use skep_testkit::{Command, Engine, Outcome};
+use skep_testkit::{Command, Engine, EngineKind, Outcome};
 
 use super::build_clients::Docker;
 use super::project::{Project, cat, inspect, repository};
@@ -93,7 +93,10 @@ fn a_step_that_fails() {
     assert!(!outcome.stdout.contains("Removed intermediate"), "{outcome}");
     docker.run(&project, &["--force-rm", "."]).code_is(9).stdout_has(" ---> Removed intermediate container ");
     docker.run(&project, &["-q", "."]).code_is(9).stderr_has("before\n");
-    engine.run(["ps", "-aq"]).success().stdout_is("");
+    if engine.kind() == EngineKind::Skep {
+        // Docker keeps the containers of failed steps, for `commit`; skep's steps are none.
+        engine.run(["ps", "-aq"]).success().stdout_is("");
+    }
 }
 
 #[test]

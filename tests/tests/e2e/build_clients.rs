@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use skep_testkit::{Command, Engine, Outcome};
+use skep_testkit::{Command, Engine, EngineKind, Outcome};
 
 use super::project::{Project, cat, inspect};
 use super::{engine, peers};
@@ -50,11 +50,15 @@ fn newest(engine: &Engine) -> Option<Docker> {
     Docker::new(engine, peers::fetched("docker"))
 }
 
-const TEXT: &str = "# syntax=docker/dockerfile:1\nFROM busybox AS base\nARG WHO=nobody\nRUN echo $WHO > /who\n\
+/// skep's frontend is its own; Docker would fetch this one.
+const SYNTAX: &str = "# syntax=docker/dockerfile:1\n";
+
+const TEXT: &str = "FROM busybox AS base\nARG WHO=nobody\nRUN echo $WHO > /who\n\
     FROM base\nCOPY file /file\nRUN --mount=type=secret,id=s test $(wc -c < /run/secrets/s) = 4\n";
 
 fn builds(engine: &Engine, docker: &Docker, words: &[&str], tag: &str) {
-    let project = Project::new(engine, tag, TEXT).file("file", "data\n").file("secret", "hush");
+    let syntax = if engine.kind() == EngineKind::Skep { SYNTAX } else { "" };
+    let project = Project::new(engine, tag, &[syntax, TEXT].concat()).file("file", "data\n").file("secret", "hush");
     let more = ["-t", tag, "--build-arg", "WHO=me", "--secret", "id=s,src=secret", "--progress", "plain", "."];
     let shown = docker.run(project.path(), &[words, &more].concat()).success().stderr;
     for line in ["load build definition from Dockerfile", "RUN echo me > /who"] {

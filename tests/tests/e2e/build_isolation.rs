@@ -150,7 +150,7 @@ fn cve_2024_24557_the_cache_is_not_poisoned_by_an_image_that_tells_lies() {
             { "created_by": command },
         ],
     });
-    engine.load(&ImageBuilder::new("evil").layer(&[("f", 0o644, b"evil\n")]).settings(lie).build());
+    engine.load(&ImageBuilder::new("evil:latest").layer(&[("f", 0o644, b"evil\n")]).settings(lie).build());
     let mut archive = tar::Builder::new(Vec::new());
     let text = b"FROM busybox\nRUN echo good > /f\n";
     let mut header = tar::Header::new_gnu();

@@ -1,6 +1,6 @@
 //! The daemon goes; containers do not.
 
-use skep_testkit::{EngineKind, until};
+use skep_testkit::{Command, EngineKind, until};
 
 use super::network::{ask, server};
 use super::{engine, sleeper};
@@ -28,6 +28,24 @@ fn containers_outlive_a_stopped_daemon() {
     engine.stop();
     engine.launch();
     assert_eq!(engine.inspect("one")["State"]["Running"], true);
+}
+
+#[test]
+fn the_pid_file_goes_when_the_data_root_is_free() {
+    let mut engine = engine();
+    if engine.kind() == EngineKind::Docker {
+        return println!("SKIPPED the_pid_file_goes_when_the_data_root_is_free: the name of skep's database");
+    }
+    let pidfile = engine.socket().with_file_name("pid");
+    let database = engine.data_root().join("meta.redb").display().to_string();
+    for _ in 0..3 {
+        let pid = std::fs::read_to_string(&pidfile).unwrap();
+        Command::new("kill", [pid.trim()]).run().success();
+        until("the PID file is gone", || !pidfile.exists());
+        Command::new("flock", ["--nonblock", &database, "true"]).run().success();
+        engine.until_ended();
+        engine.launch();
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod attach;
 mod builds;
+mod caches;
 mod commit;
 mod containers;
 mod copy;
@@ -47,6 +48,7 @@ pub(crate) fn all() -> Vec<Route> {
         volumes::routes(),
         networks::routes(),
         builds::routes(),
+        caches::routes(),
         usage::routes(),
         upkeep::routes(),
         unsupported::routes(),

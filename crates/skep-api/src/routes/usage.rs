@@ -107,21 +107,22 @@ async fn volumes(engine: &Engine) -> Result<Vec<Volume>, ApiError> {
 
 /// What builds keep.
 async fn build_cache(engine: &Engine) -> Result<Vec<BuildCache>, ApiError> {
-    let listed = engine.build_cache().await?;
-    let row = |one: skep_build::cache::Listed| {
-        let record = one.record;
-        BuildCache {
-            id: record.id(),
-            parents: record.parent_ids(),
-            kind: record.kind.name().to_owned(),
-            in_use: one.in_use,
-            shared: one.shared,
-            size: i64::try_from(record.size).unwrap_or(i64::MAX),
-            created_at: record.created.into(),
-            last_used_at: record.last_used.map(Into::into),
-            usage_count: i64::try_from(record.uses).unwrap_or(i64::MAX),
-            description: record.description,
-        }
-    };
-    Ok(listed.into_iter().map(row).collect())
+    Ok(engine.build_cache().await?.into_iter().map(cache_row).collect())
+}
+
+/// A thing that builds keep.
+pub(crate) fn cache_row(one: skep_build::cache::Listed) -> BuildCache {
+    let record = one.record;
+    BuildCache {
+        id: record.id(),
+        parents: record.parent_ids(),
+        kind: record.kind.name().to_owned(),
+        in_use: one.in_use,
+        shared: one.shared,
+        size: i64::try_from(record.size).unwrap_or(i64::MAX),
+        created_at: record.created.into(),
+        last_used_at: record.last_used.map(Into::into),
+        usage_count: i64::try_from(record.uses).unwrap_or(i64::MAX),
+        description: record.description,
+    }
 }

@@ -23,8 +23,7 @@ use skep_store::{ChainId, Db, DbError, Table, WriteTx};
 use skep_types::Digest;
 
 pub use prune::{DiskUse, Filter, FilterError, Limits, Listed, Prune, plan};
-pub(crate) use record::record_id;
-pub use record::{Content, Record, RecordKind};
+pub use record::{Content, Record, RecordKind, record_id};
 pub use transfer::{ConfiguredResult, read_config, write_config};
 pub(crate) use transfer::{Elsewhere, FIELD, read};
 

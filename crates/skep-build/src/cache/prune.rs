@@ -107,15 +107,18 @@ impl Filter {
         parts.map(condition).collect::<Result<_, _>>().map(Filter)
     }
 
-    /// Adds a condition of `POST /build/prune`: ids by the beginning or any part, all else as it is.
+    /// Adds a condition of `POST /build/prune`: ids by any part, all else as it is; `FIELD~` with a pattern, `FIELD!` with what it
+    /// may not be.
     ///
     /// # Errors
-    /// An unknown field.
+    /// An unknown field, or a bad regular expression.
     pub fn and(mut self, field: &str, value: &str) -> Result<Self, FilterError> {
-        let test = match (field, value) {
-            ("id", value) => Test::Matches(pattern(value)?),
-            (_, "") => Test::Present,
-            (_, value) => Test::Equal(value.to_owned()),
+        let (field, test) = match (field.strip_suffix('~'), field.strip_suffix('!')) {
+            (Some(field), _) => (field, Test::Matches(pattern(value)?)),
+            (_, Some(field)) => (field, Test::Unequal(value.to_owned())),
+            _ if field == "id" => (field, Test::Matches(pattern(value)?)),
+            _ if value.is_empty() => (field, Test::Present),
+            _ => (field, Test::Equal(value.to_owned())),
         };
         self.0.push(Condition { field: Field::of(field)?, test });
         Ok(self)
@@ -343,6 +346,9 @@ mod tests {
         let docker = Filter::default().and("id", &id[..7]).and_then(|filter| filter.and("private", "true"));
         let docker = Prune { filters: vec![docker.expect("a filter")], ..Prune::default() };
         assert_eq!(numbers(&chain(), &docker, 0), [4]);
+        let docker = Filter::default().and("type!", "exec.cachemount").and_then(|f| f.and("description~", "[23]$"));
+        let docker = Prune { filters: vec![docker.expect("a filter")], ..Prune::default() };
+        assert_eq!(numbers(&chain(), &docker, 0), [3, 2]);
         assert_eq!(Filter::parse("colour==red").expect_err("no such").to_string(), "invalid filter \"colour\"");
         assert!(Filter::parse("id~=(").is_err());
     }

@@ -123,8 +123,8 @@ impl Record {
     }
 }
 
-/// 25 digits of base 36 hold the first 128 bits.
-pub(crate) fn record_id(key: &Digest) -> String {
+/// What people are shown for a key: 25 digits of base 36, which hold its first 128 bits.
+pub fn record_id(key: &Digest) -> String {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     let mut first = [0u8; 16];
     first.copy_from_slice(&key.as_bytes()[..16]);

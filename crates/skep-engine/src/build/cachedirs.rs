@@ -128,9 +128,7 @@ impl CacheDirs {
         let name = self.enter(name, sharing);
         let mut taken = Taken { path: top.join(&name), fresh: None, name, used: Arc::clone(&self.used), _lock: lock };
         if !taken.path.is_dir() {
-            let fresh = top.join(format!("{FRESH}{}", skep_fs::atomic::random_name()));
-            std::fs::create_dir_all(&fresh).map_err(failed("make a cache directory"))?;
-            taken.fresh = Some(fresh);
+            taken.fresh = Some(fresh(top).map_err(failed("make a cache directory"))?);
         }
         note(db, &taken.name, id).map_err(|error| BuildError::new(ErrorKind::System, error.to_string()))?;
         Ok(taken)
@@ -151,6 +149,17 @@ impl CacheDirs {
         }
     }
 
+    /// Uses a directory that there is, as a step would that has it in common with others; none if it is being removed.
+    pub(super) fn hold(&self, top: &Path, name: &str) -> Option<Taken> {
+        let mut used = self.used.lock();
+        if used.leaving.contains(name) {
+            return None;
+        }
+        *used.users.entry(name.to_owned()).or_default() += 1;
+        let used = Arc::clone(&self.used);
+        Some(Taken { path: top.join(name), fresh: None, name: name.to_owned(), used, _lock: None })
+    }
+
     /// The directories that steps use now.
     pub(crate) fn in_use(&self) -> BTreeSet<String> {
         self.used.lock().users.keys().cloned().collect()
@@ -168,6 +177,13 @@ impl CacheDirs {
         let free = !used.users.contains_key(name) && used.leaving.insert(name.to_owned());
         free.then(|| Leaving { name: name.to_owned(), used: Arc::clone(&self.used) })
     }
+}
+
+/// A directory to be filled before it has its name.
+pub(super) fn fresh(top: &Path) -> std::io::Result<PathBuf> {
+    let fresh = top.join(format!("{FRESH}{}", skep_fs::atomic::random_name()));
+    std::fs::create_dir_all(&fresh)?;
+    Ok(fresh)
 }
 
 /// Removes what was being filled when an earlier daemon ended. Blocking.
@@ -199,6 +215,11 @@ fn note(db: &Db, name: &String, id: &str) -> Result<(), DbError> {
 /// All directories that are known, by name.
 pub(crate) fn all(db: &Db) -> Result<Vec<(String, CacheDir)>, DbError> {
     db.read(|tx| tx.all(&CACHE_DIRS))
+}
+
+/// Notes a directory that no step has used.
+pub(super) fn record(db: &Db, name: &String, dir: &CacheDir) -> Result<(), DbError> {
+    db.write(|tx| tx.put(&CACHE_DIRS, name, dir))
 }
 
 /// Forgets a directory.
@@ -253,6 +274,19 @@ mod tests {
         std::fs::create_dir(dir.path().join("new-x")).expect("a directory");
         sweep(dir.path()).expect("swept");
         assert!(!dir.path().join("new-x").exists());
+    }
+
+    #[tokio::test]
+    async fn what_is_read_is_not_removed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dirs = CacheDirs::default();
+        let held = dirs.hold(dir.path(), "n-0").expect("nobody removes it");
+        assert!(dirs.leave("n-0").is_none());
+        drop(held);
+        let leaving = dirs.leave("n-0").expect("nobody uses it");
+        assert!(dirs.hold(dir.path(), "n-0").is_none());
+        drop(leaving);
+        assert!(dirs.hold(dir.path(), "n-0").is_some());
     }
 
     #[tokio::test]

@@ -12,12 +12,13 @@
 //! | [`look`] | files of results, looked at from outside |
 //! | [`tree`], [`paths`] | the files of a step's input, opened; where a path leads in them |
 //! | [`history`] | builds that have ended |
-//! | [`cachedirs`] | directories of `RUN --mount=type=cache` |
+//! | [`cachedirs`], [`cachemounts`] | directories of `RUN --mount=type=cache`, as steps take them and as objects of their own |
 //!
 //! A step's upper directory is made in the store's staging area, so that whatever ends a build, its remains are where the store
 //! throws things away. Layers become durable together, at the end of a build.
 
 mod cachedirs;
+mod cachemounts;
 mod digest;
 mod error;
 mod export;
@@ -46,6 +47,7 @@ use skep_types::Platform;
 
 use crate::engine::Inner;
 
+pub use cachemounts::{CacheMount, NewCacheMount};
 pub use history::{BuildRecord, RecordFile};
 pub use look::{FileStat, Files};
 pub use step::{BuildContainer, BuildProcess, Pieces, Place, Process, ProcessControl, ProcessEnd};
@@ -204,6 +206,13 @@ pub(crate) async fn list_cache(engine: &Arc<Inner>) -> Result<Vec<Listed>, skep_
 pub(crate) async fn prune_cache(engine: &Arc<Inner>, prune: Prune) -> Result<Vec<Listed>, skep_build::BuildError> {
     usage::prune(engine, prune).await
 }
+
+/// What a prune would remove now.
+pub(crate) async fn preview_prune(engine: &Arc<Inner>, prune: Prune) -> Result<Vec<Listed>, skep_build::BuildError> {
+    usage::preview(engine, prune).await
+}
+
+pub(crate) use cachemounts::{fill as fill_cache, hold as hold_cache, list as list_caches, remove as remove_cache};
 
 /// The platforms that steps can run for: the machine's own, and those that the kernel has an interpreter for (binfmt_misc).
 pub(crate) fn platforms() -> Vec<Platform> {

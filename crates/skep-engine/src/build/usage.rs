@@ -11,7 +11,7 @@ use skep_build::cache::{Content, DiskUse, Listed, Prune, Record, RecordKind, pla
 use skep_registry::digest_of;
 use skep_types::{Digest, ErrorKind};
 
-use super::cachedirs;
+use super::cachedirs::{self, CacheDir};
 use super::error::{blocking, engine as engine_error, failed, store};
 use super::sources::Slots;
 use crate::engine::Inner;
@@ -33,19 +33,8 @@ fn list_now(engine: &Inner) -> Result<Vec<Listed>, BuildError> {
 /// Directories with what is shown of them.
 fn directories(engine: &Inner) -> Result<Vec<(PathBuf, Listed)>, BuildError> {
     let top = engine.config.data_root.join("build");
-    let db = engine.storage.store().db();
-    let broken = |error: skep_store::DbError| BuildError::new(ErrorKind::System, error.to_string());
-    let used = engine.builds.caches.in_use();
-    let mut all = Vec::new();
-    for (name, dir) in cachedirs::all(db).map_err(broken)? {
-        let path = top.join("cache").join(&name);
-        let description = format!("cached mount {} from exec", dir.id);
-        let content = Content::Directory(format!("cache/{name}"));
-        let record =
-            Record::new(key(&content), RecordKind::CacheMount, description, content, tree_size(&path), Vec::new());
-        let record = Record { created: dir.created, last_used: Some(dir.last_used), uses: dir.uses, ..record };
-        all.push((path, Listed { record, in_use: used.contains(&name), shared: false }));
-    }
+    let mounts = cache_mounts(engine)?.into_iter().map(|(_, path, listed)| (path, listed));
+    let mut all: Vec<_> = mounts.collect();
     for (kind, slots, sort, description) in fetched(engine) {
         for path in children(&top.join(kind))? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -58,6 +47,31 @@ fn directories(engine: &Inner) -> Result<Vec<(PathBuf, Listed)>, BuildError> {
         }
     }
     Ok(all)
+}
+
+/// Directories of cache mounts.
+pub(super) fn cache_mounts(engine: &Inner) -> Result<Vec<(CacheDir, PathBuf, Listed)>, BuildError> {
+    let top = engine.config.data_root.join("build/cache");
+    let broken = |error: skep_store::DbError| BuildError::new(ErrorKind::System, error.to_string());
+    let used = engine.builds.caches.in_use();
+    let listed = |(name, dir): (String, CacheDir)| {
+        let path = top.join(&name);
+        let description = format!("cached mount {} from exec", dir.id);
+        let (content, size) = (cache_mount(&name), tree_size(&path));
+        let record = Record::new(key(&content), RecordKind::CacheMount, description, content, size, Vec::new());
+        let record = Record { created: dir.created, last_used: Some(dir.last_used), uses: dir.uses, ..record };
+        (dir, path, Listed { record, in_use: used.contains(&name), shared: false })
+    };
+    Ok(cachedirs::all(engine.storage.store().db()).map_err(broken)?.into_iter().map(listed).collect())
+}
+
+fn cache_mount(directory: &str) -> Content {
+    Content::Directory(format!("cache/{directory}"))
+}
+
+/// What the directory of a cache mount is called among all that builds keep.
+pub(super) fn cache_mount_id(directory: &str) -> String {
+    skep_build::cache::record_id(&key(&cache_mount(directory)))
 }
 
 /// The places of what came from elsewhere.
@@ -109,6 +123,26 @@ pub(super) async fn prune(engine: &Arc<Inner>, prune: Prune) -> Result<Vec<Liste
     Ok(gone)
 }
 
+/// What a prune would remove now.
+pub(super) async fn preview(engine: &Arc<Inner>, prune: Prune) -> Result<Vec<Listed>, BuildError> {
+    let engine = Arc::clone(engine);
+    blocking(move || {
+        let (listed, keys) = planned(&engine, &prune)?;
+        let keys: BTreeSet<Digest> = keys.into_iter().collect();
+        Ok(listed.into_iter().filter(|one| keys.contains(&one.record.key)).collect())
+    })
+    .await
+}
+
+/// All that there is, and what of it goes, in order.
+fn planned(engine: &Inner, prune: &Prune) -> Result<(Vec<Listed>, Vec<Digest>), BuildError> {
+    let listed = list_now(engine)?;
+    let found = rustix::fs::statvfs(&engine.config.data_root);
+    let free = found.map(|found| found.f_bavail.saturating_mul(found.f_frsize)).unwrap_or(u64::MAX);
+    let keys = plan(&listed, prune, DiskUse { free }, Utc::now());
+    Ok((listed, keys))
+}
+
 /// Takes a directory from all builds; none if one uses it.
 fn leave(engine: &Inner, content: &Content, path: &Path) -> Option<Box<dyn Any>> {
     let Content::Directory(name) = content else { return None };
@@ -126,10 +160,7 @@ fn leave(engine: &Inner, content: &Content, path: &Path) -> Option<Box<dyn Any>>
 }
 
 fn prune_now(engine: &Inner, prune: &Prune) -> Result<Vec<Listed>, BuildError> {
-    let listed = list_now(engine)?;
-    let found = rustix::fs::statvfs(&engine.config.data_root);
-    let free = found.map(|found| found.f_bavail.saturating_mul(found.f_frsize)).unwrap_or(u64::MAX);
-    let keys = plan(&listed, prune, DiskUse { free }, Utc::now());
+    let (listed, keys) = planned(engine, prune)?;
     let mut gone: BTreeSet<Digest> = engine.builds.cache.remove(&keys).into_iter().map(|record| record.key).collect();
     let wanted: BTreeSet<Digest> = keys.iter().copied().collect();
     for (path, listed) in directories(engine)? {

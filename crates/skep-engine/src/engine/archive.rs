@@ -218,7 +218,7 @@ fn change(change: Changed) -> PathChange {
 }
 
 /// Runs a writer on a thread of its own and hands its output on. A client that goes away makes its next write fail.
-fn archive(write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static) -> ByteStream {
+pub(super) fn archive(write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static) -> ByteStream {
     let (sender, receiver) = mpsc::channel::<Result<Bytes>>(WAITING);
     tokio::task::spawn_blocking(move || {
         let mut pipe = io::BufWriter::with_capacity(PIECE, Pipe(sender));
@@ -246,7 +246,7 @@ impl Write for Pipe {
 }
 
 /// A stream as something that blocking code can read.
-fn reader(stream: ByteStream) -> impl Read + Send {
+pub(super) fn reader(stream: ByteStream) -> impl Read + Send {
     let stream = stream.map(|piece| piece.map_err(io::Error::other));
     tokio_util::io::SyncIoBridge::new(Box::pin(tokio_util::io::StreamReader::new(stream)))
 }

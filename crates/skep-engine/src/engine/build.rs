@@ -1,6 +1,8 @@
 //! Builds: the engine's door to the builder.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
 
 use skep_build::builder::Subject;
@@ -8,11 +10,13 @@ use skep_build::cache::{Listed, Prune};
 use skep_build::graph::ImageSource;
 use skep_build::worker::ResolvedImage;
 use skep_build::{BuildError, BuildRequest, Built, Job};
-use skep_types::{Digest, Platform};
+use skep_types::{Digest, ErrorKind, Platform};
 
 use super::Engine;
-use crate::build::{self, BuildContainer, BuildRecord, FileStat, Files, Place};
+use super::archive::{archive, reader};
+use crate::build::{self, BuildContainer, BuildRecord, CacheMount, FileStat, Files, NewCacheMount, Place};
 use crate::config::Entitlements;
+use crate::model::request::ByteStream;
 
 /// The largest part of a result's file that is read at once, in bytes.
 const READ_MAX: u64 = 64 << 20;
@@ -126,6 +130,38 @@ impl Engine {
     /// Removes what is picked of it, and nothing that a build uses.
     pub async fn prune_build_cache(&self, prune: Prune) -> Result<Vec<Listed>> {
         build::prune_cache(&self.inner, prune).await
+    }
+
+    /// What a prune would remove now.
+    pub async fn preview_build_prune(&self, prune: Prune) -> Result<Vec<Listed>> {
+        build::preview_prune(&self.inner, prune).await
+    }
+
+    /// Directories of cache mounts, by name.
+    pub async fn cache_mounts(&self) -> Result<Vec<CacheMount>> {
+        build::list_caches(&self.inner).await
+    }
+
+    /// The files of a cache mount as a tar archive.
+    pub async fn export_cache_mount(&self, wanted: &str) -> Result<ByteStream> {
+        let (root, held) = build::hold_cache(&self.inner, wanted.to_owned()).await?;
+        Ok(archive(move |out| {
+            let _held = held;
+            skep_fs::pack::write_tree(&root, Path::new("."), OsStr::new(""), out)
+        }))
+    }
+
+    /// Fills a cache mount from a tar archive (plain, gzip, zstd). One that is not there is made as `new` says.
+    pub async fn import_cache_mount(&self, wanted: &str, new: NewCacheMount, archive: ByteStream) -> Result<()> {
+        let (inner, wanted) = (Arc::clone(&self.inner), wanted.to_owned());
+        let reader = reader(archive);
+        let filled = tokio::task::spawn_blocking(move || build::fill_cache(&inner, &wanted, new, reader)).await;
+        filled.map_err(|error| BuildError::new(ErrorKind::System, format!("a worker thread of the engine: {error}")))?
+    }
+
+    /// Removes a cache mount that no build uses.
+    pub async fn remove_cache_mount(&self, wanted: &str) -> Result<()> {
+        build::remove_cache(&self.inner, wanted.to_owned()).await
     }
 
     /// The platforms that steps can run for, the machine's own first.

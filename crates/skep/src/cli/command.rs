@@ -32,6 +32,7 @@ pub(crate) enum Completion {
     Images,
     Volumes,
     Networks,
+    CacheMounts,
 }
 
 /// A command. `paths` are all ways to call it, the short one first.

@@ -182,6 +182,7 @@ async fn objects(cli: &Cli, kind: Completion) -> Vec<String> {
         Completion::Images => ("/images/json", ""),
         Completion::Volumes => ("/volumes", "/Volumes"),
         Completion::Networks => ("/networks", ""),
+        Completion::CacheMounts => ("/skep/build/caches", ""),
     };
     let Ok((host, is_default)) = cli.host() else { return Vec::new() };
     let socket = host.strip_prefix("unix://").unwrap_or(DEFAULT_HOST);

@@ -25,6 +25,10 @@ static COMMANDS: &[&Command] = &[
     &image::ls::COMMAND,
     &system::version::COMMAND,
     &system::info::COMMAND,
+    &builder::cache::export::COMMAND,
+    &builder::cache::import::COMMAND,
+    &builder::cache::ls::COMMAND,
+    &builder::cache::rm::COMMAND,
     &builder::du::COMMAND,
     &builder::history::ls::COMMAND,
     &builder::history::logs::COMMAND,
@@ -100,9 +104,11 @@ pub(crate) struct Group {
     about: &'static str,
 }
 
-static GROUPS: [Group; 10] = [
+static GROUPS: [Group; 12] = [
     Group { name: "builder", about: "Manage builds" },
+    Group { name: "builder cache", about: "Manage cache mounts of builds" },
     Group { name: "buildx", about: "Manage builds" },
+    Group { name: "buildx cache", about: "Manage cache mounts of builds" },
     Group { name: "buildx history", about: "Commands to work on build records" },
     Group { name: "container", about: "Manage containers" },
     Group { name: "image", about: "Manage images" },

@@ -6,7 +6,7 @@ mod notify;
 mod registries;
 pub(crate) mod settings;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +32,12 @@ pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
         .thread_stack_size(2 << 20)
         .enable_all()
         .build()?;
-    runtime.block_on(serve(settings, inherited))
+    let pidfile = runtime.block_on(serve(settings, inherited))?;
+    // The last who use the engine are gone with the runtime, and with them the lock of its database. Whoever waits for the PID file's end
+    // may start the next daemon then.
+    drop(runtime);
+    drop(pidfile);
+    Ok(())
 }
 
 fn inherited_sockets() -> Result<Vec<std::os::fd::OwnedFd>, Failure> {
@@ -46,7 +51,8 @@ fn inherited_sockets() -> Result<Vec<std::os::fd::OwnedFd>, Failure> {
         .map_err(|e| Failure::message(format!("taking over {count} sockets of the service manager: {e}")))
 }
 
-async fn serve(settings: Settings, inherited: Vec<std::os::fd::OwnedFd>) -> Result<(), Failure> {
+/// Serves until it is told to end. Returns what says that the daemon is there.
+async fn serve(settings: Settings, inherited: Vec<std::os::fd::OwnedFd>) -> Result<Pidfile, Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -55,7 +61,7 @@ async fn serve(settings: Settings, inherited: Vec<std::os::fd::OwnedFd>) -> Resu
         .await
         .map_err(|error| Failure::message(format!("failed to start daemon: {error}")))?;
     let listeners = listeners(&settings, inherited).await?;
-    let _pidfile = Pidfile::write(&settings.pidfile)?;
+    let pidfile = Pidfile::write(&settings.pidfile)?;
     notify::send("READY=1");
     tracing::info!(data_root = %settings.engine.data_root.display(), "the engine is ready");
     let shutdown = async {
@@ -70,7 +76,7 @@ async fn serve(settings: Settings, inherited: Vec<std::os::fd::OwnedFd>) -> Resu
     skep_api::serve(engine.clone(), listeners, settings.idle, shutdown).await;
     notify::send("STOPPING=1");
     engine.close().await;
-    Ok(())
+    Ok(pidfile)
 }
 
 async fn listeners(settings: &Settings, mut inherited: Vec<std::os::fd::OwnedFd>) -> Result<Vec<Listener>, Failure> {
@@ -105,19 +111,19 @@ async fn listeners(settings: &Settings, mut inherited: Vec<std::os::fd::OwnedFd>
 }
 
 /// The file with the process id; gone when the daemon ends.
-struct Pidfile<'a>(&'a Path);
+struct Pidfile(PathBuf);
 
-impl<'a> Pidfile<'a> {
-    fn write(path: &'a Path) -> Result<Self, Failure> {
+impl Pidfile {
+    fn write(path: &Path) -> Result<Self, Failure> {
         skep_fs::atomic::write_file(path, format!("{}\n", std::process::id()).as_bytes(), 0o644)
             .map_err(|error| Failure::message(format!("failed to write the PID file {}: {error}", path.display())))?;
-        Ok(Pidfile(path))
+        Ok(Pidfile(path.to_owned()))
     }
 }
 
-impl Drop for Pidfile<'_> {
+impl Drop for Pidfile {
     fn drop(&mut self) {
         // It may be gone with the exec root; nobody needs it then.
-        let _ = std::fs::remove_file(self.0);
+        let _ = std::fs::remove_file(&self.0);
     }
 }

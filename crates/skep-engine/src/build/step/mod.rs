@@ -39,6 +39,7 @@ use crate::engine::Inner;
 use crate::shim::{AttachStream, ShimError, ShimEvent, ShimHandle, Spawned};
 
 pub use container::{BuildContainer, BuildProcess, Place, Process, ProcessControl, ProcessEnd};
+pub(super) use mounts::cache_name;
 pub use output::Pieces;
 use room::Room;
 pub(crate) use room::sweep;

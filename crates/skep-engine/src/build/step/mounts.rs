@@ -90,7 +90,7 @@ pub(super) async fn bring(
 }
 
 /// What a cache directory is found by: everything that a new one is made from.
-fn cache_name(id: &str, from: Option<&(Tree, PathBuf)>, owner: (u32, u32, u32)) -> String {
+pub(in crate::build) fn cache_name(id: &str, from: Option<&(Tree, PathBuf)>, owner: (u32, u32, u32)) -> String {
     let from = from.map(|(tree, path)| match tree {
         Tree::Layers(stack) => format!("{stack:?} {}", path.display()),
         Tree::Dir(dir) => format!("{:?} {}", dir.identity, path.display()),

@@ -2,17 +2,22 @@
 
 use std::fmt::Write as _;
 
-use skep_client::Method;
-use skep_wire::{BuildCache, DiskUsage};
+use chrono::Utc;
+use serde_json::Value;
+use skep_buildkit::proto::moby::buildkit::v1::{DiskUsageRequest, UsageRecord};
 
+use super::{record, worker};
 use crate::cli::command::runner;
 use crate::cli::flags::{FlagSet, flags};
-use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome};
+use crate::cli::value::Filter;
+use crate::cli::{Args, Cli, Command, Completion, Outcome};
+use crate::ui::listing::{self, Columns};
 use crate::ui::{self, human, table};
 
 flags! {
     pub(crate) struct UsageFlags {
-        format: String = "table" => "format", "Format the output: \"table\", \"json\" or \"pretty\"";
+        filter: Filter => "filter", "Provide filter values (e.g. \"type=exec.cachemount\")";
+        format: String => "format", "Format the output: 'table', 'pretty', 'json' or a Go template";
         verbose: bool => "verbose", "Shorthand for \"--format=pretty\"";
     }
 }
@@ -27,85 +32,66 @@ pub(crate) const COMMAND: Command = Command {
     run: runner!(UsageFlags, run),
 };
 
+const COLUMNS: Columns = Columns {
+    type_name: "*commands.diskusageContext",
+    titles: &[
+        ("CreatedAt", "CREATED AT"),
+        ("Description", "DESCRIPTION"),
+        ("ID", "ID"),
+        ("LastUsedAt", "LAST ACCESSED"),
+        ("Mutable", "MUTABLE"),
+        ("Parents", "PARENTS"),
+        ("Reclaimable", "RECLAIMABLE"),
+        ("Shared", "SHARED"),
+        ("Size", "SIZE"),
+        ("Type", "TYPE"),
+        ("UsageCount", "USAGE COUNT"),
+    ],
+    default_table: "{{.ID}}\t{{.Reclaimable}}\t{{.Size}}\t{{.LastUsedAt}}",
+};
+
 async fn run(cli: &Cli, flags: UsageFlags, _: Vec<String>) -> Outcome {
-    let request = cli.client().await?.request(Method::GET, "/system/df").query("type", "build-cache");
-    let usage: DiskUsage = request.send().await?.json().await?;
-    let mut caches = usage.build_cache.unwrap_or_default();
-    caches.sort_by_key(|cache| (std::cmp::Reverse(cache.size), cache.id.clone()));
+    let (filter, unused_for) = record::conditions(&flags.filter)?;
+    let mut control = worker::control(cli).await?;
+    let request = DiskUsageRequest { filter, ..DiskUsageRequest::default() };
+    let answer = control.disk_usage(request).await.map_err(|status| worker::failed(&status))?;
+    let mut records = answer.into_inner().record;
+    records.retain(|record| {
+        let idle = record::time(record.last_used_at.as_ref()).and_then(|used| (Utc::now() - used).to_std().ok());
+        unused_for.is_zero() || idle.is_some_and(|idle| idle >= unused_for)
+    });
+    records.sort_by_key(|record| (record.size, record.id.clone()));
+    let sums = if flags.filter.0.is_empty() { totals(&records) } else { String::new() };
     ui::print(&match (flags.verbose, flags.format.as_str()) {
-        (true, _) | (_, "pretty") => details(&caches),
-        (_, "table" | "") => listing(&caches),
-        (_, "json") => lines_of_json(&caches)?,
-        (_, other) => {
-            return Err(Failure::message(format!("unsupported format {other:?}: it is one of table, json, pretty")));
+        (true, "" | "pretty") | (false, "pretty") => records.iter().map(record::details).collect::<String>() + &sums,
+        (false, "" | "table") => listing(&records) + &sums,
+        (true, _) => return Err("ERROR: --format and --verbose cannot be used together".to_owned().into()),
+        (false, format) => {
+            let rows: Vec<Value> = records.iter().map(record::row).collect();
+            listing::render(&COLUMNS, format, &rows)?
         }
     });
     Ok(())
 }
 
-fn last_used(cache: &BuildCache) -> String {
-    cache.last_used_at.and_then(skep_wire::Timestamp::time).map_or_else(String::new, |at| human::ago(at.timestamp()))
-}
-
-fn listing(caches: &[BuildCache]) -> String {
+fn listing(records: &[UsageRecord]) -> String {
     let mut text = String::from("ID\tRECLAIMABLE\tSIZE\tLAST ACCESSED\n");
-    for cache in caches {
-        let star = |yes: bool| if yes { "*" } else { "" };
-        let (id, size) = (&cache.id, human::size(cache.size));
-        let (used, shared) = (star(cache.in_use), star(cache.shared));
-        let _ = writeln!(text, "{id}{used}\t{}\t{size}{shared}\t{}", !cache.in_use, last_used(cache));
+    for record in records {
+        let _ = writeln!(text, "{}", record::cells(record).join("\t"));
     }
-    table::align(&text) + &totals(caches)
+    table::align(&text)
 }
 
-fn totals(caches: &[BuildCache]) -> String {
-    let sum = |wanted: &dyn Fn(&&BuildCache) -> bool| caches.iter().filter(wanted).map(|cache| cache.size).sum::<i64>();
+fn totals(records: &[UsageRecord]) -> String {
+    let sum = |wanted: &dyn Fn(&&UsageRecord) -> bool| {
+        human::size(records.iter().filter(wanted).map(|record| record.size).sum::<i64>())
+    };
     let mut text = String::new();
-    let shared = sum(&|cache| cache.shared);
-    if shared > 0 {
-        let _ = writeln!(
-            text,
-            "Shared:\t\t{}\nPrivate:\t{}",
-            human::size(shared),
-            human::size(sum(&|cache| !cache.shared))
-        );
+    if records.iter().any(|record| record.shared) {
+        let _ = writeln!(text, "Shared:\t\t{}\nPrivate:\t{}", sum(&|one| one.shared), sum(&|one| !one.shared));
     }
-    let _ = writeln!(text, "Reclaimable:\t{}", human::size(sum(&|cache| !cache.in_use)));
-    let _ = writeln!(text, "Total:\t\t{}", human::size(sum(&|_| true)));
+    let _ = writeln!(text, "Reclaimable:\t{}\nTotal:\t\t{}", sum(&|one| !one.in_use), sum(&|_| true));
     text
-}
-
-fn details(caches: &[BuildCache]) -> String {
-    let mut text = String::new();
-    for cache in caches {
-        let fields = [
-            ("ID", cache.id.clone()),
-            ("Parents", cache.parents.join(", ")),
-            ("Created at", cache.created_at.to_string()),
-            ("Mutable", (cache.kind == "exec.cachemount" || cache.kind == "source.local").to_string()),
-            ("Reclaimable", (!cache.in_use).to_string()),
-            ("Shared", cache.shared.to_string()),
-            ("Size", human::size(cache.size)),
-            ("Description", cache.description.clone()),
-            ("Usage count", cache.usage_count.to_string()),
-            ("Last used", last_used(cache)),
-            ("Type", cache.kind.clone()),
-        ];
-        for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
-            let _ = writeln!(text, "{:<14}{value}", format!("{name}:"));
-        }
-        text.push('\n');
-    }
-    text + &totals(caches)
-}
-
-fn lines_of_json(caches: &[BuildCache]) -> Result<String, Failure> {
-    let mut text = String::new();
-    for cache in caches {
-        text.push_str(&serde_json::to_string(cache)?);
-        text.push('\n');
-    }
-    Ok(text)
 }
 
 #[cfg(test)]
@@ -114,21 +100,26 @@ mod tests {
 
     #[test]
     fn the_sum_is_below_the_list() {
-        let cache = |id: &str, size, shared| BuildCache {
+        let record = |id: &str, size, shared, mutable| UsageRecord {
             id: id.to_owned(),
-            kind: "regular".to_owned(),
+            record_type: "regular".to_owned(),
             size,
             shared,
-            ..BuildCache::default()
+            mutable,
+            ..UsageRecord::default()
         };
-        insta::assert_snapshot!(listing(&[cache("aa", 2000, false), cache("b", 500, true)]), @r"
+        let records = [record("aa", 2000, false, true), record("b", 500, true, false)];
+        insta::assert_snapshot!(listing(&records) + &totals(&records), @r"
         ID        RECLAIMABLE   SIZE      LAST ACCESSED
-        aa        true          2kB       
+        aa*       true          2kB       
         b         true          500B*     
         Shared:		500B
         Private:	2kB
         Reclaimable:	2.5kB
         Total:		2.5kB
         ");
+        let rows: Vec<Value> = records.iter().map(record::row).collect();
+        let lines = listing::render(&COLUMNS, "{{.ID}} {{.Size}} {{.Mutable}}", &rows).expect("a template");
+        assert_eq!(lines, "aa 2kB true\nb 500B false\n");
     }
 }

@@ -41,7 +41,8 @@ async fn run(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     if flags.dry_run {
         let kinds: &[&str] = if flags.volumes { &["container", "volume", "image"] } else { &["container", "image"] };
         let found = preview::preview(cli, kinds, flags.all, &flags.filter).await?;
-        ui::print(&preview::report(&found));
+        let caches = preview::caches(cli, flags.all, &flags.filter).await?;
+        ui::print(&preview::report_with(&found, &caches));
         return Ok(());
     }
     if !flags.force && !ui::confirm(&question(&flags)) {
