@@ -267,6 +267,19 @@ pub fn set_io_priority(priority: i32) -> io::Result<()> {
     }
 }
 
+/// Sets the ids by which the calling thread's access to files is judged and that files it makes get (setfsuid(2), setfsgid(2)), and
+/// returns those before. The kernel tells no failure: the ids are asked for again.
+pub fn set_fs_ids(uid: u32, gid: u32) -> io::Result<(u32, u32)> {
+    // SAFETY: both calls take numbers, change nothing but two ids of the calling thread's, and can't fail in another way.
+    let before = unsafe { (libc::setfsuid(uid), libc::setfsgid(gid)) };
+    // SAFETY: as above; an id that no one can have changes nothing and gives what is in force.
+    let now = unsafe { (libc::setfsuid(u32::MAX), libc::setfsgid(u32::MAX)) };
+    match (now.0.cast_unsigned(), now.1.cast_unsigned()) == (uid, gid) {
+        true => Ok((before.0.cast_unsigned(), before.1.cast_unsigned())),
+        false => Err(io::Error::from_raw_os_error(libc::EPERM)),
+    }
+}
+
 /// Scheduling policy and parameters: `struct sched_attr` of sched_setattr(2) without what it has of later kernels.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]

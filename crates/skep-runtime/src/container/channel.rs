@@ -3,7 +3,9 @@
 //! ```text
 //!   parent                                   child
 //!     │ ids mapped, limits raised              │ (waits)
-//!     ├── Go{pid} ────────────────────────────▶│ namespaces, mounts, devices, terminal
+//!     ├── Go{pid} ────────────────────────────▶│ namespaces
+//!     ├── Root, Bind{at}... (+ mounts) ───────▶│ only into a user namespace, if the parent could open them
+//!     ├── Mounts ─────────────────────────────▶│ only into a user namespace: mounts, devices, terminal
 //!     │◀──────────────────────────── RunHooks ─┤ only if there are prestart or createRuntime hooks
 //!     ├── HooksDone ──────────────────────────▶│ pivot_root, user, capabilities, program found
 //!     │◀────────────────── Ready (+ terminal) ─┤ at the gate
@@ -35,6 +37,15 @@ pub(super) enum Order {
         /// The child's pid as the parent sees it.
         pid: i32,
     },
+    /// The detached root file system comes along.
+    Root,
+    /// The detached source of a bind mount comes along.
+    Bind {
+        /// Which of the specification's mounts it is for.
+        at: usize,
+    },
+    /// That was all: make the mounts.
+    Mounts,
     /// The hooks in the runtime's namespaces have run.
     HooksDone,
     /// Execute the program.

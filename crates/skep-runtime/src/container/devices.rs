@@ -46,8 +46,7 @@ struct Node<'a> {
 pub(super) fn make_all(root: BorrowedFd<'_>, spec: &Spec) -> Result<()> {
     let dev = Path::new("/dev");
     let bound = |entry: &crate::spec::Mount| {
-        entry.destination == dev
-            && super::options::Options::parse(&entry.options).is_ok_and(|o| super::sources::is_bind(entry, &o))
+        entry.destination == dev && super::sources::is_bind(entry, &super::options::Options::parse(&entry.options))
     };
     if spec.mounts.iter().any(bound) {
         return Ok(());

@@ -40,6 +40,11 @@ pub(super) fn exec(target: &ExecTarget<'_>, wanted: &Process, stdio: &Stdio) -> 
         true => Groups::Denied,
         false => Groups::Settable,
     };
+    if let Stdio::Fds(fds) = stdio
+        && by_parent
+    {
+        terminal::give_pipes_from_outside(fds, target.spec, task.user.uid);
+    }
     let (ours, theirs) = channel::pair()?;
     let clone_fd = target.cgroup.and_then(|cgroup| cgroup.clone_fd());
     // The child has to be born in the container's pid namespace.

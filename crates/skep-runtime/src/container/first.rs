@@ -27,7 +27,7 @@ pub(super) struct First<'a> {
     pub(super) options: &'a LaunchOptions<'a>,
     pub(super) plan: &'a Namespaces,
     pub(super) task: &'a Task,
-    /// What the parent had to open for it.
+    /// What the parent opened for it before it was born.
     pub(super) sources: Option<Sources>,
     pub(super) groups: Groups,
     pub(super) channel: OwnedFd,
@@ -73,6 +73,10 @@ impl First<'_> {
         if plan.new & kind::NETWORK != 0 {
             ns::loopback_up().step("switch on the loopback interface")?;
         }
+        let sources = match plan.cloned() & kind::USER {
+            0 => sources,
+            _ => take_over(channel, spec.mounts.len())?,
+        };
         let (root, binds) = place_root(options, sources)?;
         close_the_rest(&root, &binds, channel, options)?;
         names(spec)?;
@@ -137,6 +141,22 @@ pub(super) fn expect_go(channel: &OwnedFd) -> Result<i32> {
     }
 }
 
+/// Takes what the parent opens for a child in a user namespace; nothing if it could not.
+fn take_over(channel: &OwnedFd, mounts: usize) -> Result<Option<Sources>> {
+    let unexpected = || LaunchError::system("start-up", "unexpected order");
+    let mut root = None;
+    let mut binds: Vec<Option<OwnedFd>> = std::iter::repeat_with(|| None).take(mounts).collect();
+    loop {
+        match channel::receive::<Order>(channel)? {
+            Some((Order::Root, Some(fd))) => root = Some(fd),
+            Some((Order::Bind { at }, Some(fd))) => *binds.get_mut(at).ok_or_else(unexpected)? = Some(fd),
+            Some((Order::Mounts, _)) => return Ok(root.map(|root| Sources { root, binds })),
+            Some(_) => return Err(unexpected()),
+            None => process::exit_now(1),
+        }
+    }
+}
+
 /// Enters the cgroup by itself, which is much quicker than being moved, where it has the rights.
 fn enter_cgroup(cgroup: Option<&Cgroup>, plan: &Namespaces) -> Result<()> {
     match cgroup {
@@ -164,7 +184,7 @@ fn place_root(options: &LaunchOptions<'_>, sources: Option<Sources>) -> Result<(
     }
     let Sources { root, binds } = match sources {
         Some(sources) => sources,
-        None => Sources::open(options.spec, options.bundle, options.rootfs)?,
+        None => Sources::open(options.spec, options.bundle, options.rootfs, None)?,
     };
     if propagation == Propagation::Shared {
         // Sources that are shared stay so; what is put on / must not show on the host's.

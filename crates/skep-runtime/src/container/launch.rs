@@ -11,10 +11,11 @@ use super::error::{LaunchError, LaunchErrorKind, Result, Step};
 use super::first::{First, vanished};
 use super::hooks::{State, Status, run_hooks};
 use super::identity::{self, Groups};
+use super::idmap::IdMap;
 use super::namespaces::{Detour, Namespaces, map_ids};
-use super::sources::Sources;
+use super::sources::{Sources, wants_map};
 use super::task::Task;
-use super::{LaunchOptions, Launched, procfs};
+use super::{LaunchOptions, Launched, Stdio, procfs, terminal};
 
 /// Clones a container's first process and brings it to its gate.
 pub(super) fn launch(options: &LaunchOptions<'_>) -> Result<Launched> {
@@ -25,15 +26,15 @@ pub(super) fn launch(options: &LaunchOptions<'_>) -> Result<Launched> {
     let plan = Namespaces::plan(spec, options.netns)?;
     procfs::check_sysctls(spec, &plan)?;
     let groups = groups_in(&plan);
-    // Born into another user namespace, the child might not be allowed to see what the host has.
-    let sources = match plan.new & kind::USER {
-        0 => None,
-        _ => Sources::open(spec, options.bundle, options.rootfs).map(Some).or_else(|error| match error.errno {
-            // A parent without rights of its own: in the new namespace the child has some.
-            Some(libc::EPERM) => Ok(None),
-            _ => Err(error),
-        })?,
+    let sources = match plan.new & kind::USER == 0 && wants_map(spec, options.rootfs) {
+        true => Some(Sources::open(spec, options.bundle, options.rootfs, plan.joined_map(spec)?.as_ref())?),
+        false => None,
     };
+    if let Stdio::Fds(fds) = &options.stdio
+        && plan.has_user()
+    {
+        terminal::give_pipes_from_outside(fds, spec, task.user.uid);
+    }
     let (ours, theirs) = channel::pair()?;
     let detour = Detour::through(plan.inherited.iter().map(|(bit, fd)| (*bit, fd)))?;
     let hidden = Hidden::when(plan.new & kind::PID == 0);
@@ -137,6 +138,9 @@ pub(super) fn bring_to_gate(child: Child, channel: OwnedFd, help: &Help<'_>) -> 
 fn converse(child: &Child, channel: &OwnedFd, help: &Help<'_>) -> Result<Option<OwnedFd>> {
     assist(child, help)?;
     channel::send(channel, &Order::Go { pid: child.pid }, None)?;
+    if let Some((_, options)) = help.plan.zip(help.options).filter(|(plan, _)| plan.new & kind::USER != 0) {
+        hand_over(child.pid, channel, options)?;
+    }
     loop {
         match channel::receive::<Report>(channel)? {
             Some((Report::Ready, master)) => return Ok(master),
@@ -148,6 +152,27 @@ fn converse(child: &Child, channel: &OwnedFd, help: &Help<'_>) -> Result<Option<
             None => return Err(vanished("start-up")),
         }
     }
+}
+
+/// Opens for a child that was born into a user namespace what it might not be allowed to see, and sends it there.
+fn hand_over(pid: i32, channel: &OwnedFd, options: &LaunchOptions<'_>) -> Result<()> {
+    let (spec, linux) = (options.spec, options.spec.linux());
+    let map = match wants_map(spec, options.rootfs) {
+        true => Some(IdMap::of_process(pid, &linux.uid_mappings, &linux.gid_mappings)?),
+        false => None,
+    };
+    match Sources::open(spec, options.bundle, options.rootfs, map.as_ref()) {
+        Ok(Sources { root, binds }) => {
+            channel::send(channel, &Order::Root, Some(root.as_fd()))?;
+            for (at, bind) in binds.iter().enumerate().filter_map(|(at, bind)| Some((at, bind.as_ref()?))) {
+                channel::send(channel, &Order::Bind { at }, Some(bind.as_fd()))?;
+            }
+        }
+        // A parent without rights of its own: in the new namespace the child has some.
+        Err(error) if error.errno == Some(libc::EPERM) && map.is_none() => {}
+        Err(error) => return Err(error),
+    }
+    channel::send(channel, &Order::Mounts, None)
 }
 
 fn assist(child: &Child, help: &Help<'_>) -> Result<()> {

@@ -5,6 +5,7 @@
 //!
 //! The calling process must have a single thread: the child runs ordinary code after the clone.
 
+mod aside;
 mod cgroupfs;
 mod channel;
 mod copyup;
@@ -15,6 +16,7 @@ mod finish;
 mod first;
 mod hooks;
 mod identity;
+mod idmap;
 mod launch;
 mod mounts;
 mod namespaces;
@@ -31,7 +33,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::cgroup::Cgroup;
-use crate::protocol::OverlaySync;
+use crate::protocol::{OverlayOwners, OverlaySync};
 use crate::spec::{ConsoleSize, Process, Spec};
 pub use error::{LaunchError, LaunchErrorKind, Result};
 pub use hooks::{State, Status, run_hooks};
@@ -79,6 +81,8 @@ pub enum Rootfs<'a> {
         work: &'a Path,
         /// What becomes of a program's wish to have its data on the disk.
         sync: OverlaySync,
+        /// Who the files belong to.
+        owners: OverlayOwners,
     },
 }
 
@@ -126,7 +130,7 @@ pub struct ExecTarget<'a> {
     pub pidfd: BorrowedFd<'a>,
     /// Its cgroup.
     pub cgroup: Option<&'a Cgroup>,
-    /// The container's specification: seccomp filter, and nothing else, is taken from it.
+    /// The container's specification: seccomp filter and id maps, and nothing else, are taken from it.
     pub spec: &'a Spec,
     /// The container's id.
     pub id: &'a str,

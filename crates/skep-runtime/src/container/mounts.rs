@@ -71,7 +71,7 @@ fn make(
     cgroup: &cgroupfs::View,
     made: &mut Made,
 ) -> Result<()> {
-    let options = Options::parse(&entry.options)?;
+    let options = Options::parse(&entry.options);
     if let Some(tree) = source {
         return bind(root, entry, &tree);
     }

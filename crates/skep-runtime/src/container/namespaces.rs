@@ -6,6 +6,7 @@ use rustix::fs::{Mode, OFlags};
 use skep_sys::ns::{self, kind};
 
 use super::error::{LaunchError, Result, Step};
+use super::idmap::IdMap;
 use crate::spec::{IdMapping, NamespaceKind, Spec};
 
 /// The namespaces of a container to be.
@@ -111,6 +112,13 @@ impl Namespaces {
     /// Whether the container's user namespace is not the caller's.
     pub(super) fn has_user(&self) -> bool {
         self.new & kind::USER != 0 || self.entered.iter().any(|(bit, _)| *bit == kind::USER)
+    }
+
+    /// The maps of the user namespace that the container joins, if it joins one; the specification has to name them again.
+    pub(super) fn joined_map(&self, spec: &Spec) -> Result<Option<IdMap>> {
+        let Some((_, fd)) = self.entered.iter().find(|(bit, _)| *bit == kind::USER) else { return Ok(None) };
+        let linux = spec.linux();
+        IdMap::of(fd.try_clone().step("dup")?, &linux.uid_mappings, &linux.gid_mappings).map(Some)
     }
 
     /// Enters, as the child, the namespaces that are the child's to enter, and makes those that could not be made at once.

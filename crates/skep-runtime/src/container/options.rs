@@ -2,8 +2,6 @@
 
 use skep_sys::mount::{Change, Depth, Propagation, attribute};
 
-use super::error::{LaunchError, Result};
-
 /// Attribute bits that are set and cleared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Bits {
@@ -38,6 +36,8 @@ pub(super) struct Options {
     pub(super) propagation: Vec<(Propagation, Depth)>,
     /// A bind mount, with what is mounted below the source or without.
     pub(super) bind: Option<Depth>,
+    /// A mount whose owners are mapped: this one, or all below as well.
+    pub(super) idmap: Option<Depth>,
     /// What was at the mount point is copied into the new tmpfs.
     pub(super) copy_up: bool,
     /// For the file system: names with and without a value.
@@ -46,7 +46,7 @@ pub(super) struct Options {
 
 impl Options {
     /// Sorts the options of a mount.
-    pub(super) fn parse(options: &[String]) -> Result<Self> {
+    pub(super) fn parse(options: &[String]) -> Self {
         let mut sorted = Options::default();
         for option in options.iter().map(String::as_str) {
             if let Some((set, clear)) = bits_of(option) {
@@ -56,13 +56,13 @@ impl Options {
             } else if let Some(propagation) = propagation_of(option) {
                 sorted.propagation.push(propagation);
             } else {
-                sorted.other(option)?;
+                sorted.other(option);
             }
         }
-        Ok(sorted)
+        sorted
     }
 
-    fn other(&mut self, option: &str) -> Result<()> {
+    fn other(&mut self, option: &str) {
         match option {
             "bind" => self.bind = Some(self.bind.unwrap_or(Depth::One)),
             "rbind" => self.bind = Some(Depth::Tree),
@@ -71,15 +71,13 @@ impl Options {
             // What mount(8) and other runtimes understand without an effect on a new mount.
             "" | "defaults" | "remount" | "silent" | "loud" | "async" | "nomand" | "nolazytime" | "iversion"
             | "noiversion" | "acl" | "noacl" => {}
-            "idmap" | "ridmap" => {
-                return Err(LaunchError::invalid("id-mapped mounts are not supported"));
-            }
+            "idmap" => self.idmap = Some(self.idmap.unwrap_or(Depth::One)),
+            "ridmap" => self.idmap = Some(Depth::Tree),
             _ => self.data.push(match option.split_once('=') {
                 Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                 None => (option.to_owned(), None),
             }),
         }
-        Ok(())
     }
 }
 
@@ -130,7 +128,7 @@ mod tests {
 
     fn parse(text: &str) -> Options {
         let options: Vec<String> = text.split(',').map(str::to_owned).collect();
-        Options::parse(&options).expect("options")
+        Options::parse(&options)
     }
 
     #[test]
@@ -152,9 +150,15 @@ mod tests {
     }
 
     #[test]
+    fn maps_of_ids_are_no_attributes() {
+        assert_eq!(parse("idmap").idmap, Some(Depth::One));
+        assert_eq!(parse("ridmap,idmap,ro").idmap, Some(Depth::Tree));
+        assert_eq!(parse("ridmap").bits, Bits::default());
+    }
+
+    #[test]
     fn the_last_access_time_option_wins() {
         assert_eq!(parse("noatime,strictatime").bits.set, attribute::STRICT_ATIME);
         assert_eq!(parse("strictatime,relatime").bits.set, 0);
-        assert!(Options::parse(&["idmap".to_owned()]).is_err());
     }
 }

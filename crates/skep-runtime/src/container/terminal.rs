@@ -11,7 +11,7 @@ use skep_sys::mount::{Depth, attach, clone_tree};
 
 use super::error::{LaunchError, Result, Step};
 use super::rooted::{self, DEVPTS_MAGIC, Last};
-use crate::spec::ConsoleSize;
+use crate::spec::{ConsoleSize, IdMapping, Spec};
 
 /// Both ends of a new terminal.
 #[derive(Debug)]
@@ -81,12 +81,25 @@ pub(super) fn use_as_stdio(fds: [BorrowedFd<'_>; 3]) -> Result<()> {
     Ok(())
 }
 
+/// Gives pipes to a user of a user namespace: a process inside has no rights over what the host's root made.
+pub(super) fn give_pipes_from_outside(fds: &[OwnedFd; 3], spec: &Spec, owner: u32) {
+    let inside = |map: &&IdMapping| owner.checked_sub(map.container_id).is_some_and(|offset| offset < map.size);
+    let Some(map) = spec.linux().uid_mappings.iter().find(inside) else { return };
+    let owner = Uid::from_raw(map.host_id + (owner - map.container_id));
+    for fd in fds.iter().filter(|fd| is_pipe(fd)) {
+        // As above: whoever can't give it away has it all the same.
+        let _ = fchown(fd, Some(owner), None);
+    }
+}
+
+fn is_pipe(fd: impl AsFd) -> bool {
+    fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
+}
+
 /// Gives pipes at 0 to 2 to the user, who could not open /dev/stdout otherwise. Everything else stays whose it is.
 pub(super) fn give_pipes(owner: u32) {
     for fd in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
-        let is_pipe =
-            fstat(fd).is_ok_and(|stat| stat.st_uid != owner && FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
-        if is_pipe {
+        if is_pipe(fd) && fstat(fd).is_ok_and(|stat| stat.st_uid != owner) {
             let _ = fchown(fd, Some(Uid::from_raw(owner)), None);
         }
     }

@@ -63,7 +63,21 @@ pub enum Rootfs {
         /// What becomes of a program's wish to have its data on the disk.
         #[serde(default)]
         sync: OverlaySync,
+        /// Who the files belong to.
+        #[serde(default)]
+        owners: OverlayOwners,
     },
+}
+
+/// Who the files of an overlay belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OverlayOwners {
+    /// Whom the layers say.
+    #[default]
+    Stored,
+    /// Those who have the same ids in the container's user namespace.
+    Mapped,
 }
 
 /// What becomes of a program's wish to have its data on the disk (`fsync(2)` and the like).

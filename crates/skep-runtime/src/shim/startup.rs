@@ -159,8 +159,8 @@ impl Launching<'_> {
             bundle: &self.bundle.path,
             rootfs: match &self.config.rootfs {
                 protocol::Rootfs::Spec => container::Rootfs::Spec,
-                protocol::Rootfs::Overlay { lower, upper, work, sync } => {
-                    container::Rootfs::Overlay { lower, upper, work, sync: *sync }
+                protocol::Rootfs::Overlay { lower, upper, work, sync, owners } => {
+                    container::Rootfs::Overlay { lower, upper, work, sync: *sync, owners: *owners }
                 }
             },
             stdio,

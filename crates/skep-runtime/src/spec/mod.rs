@@ -89,7 +89,7 @@ pub struct Mount {
     /// Options as in fstab(5), and those of bind mounts (`rbind`, `rro`, `rprivate`, ...).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
-    /// User ids of an id-mapped mount.
+    /// User ids of a mount whose owners are mapped: the ids on the disk, and those that are shown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub uid_mappings: Vec<IdMapping>,
     /// Group ids of an id-mapped mount.

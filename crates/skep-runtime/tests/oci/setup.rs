@@ -94,6 +94,38 @@ fn a_user_namespace_maps_ids() {
 }
 
 #[test]
+fn owners_in_a_bind_mount_are_mapped_by_its_own_mappings() {
+    let bundle = Bundle::new();
+    let source = bundle.top().join("source");
+    std::fs::create_dir_all(&source).expect("a directory");
+    std::fs::write(source.join("file"), "").expect("a file");
+    let mappings = json!([{"containerID": 0, "hostID": 5000, "size": 10}]);
+    let of = |options: &[&str], more: bool| {
+        let mut mount = json!({"destination": "/m", "source": source, "type": "bind", "options": options});
+        if more {
+            mount["uidMappings"] = mappings.clone();
+            mount["gidMappings"] = mappings.clone();
+        }
+        mount
+    };
+    let script = "stat -c %u:%g /m/file";
+    let bundle = mount(bundle, of(&["rbind", "ridmap"], true)).script(script);
+    assert_eq!(bundle.output(), "5000:5000\n");
+    let again = |bundle: Bundle, mount: Value| {
+        bundle.with(|config| *config["mounts"].as_array_mut().and_then(|all| all.last_mut()).expect("a mount") = mount)
+    };
+    let bundle = again(bundle, of(&["bind"], true));
+    assert_eq!(bundle.output(), "5000:5000\n", "mappings are enough");
+    let bundle = again(bundle, of(&["bind", "idmap"], false));
+    let said = bundle.run();
+    assert!(said.code != Some(0) && said.error.contains("owners can only be mapped with mappings"), "{said:?}");
+    let mut tmpfs = of(&["size=1m"], true);
+    tmpfs["type"] = json!("tmpfs");
+    let said = again(bundle, tmpfs).run();
+    assert!(said.code != Some(0) && said.error.contains("only owners of bind mounts"), "{said:?}");
+}
+
+#[test]
 fn a_seccomp_filter_is_in_force_with_and_without_privileges() {
     for no_new_privileges in [true, false] {
         let bundle = Bundle::new().script("grep Seccomp: /proc/self/status; hostname x 2>&1").with(|config| {

@@ -180,6 +180,11 @@ impl Container {
         Link::new(UnixStream::connect(self.bundle.join(protocol::SHIM_SOCKET)).unwrap())
     }
 
+    /// What the test made for the container beside its bundle.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub(crate) fn log_path(&self) -> PathBuf {
         self.directory.path().join("log")
     }

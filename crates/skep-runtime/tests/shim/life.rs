@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
-use skep_runtime::protocol::{self, FailureKind, OverlaySync, Phase, Reply, Request, Rootfs, Scope, Target};
+use skep_runtime::protocol::{
+    self, FailureKind, OverlayOwners, OverlaySync, Phase, Reply, Request, Rootfs, Scope, Target,
+};
 use skep_types::Signal;
 
 use crate::harness::{OUTPUT, command, read_all, shell, until};
@@ -115,6 +117,7 @@ fn an_overlay_is_seen_by_the_container_only() {
                 upper: directory.join("upper"),
                 work: directory.join("work"),
                 sync: OverlaySync::Omitted,
+                owners: OverlayOwners::Stored,
             };
         })
         .start();

@@ -7,5 +7,6 @@ mod first_process;
 mod harness;
 mod life;
 mod logs;
+mod mapped;
 mod survival;
 mod terminal;
