@@ -9,6 +9,7 @@ use skep_fs::apply::Limits;
 use crate::images::PolicyFile;
 use crate::model::gc::GcSettings;
 use skep_registry::Proxies;
+pub use skep_runtime::spec::IdMapping;
 
 use crate::model::host::{LogConfig, Ulimit};
 
@@ -59,6 +60,8 @@ pub struct EngineConfig {
     pub no_new_privileges: bool,
     /// What clients may allow their builds.
     pub entitlements: Entitlements,
+    /// The user namespace of containers and steps of builds; the host's when absent.
+    pub userns_remap: Option<IdMaps>,
     /// Collection of garbage when the disk runs full.
     pub gc: GcSettings,
     /// Labels of the daemon: `key=value`.
@@ -85,6 +88,15 @@ impl Default for Entitlements {
     fn default() -> Self {
         Entitlements { network_host: true, security_insecure: false, device: true }
     }
+}
+
+/// Which ids of the host stand for those in a user namespace; 0 must be among these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdMaps {
+    /// Users.
+    pub uids: Vec<IdMapping>,
+    /// Groups.
+    pub gids: Vec<IdMapping>,
 }
 
 /// The default bridge network.
@@ -145,6 +157,7 @@ impl EngineConfig {
             init: false,
             no_new_privileges: false,
             entitlements: Entitlements::default(),
+            userns_remap: None,
             gc: GcSettings::default(),
             labels: Vec::new(),
             cgroup_parent: None,

@@ -18,11 +18,12 @@ mod logs;
 mod networks;
 mod random;
 mod storage;
+mod userns;
 mod volumes;
 
 pub use skep_fs::apply::Limits;
 
-pub use config::{BridgeSettings, EngineConfig, Entitlements};
+pub use config::{BridgeSettings, EngineConfig, Entitlements, IdMapping, IdMaps};
 pub use engine::Engine;
 pub use error::{Error, StartFailure};
 pub use skep_registry::Proxies;

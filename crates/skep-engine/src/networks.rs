@@ -59,6 +59,16 @@ pub(crate) struct Plug {
     pub(crate) endpoint: skep_net::Endpoint,
 }
 
+/// What of a container is plugged into a network.
+pub(crate) enum ToPlug {
+    /// Nothing: it joins a namespace that exists, or has a network of its own alone.
+    Nothing,
+    /// A namespace that was made for it.
+    Ready(Netns),
+    /// The one that it makes for itself: that of a user namespace.
+    Own,
+}
+
 /// The network of a step of a build.
 pub(crate) struct StepNetwork {
     pub(crate) netns: Netns,
@@ -70,6 +80,13 @@ impl StepNetwork {
     pub(crate) fn is_plugged(&self) -> bool {
         self.endpoint.is_some()
     }
+}
+
+/// The network namespace that a process made. Blocking.
+pub(crate) fn of_process(pid: i32) -> Result<Netns> {
+    let path = format!("/proc/{pid}/ns/net");
+    let file = File::open(&path).map_err(|e| Error::system(format!("opening {path}"), e))?;
+    Netns::open(file.into()).map_err(|e| Error::system(format!("entering {path}"), e))
 }
 
 impl Plug {
@@ -198,10 +215,11 @@ impl Networks {
         }
     }
 
-    /// The namespace a container joins (none for the host's), and the same again if it is to be plugged in.
-    pub(crate) fn namespace(&self, engine: &Inner, record: &Record) -> Result<(Option<OwnedFd>, Option<Netns>)> {
+    /// The namespace a container joins (none for the host's, and for one that it makes itself), and what is to be plugged in.
+    pub(crate) fn namespace(&self, engine: &Inner, record: &Record) -> Result<(Option<OwnedFd>, ToPlug)> {
+        let plugged = record.endpoints.keys().any(|name| self.bridge_of(name).is_some());
         match &record.host.network_mode {
-            NetworkMode::Host => Ok((None, None)),
+            NetworkMode::Host => Ok((None, ToPlug::Nothing)),
             NetworkMode::Container(name) => {
                 let other = engine.containers.find(name)?;
                 let live = other.live().map_err(|_| {
@@ -209,13 +227,16 @@ impl Networks {
                 })?;
                 let path = format!("/proc/{}/ns/net", live.pid);
                 let file = File::open(&path).map_err(|e| Error::system(format!("opening {path}"), e))?;
-                Ok((Some(file.into()), None))
+                Ok((Some(file.into()), ToPlug::Nothing))
+            }
+            // Made here, it would belong to the host's user namespace, and the container's root would have no rights over it.
+            _ if crate::userns::maps(&engine.config, &record.host).is_some() => {
+                Ok((None, if plugged { ToPlug::Own } else { ToPlug::Nothing }))
             }
             NetworkMode::Default | NetworkMode::Bridge | NetworkMode::None | NetworkMode::Named(_) => {
                 let netns = self.pool.take().map_err(|e| Error::system("taking a network namespace", e))?;
                 let fd = netns.fd().try_clone_to_owned().map_err(|e| Error::system("duplicating a descriptor", e))?;
-                let plugged = record.endpoints.keys().any(|name| self.bridge_of(name).is_some());
-                Ok((Some(fd), plugged.then_some(netns)))
+                Ok((Some(fd), if plugged { ToPlug::Ready(netns) } else { ToPlug::Nothing }))
             }
         }
     }
@@ -249,8 +270,13 @@ impl Networks {
 
     /// A namespace for a step of a build, plugged into the default bridge if there is one. Blocking.
     pub(crate) fn plug_step(&self) -> Result<StepNetwork> {
+        let netns = self.pool.take().map_err(|e| Error::system("taking a network namespace", e))?;
+        self.plug_step_of(netns)
+    }
+
+    /// As [`Networks::plug_step`], with a namespace that is there.
+    pub(crate) fn plug_step_of(&self, netns: Netns) -> Result<StepNetwork> {
         let failed = |e| Error::system("plugging a step of a build into the network", e);
-        let netns = self.pool.take().map_err(failed)?;
         let bridge = self.bridge_of(BRIDGE).map(|bridge| bridge.id);
         let endpoint = match (&self.stack, bridge) {
             (Some(stack), Some(bridge)) => {

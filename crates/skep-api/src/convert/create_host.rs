@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use skep_engine::model::host::{
     DeviceMapping, HostConfig, LogConfig, MountRequest, MountSource, NamespaceMode, PortBinding, Resources,
-    RestartPolicy, Ulimit,
+    RestartPolicy, Ulimit, UsernsMode,
 };
 use skep_engine::model::network::NetworkMode;
 use skep_types::Port;
@@ -74,6 +74,10 @@ pub(crate) fn host(wire: skep_wire::HostConfig) -> Result<HostConfig, ApiError> 
         ipc_mode: namespace("IPC mode", &wire.ipc_mode, &["shareable", "none", "container"])?,
         pid_mode: namespace("PID mode", &wire.pid_mode, &["container"])?,
         uts_mode: namespace("UTS mode", &wire.uts_mode, &[])?,
+        userns_mode: match wire.userns_mode.as_str() {
+            "host" => UsernsMode::Host,
+            _ => UsernsMode::Default,
+        },
         cgroupns_mode: namespace("cgroup namespace mode", &wire.cgroupns_mode, &[])?,
         shm_size: Some(wire.shm_size).filter(|&size| size != 0),
         sysctls: wire.sysctls,

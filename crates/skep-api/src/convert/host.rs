@@ -1,6 +1,8 @@
 //! `HostConfig` to the wire.
 
-use skep_engine::model::host::{HostConfig, MountRequest, MountSource, NamespaceMode, PortBinding, RestartPolicy};
+use skep_engine::model::host::{
+    HostConfig, MountRequest, MountSource, NamespaceMode, PortBinding, RestartPolicy, UsernsMode,
+};
 use skep_engine::model::network::NetworkMode;
 use skep_types::Port;
 use skep_wire::{BindOptions, DriverConfig, Mount, PortMap, TmpfsOptions, VolumeOptions};
@@ -36,6 +38,10 @@ pub(crate) fn host(host: &HostConfig, default_shm_size: u64) -> skep_wire::HostC
         security_opt: host.security_opt.clone(),
         tmpfs: host.tmpfs.clone(),
         uts_mode: namespace(&host.uts_mode, ""),
+        userns_mode: match host.userns_mode {
+            UsernsMode::Default => String::new(),
+            UsernsMode::Host => "host".to_owned(),
+        },
         shm_size: host.shm_size.unwrap_or_else(|| i64::try_from(default_shm_size).unwrap_or(i64::MAX)),
         sysctls: host.sysctls.clone(),
         runtime: super::info::RUNTIME.to_owned(),

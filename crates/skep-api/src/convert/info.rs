@@ -80,11 +80,18 @@ pub(crate) fn info(facts: SystemInfo, config: &EngineConfig) -> Info {
         init_binary: facts.init_path,
         runc_commit: Commit { id: version.to_owned() },
         init_commit: Commit { id: version.to_owned() },
-        security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
+        security_options: security_options(config),
         firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), info: Vec::new() }),
         warnings: facts.warnings,
         ..Info::default()
     }
+}
+
+fn security_options(config: &EngineConfig) -> Vec<String> {
+    let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+    options.extend(config.userns_remap.as_ref().map(|_| "name=userns".to_owned()));
+    options.push("name=cgroupns".to_owned());
+    options
 }
 
 /// Settings that only `info` shows.

@@ -50,6 +50,7 @@ use crate::engine::Inner;
 pub use cachemounts::{CacheMount, NewCacheMount};
 pub use history::{BuildRecord, RecordFile};
 pub use look::{FileStat, Files};
+pub(crate) use step::is_memory;
 pub use step::{BuildContainer, BuildProcess, Pieces, Place, Process, ProcessControl, ProcessEnd};
 pub use worker::Machine;
 

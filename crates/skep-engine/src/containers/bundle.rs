@@ -4,9 +4,8 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use skep_net::Netns;
 use skep_runtime::cgroup::{Cgroup, CgroupPath};
-use skep_runtime::protocol::{Lifetime, LogConfig, OverlaySync, Rootfs, ShimConfig, StdinMode, VERSION};
+use skep_runtime::protocol::{Lifetime, LogConfig, OverlayOwners, OverlaySync, Rootfs, ShimConfig, StdinMode, VERSION};
 use skep_types::ContainerId;
 
 use super::hosts;
@@ -20,7 +19,8 @@ use crate::model::host::{HostConfig, NamespaceMode};
 use crate::model::network::NetworkMode;
 use crate::model::status::Status;
 use crate::model::view::{ContainerView, MountKind, OverlayDirs};
-use crate::{Error, Result};
+use crate::networks::ToPlug;
+use crate::{Error, Result, userns};
 
 /// Everything the shim needs, written to disk.
 pub(super) struct Prepared {
@@ -29,8 +29,8 @@ pub(super) struct Prepared {
     pub(super) cgroup: PathBuf,
     /// The network namespace to join or to fill; none for the host's.
     pub(super) netns: Option<OwnedFd>,
-    /// The same namespace if it is to be plugged into a network.
-    pub(super) to_plug: Option<Netns>,
+    /// What is to be plugged into a network.
+    pub(super) to_plug: ToPlug,
     pub(super) hostname: String,
 }
 
@@ -71,6 +71,9 @@ pub(crate) fn overlay(engine: &Inner, record: &Record) -> Result<OverlayDirs> {
 
 /// Writes the engine's files and the bundle, and sets addresses aside. Blocking.
 pub(super) fn prepare(engine: &Inner, record: &Record, overlay: &OverlayDirs) -> Result<Prepared> {
+    if let Some(text) = userns::conflict(&engine.config, &record.host) {
+        return Err(Error::Invalid(text.to_owned()));
+    }
     let (netns, to_plug) = engine.networks.namespace(engine, record)?;
     let hostname = hostname(engine, record)?;
     write_files(engine, record, &hostname)?;
@@ -87,6 +90,7 @@ pub(super) fn prepare(engine: &Inner, record: &Record, overlay: &OverlayDirs) ->
         files: &record.files,
         cgroup: &cgroup,
         pid_namespace_of: joined_pid_namespace(engine, record)?,
+        user_namespace: joined_user_namespace(engine, record)?,
         hostname: &hostname,
     })?;
     let bundle = bundle_path(engine, record.id);
@@ -104,6 +108,10 @@ pub(super) fn prepare(engine: &Inner, record: &Record, overlay: &OverlayDirs) ->
             upper: PathBuf::from(&overlay.upper),
             work: PathBuf::from(&overlay.work),
             sync: OverlaySync::Fulfilled,
+            owners: match userns::maps(&engine.config, &record.host) {
+                Some(_) => OverlayOwners::Mapped,
+                None => OverlayOwners::Stored,
+            },
         },
         stdin: match (record.config.open_stdin, record.config.stdin_once) {
             (false, _) => StdinMode::Closed,
@@ -215,6 +223,28 @@ fn joined_pid_namespace(engine: &Inner, record: &Record) -> Result<Option<i32>> 
         }
         _ => Ok(None),
     }
+}
+
+/// Whoever shares a namespace with another container needs rights over it, which only those in its user namespace have.
+fn joined_user_namespace(engine: &Inner, record: &Record) -> Result<Option<PathBuf>> {
+    let ((NamespaceMode::Container(name), _) | (_, NetworkMode::Container(name))) =
+        (&record.host.pid_mode, &record.host.network_mode)
+    else {
+        return Ok(None);
+    };
+    if userns::maps(&engine.config, &record.host).is_none() {
+        return Ok(None);
+    }
+    let other = engine.containers.find(name)?;
+    let running = other
+        .live()
+        .map_err(|_| Error::Conflict(format!("cannot join namespaces of a non running container: {}", other.id)))?;
+    let found = userns::of_process(running.pid)?;
+    found.map(Some).ok_or_else(|| {
+        Error::Invalid(format!(
+            "container {name} lives in the host's user namespace: only a container with --userns=host can share its namespaces"
+        ))
+    })
 }
 
 fn log_config(record: &Record) -> Result<Option<LogConfig>> {

@@ -49,7 +49,8 @@ fn build(engine: &Arc<Inner>, request: CreateContainer) -> Result<(Record, Vec<V
         return Err(Error::Invalid("no command specified".to_owned()));
     }
     defaults(engine, &mut host);
-    validate::check(&config, &host, &Machine { cpus: cpus() })?;
+    let userns = crate::userns::conflict(&engine.config, &host);
+    validate::check(&config, &host, &Machine { cpus: cpus(), userns })?;
     security::capabilities(&host)?;
     security::options(&host, false)?;
     let networks = network_endpoints(engine, &host, endpoints)?;

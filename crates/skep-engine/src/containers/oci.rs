@@ -18,7 +18,7 @@ use crate::model::container::ContainerConfig;
 use crate::model::host::{HostConfig, NamespaceMode};
 use crate::model::network::NetworkMode;
 use crate::model::view::{EngineFiles, MountKind};
-use crate::{Error, Result};
+use crate::{Error, Result, userns};
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where the init of `--init` appears in the container.
@@ -53,6 +53,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) cgroup: &'a Path,
     /// The process whose PID namespace is joined.
     pub(crate) pid_namespace_of: Option<i32>,
+    /// The user namespace that is joined.
+    pub(crate) user_namespace: Option<PathBuf>,
     /// The hostname, after defaults.
     pub(crate) hostname: &'a str,
 }
@@ -68,6 +70,7 @@ pub(crate) fn spec(inputs: &Inputs<'_>) -> Result<Spec> {
         Some(own) => own.iter().map(PathBuf::from).collect(),
         None => default,
     };
+    let maps = userns::maps(inputs.engine, host).cloned();
     let masked = MASKED.iter().chain(&MASKED_MORE).map(PathBuf::from).collect();
     Ok(Spec {
         oci_version: VERSION.to_owned(),
@@ -82,6 +85,8 @@ pub(crate) fn spec(inputs: &Inputs<'_>) -> Result<Spec> {
             resources: Some(limits::resources(host, rules)),
             cgroups_path: Some(inputs.cgroup.to_owned()),
             namespaces: namespaces(inputs),
+            uid_mappings: maps.as_ref().map(|maps| maps.uids.clone()).unwrap_or_default(),
+            gid_mappings: maps.map(|maps| maps.gids).unwrap_or_default(),
             devices,
             seccomp: options.seccomp(host, &capabilities)?,
             rootfs_propagation: propagation(inputs.mounts),
@@ -190,6 +195,9 @@ fn namespaces(inputs: &Inputs<'_>) -> Vec<Namespace> {
         let path = inputs.pid_namespace_of.map(|pid| PathBuf::from(format!("/proc/{pid}/ns/pid")));
         namespaces.push(Namespace { kind: NamespaceKind::Pid, path });
     }
+    if userns::maps(inputs.engine, host).is_some() {
+        namespaces.push(Namespace { kind: NamespaceKind::User, path: inputs.user_namespace.clone() });
+    }
     namespaces
 }
 
@@ -240,12 +248,14 @@ fn mounts(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
     let taken = |path: &Path| inputs.mounts.iter().any(|own| Path::new(&own.point.destination) == path);
     mounts.retain(|default| !taken(&default.destination));
     let files = inputs.files;
-    let writable: &[&str] = if host.readonly_rootfs { &["ro"] } else { &[] };
+    let mapped = userns::maps(inputs.engine, host).is_some();
+    let mut options = if host.readonly_rootfs { vec!["ro"] } else { Vec::new() };
+    options.extend(mapped.then_some("idmap"));
     for (source, target) in
         [(&files.resolv_conf, "/etc/resolv.conf"), (&files.hostname, "/etc/hostname"), (&files.hosts, "/etc/hosts")]
     {
         if !source.is_empty() && !taken(Path::new(target)) {
-            mounts.push(bind(target, source, writable));
+            mounts.push(bind(target, source, &options));
         }
     }
     if host.init.unwrap_or(inputs.engine.init) {
@@ -254,7 +264,7 @@ fn mounts(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
         })?;
         mounts.push(bind(INIT, runtime, &["ro"]));
     }
-    mounts.extend(inputs.mounts.iter().map(user_mount));
+    mounts.extend(inputs.mounts.iter().map(|own| user_mount(own, mapped)));
     Ok(mounts)
 }
 
@@ -274,7 +284,8 @@ fn bind(destination: &str, source: &str, more: &[&str]) -> Mount {
     mount(destination, "bind", source, &options)
 }
 
-fn user_mount(own: &ContainerMount) -> Mount {
+/// A volume is the engine's: its files belong to the ids that programs know. A path of the host's stays whose it is.
+fn user_mount(own: &ContainerMount, mapped: bool) -> Mount {
     let point = &own.point;
     let access = if point.writable { "rw" } else { "ro" };
     match point.kind {
@@ -282,7 +293,8 @@ fn user_mount(own: &ContainerMount) -> Mount {
             let recursion = if own.non_recursive { "bind" } else { "rbind" };
             let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
             let subpath = (!point.subpath.is_empty()).then(|| point.subpath.clone().into());
-            let options = [recursion, propagation, access];
+            let mut options = vec![recursion, propagation, access];
+            options.extend((mapped && point.kind == MountKind::Volume).then_some("idmap"));
             Mount { subpath, ..mount(&point.destination, "bind", &point.source, &options) }
         }
         MountKind::Tmpfs => {

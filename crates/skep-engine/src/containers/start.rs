@@ -19,7 +19,7 @@ use super::task::Task;
 use crate::engine::{Inner, blocking};
 use crate::model::request::AttachOptions;
 use crate::model::status::{Exited, Running as Facts, Status};
-use crate::networks::Plug;
+use crate::networks::{self, Plug, ToPlug};
 use crate::shim::{ShimError, ShimEvents, ShimHandle, Spawned};
 use crate::{Error, Result, StartFailure};
 
@@ -136,9 +136,26 @@ impl Task {
         let overlay = self.overlay.clone();
         let Prepared { bundle, config, cgroup, netns, to_plug, hostname } =
             blocking(move || bundle::prepare(&engine, &record, &overlay)).await?;
-        let plugging = plug(self.engine.clone(), self.record.clone(), hostname, to_plug);
+        let plugging = |netns| plug(self.engine.clone(), self.record.clone(), hostname, netns);
         let spawning = ShimHandle::spawn(&self.engine.config.runtime, &bundle, config, netns);
-        let (spawned, plug) = tokio::join!(spawning, plugging);
+        let (spawned, plug) = match to_plug {
+            ToPlug::Ready(netns) => tokio::join!(spawning, plugging(netns)),
+            ToPlug::Nothing => (spawning.await, Ok(None)),
+            ToPlug::Own => match spawning.await {
+                Ok(spawned) => {
+                    let netns = blocking({
+                        let pid = spawned.created.pid;
+                        move || networks::of_process(pid)
+                    });
+                    let plug = match netns.await {
+                        Ok(netns) => plugging(netns).await,
+                        Err(error) => Err(error),
+                    };
+                    (Ok(spawned), plug)
+                }
+                failed => (failed, Ok(None)),
+            },
+        };
         let mut undo = Undo { engine: self.engine.clone(), plug: None, bundle, cgroup, armed: true };
         // If one of the two failed, the other is taken back: the shim by dropping it, the plug by `undo`.
         let spawned = spawned.map_err(|e| start_error(&e));
@@ -182,9 +199,8 @@ async fn plug(
     engine: std::sync::Arc<Inner>,
     record: super::record::Record,
     hostname: String,
-    netns: Option<skep_net::Netns>,
+    netns: skep_net::Netns,
 ) -> Result<Option<Plug>> {
-    let Some(netns) = netns else { return Ok(None) };
     let refilling = engine.clone();
     let plug = blocking(move || {
         let plug = engine.networks.plug(&engine, &record, &netns)?;

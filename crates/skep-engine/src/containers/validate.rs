@@ -14,11 +14,15 @@ const MINIMUM_MEMORY: i64 = 6 << 20;
 pub(super) struct Machine {
     /// Processors that are online.
     pub(super) cpus: u32,
+    /// Why the engine's user namespaces exclude this.
+    pub(super) userns: Option<&'static str>,
 }
 
 /// Refuses what can't work, before anything is made.
 pub(super) fn check(config: &ContainerConfig, host: &HostConfig, machine: &Machine) -> Result<()> {
-    let problem = None
+    let problem = machine
+        .userns
+        .map(str::to_owned)
         .or_else(|| check_basics(config, host))
         .or_else(|| check_network(config, host))
         .or_else(|| check_memory(&host.resources))
@@ -174,7 +178,7 @@ mod tests {
     fn with(change: impl FnOnce(&mut HostConfig)) -> String {
         let mut host = HostConfig::default();
         change(&mut host);
-        match check(&ContainerConfig::default(), &host, &Machine { cpus: 2 }) {
+        match check(&ContainerConfig::default(), &host, &Machine { cpus: 2, userns: None }) {
             Ok(()) => String::new(),
             Err(error) => error.to_string(),
         }

@@ -66,6 +66,7 @@ impl Engine {
         let (inner, records) = blocking(move || {
             make_roots(&config)?;
             let storage = Arc::new(Storage::open(&config.data_root)?);
+            crate::userns::check(&config)?;
             let cache = skep_build::Cache::open(storage.store().db().clone())
                 .map_err(|e| Error::system("reading the build cache", e))?;
             let images = open_images(&config, storage.clone(), cache.clone(), sink.clone())?;

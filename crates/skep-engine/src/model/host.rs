@@ -57,6 +57,8 @@ pub struct HostConfig {
     pub pid_mode: NamespaceMode,
     /// The UTS namespace.
     pub uts_mode: NamespaceMode,
+    /// The user namespace.
+    pub userns_mode: UsernsMode,
     /// The cgroup namespace.
     pub cgroupns_mode: NamespaceMode,
     /// Size of /dev/shm in bytes; 64 MiB when absent.
@@ -195,6 +197,16 @@ pub enum NamespaceMode {
     Host,
     /// That of another container, by name or id.
     Container(String),
+}
+
+/// The user namespace of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum UsernsMode {
+    /// What the engine is set up for.
+    #[default]
+    Default,
+    /// The host's, whatever the engine is set up for.
+    Host,
 }
 
 /// A mount in its long form (`--mount`).

@@ -11,6 +11,7 @@ mod delete;
 mod exec;
 mod features;
 mod help;
+mod idmap;
 mod kill;
 mod list;
 mod log;
@@ -111,6 +112,8 @@ fn command_of(command: &str, global: &Global, args: Args) -> Result<u8> {
         "resume" => pause::run(global, args, pause::To::Running),
         "ps" => ps::run(global, args),
         "update" => update::run(global, args),
+        // For the engine, so it is not in the help.
+        "idmap" => idmap::run(args),
         "help" => help::general(),
         other => Err(LaunchError::invalid(format!("unknown command {other:?}: see --help"))),
     }

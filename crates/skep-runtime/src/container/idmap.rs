@@ -132,6 +132,41 @@ impl IdMap {
     }
 }
 
+/// Whether kernel and file systems can map the owners of what is in these directories, and make an overlay of the first two. What can't
+/// be done is said of the first directory with which it can't.
+pub fn check(directories: &[&Path]) -> Result<()> {
+    let maps = [IdMapping { container_id: 0, host_id: 1, size: 1 }];
+    let map = IdMap::new(&maps, &maps)?;
+    for directory in directories {
+        let step = || format!("map owners in {}", directory.display());
+        match map.layer(directory) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
+                let text = format!("the file system ({}) can't do that with this kernel", kind_of(directory));
+                return Err(LaunchError::refused(step(), text));
+            }
+            made => drop(made.step_with(step)?),
+        }
+    }
+    let Some(lower) = directories.get(..2) else { return Ok(()) };
+    match map.overlay(&Overlay { lower, upper: None, options: &[], flags: &[] }) {
+        Err(error) => Err(LaunchError::refused("mount an overlay of mapped layers", error.message)),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// The type of the file system that a path is in, for people.
+fn kind_of(path: &Path) -> String {
+    let told = || {
+        let fd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+        let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().to_owned();
+        let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let line = table.lines().find(|line| line.split(' ').next() == Some(id.as_str()))?;
+        line.split_once(" - ")?.1.split(' ').next().map(str::to_owned)
+    };
+    told().unwrap_or_else(|| "of an unknown type".to_owned())
+}
+
 /// The directory that both are in, and their names there.
 fn side_by_side<'a>(upper: &'a Path, work: &'a Path) -> io::Result<(&'a Path, (&'a OsStr, &'a OsStr))> {
     let split = |path: &'a Path| Some((path.parent()?, path.file_name()?));

@@ -37,6 +37,7 @@ use crate::protocol::{OverlayOwners, OverlaySync};
 use crate::spec::{ConsoleSize, Process, Spec};
 pub use error::{LaunchError, LaunchErrorKind, Result};
 pub use hooks::{State, Status, run_hooks};
+pub use idmap::check as check_idmap;
 pub use launch::start_time;
 pub use selfexe::protect_runtime_binary;
 

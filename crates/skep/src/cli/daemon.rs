@@ -59,6 +59,7 @@ flags! {
         tls_key: Option<String> => "tlskey", "File of the daemon's key";
         tls_verify: bool => "tlsverify", "Serve tcp with TLS and check who the client is";
         unpack_limits: Vec<String> => "unpack-limit", "What a layer may cost: entries=10000000, size=1TiB, ratio=200";
+        userns_remap: Option<String> => "userns-remap", "Ids that containers and steps of builds run under: default, USER[:GROUP] or UID[:GID], with ranges in /etc/subuid and /etc/subgid";
         validate: bool => "validate", "Check the configuration and end";
     }
 }

@@ -54,6 +54,7 @@ pub(crate) struct File {
     pub(crate) tlskey: Option<String>,
     pub(crate) tlsverify: Option<bool>,
     pub(crate) unpack_limits: Option<BTreeMap<String, String>>,
+    pub(crate) userns_remap: Option<String>,
 }
 
 /// Garbage collection; skep's own key.

@@ -4,6 +4,7 @@ mod file;
 mod gc;
 mod notify;
 mod registries;
+mod remap;
 pub(crate) mod settings;
 
 use std::path::{Path, PathBuf};

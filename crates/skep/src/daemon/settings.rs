@@ -102,6 +102,8 @@ impl Settings {
         engine.init = either("init", switch(flags.init), file.init, c).unwrap_or(false);
         engine.no_new_privileges =
             either("no-new-privileges", switch(flags.no_new_privileges), file.no_new_privileges, c).unwrap_or(false);
+        let remap = either("userns-remap", flags.userns_remap, file.userns_remap, c).unwrap_or_default();
+        engine.userns_remap = super::remap::maps(&remap)?;
         if let Some(driver) = either("log-driver", flags.log_driver, file.log_driver, c) {
             engine.log.driver = driver;
         }

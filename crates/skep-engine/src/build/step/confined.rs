@@ -20,7 +20,7 @@ use crate::containers::oci::{self, Inputs};
 use crate::containers::users::Identity;
 use crate::engine::Inner;
 use crate::model::container::ContainerConfig;
-use crate::model::host::{HostConfig, Resources, Ulimit};
+use crate::model::host::{HostConfig, Resources, Ulimit, UsernsMode};
 use crate::model::network::NetworkMode;
 use crate::model::view::EngineFiles;
 use crate::shim::{ShimHandle, Spawned};
@@ -136,6 +136,8 @@ fn spec(engine: &Inner, room: &Room, confined: &Confined) -> Result<Spec, BuildE
         cap_drop: vec!["ALL".to_owned()],
         security_opt: vec!["no-new-privileges".to_owned()],
         readonly_rootfs: true,
+        // It has no capabilities, and writes directories that the engine reads.
+        userns_mode: UsernsMode::Host,
         // When memory is short, it goes before what people run.
         oom_score_adj: 500,
         init: Some(false),
@@ -159,6 +161,7 @@ fn spec(engine: &Inner, room: &Room, confined: &Confined) -> Result<Spec, BuildE
         files: &EngineFiles::default(),
         cgroup: &room.cgroup,
         pid_namespace_of: None,
+        user_namespace: None,
         hostname: "fetcher",
     };
     let mut spec = oci::spec(&inputs).map_err(engine_error)?;

@@ -151,8 +151,9 @@ impl BuildContainer {
         base.iter().for_each(|top| lease.hold(top));
         let netns = room.namespace()?;
         let spawned = ShimHandle::spawn(&self.engine.config.runtime, &room.bundle, config, netns).await;
-        let Spawned { shim, events, .. } = spawned.map_err(lost)?;
+        let Spawned { shim, events, created } = spawned.map_err(lost)?;
         room.occupy(shim.clone(), events);
+        room.plug(run.network, created.pid).await?;
         let stream = shim.attach(Attach { stdin: true, stdout: true, stderr: true }).await.map_err(lost)?;
         shim.start().await.map_err(|error| {
             BuildError::new(ErrorKind::InvalidParameter, format!("unable to start container process: {error}"))

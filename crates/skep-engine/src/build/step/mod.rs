@@ -27,7 +27,7 @@ use skep_build::error::Written;
 use skep_build::graph::{Network, Run};
 use skep_build::worker::{Context, Held, Layer, Stack, Tree};
 use skep_runtime::protocol::{
-    Attach, Exit, Grace, Lifetime, OverlaySync, Rootfs, ShimConfig, StdinMode, Target, VERSION,
+    Attach, Exit, Grace, Lifetime, OverlayOwners, OverlaySync, Rootfs, ShimConfig, StdinMode, Target, VERSION,
 };
 use skep_store::{ChainId, UpperDir};
 use skep_types::ErrorKind;
@@ -42,7 +42,7 @@ pub use container::{BuildContainer, BuildProcess, Place, Process, ProcessControl
 pub(super) use mounts::cache_name;
 pub use output::Pieces;
 use room::Room;
-pub(crate) use room::sweep;
+pub(crate) use room::{is_memory, sweep};
 pub(crate) use sandboxes::Sandboxes;
 use stubs::Point;
 
@@ -150,8 +150,15 @@ fn prepare(
     let below: Vec<PathBuf> =
         ground.written.map(UpperDir::path).into_iter().chain(upper.lower().iter().cloned()).collect();
     let mut room = Room::new(engine, &run.limits.cgroup_parent)?;
+    let mapped = engine.config.userns_remap.is_some();
     room.insecure = run.insecure;
     room.network = match run.network {
+        Network::Host if mapped => {
+            let text = "cannot share the host's network namespace when user namespaces are enabled";
+            return Err(BuildError::invalid(text));
+        }
+        // It makes its own, which its user namespace has rights over.
+        Network::Default | Network::None if mapped => None,
         Network::Default => Some(sandboxes::take(engine).map_err(engine_error)?),
         Network::None => Some(engine.networks.isolated_step().map_err(engine_error)?),
         Network::Host => None,
@@ -192,6 +199,10 @@ fn prepare(
             upper: upper.path(),
             work: upper.work(),
             sync: OverlaySync::Omitted,
+            owners: match mapped {
+                true => OverlayOwners::Mapped,
+                false => OverlayOwners::Stored,
+            },
         },
         stdin: if streams == Streams::Output { StdinMode::Closed } else { StdinMode::Once },
         netns_fd: None,
@@ -227,6 +238,7 @@ async fn execute(
         Err(error) => return not_started(run, &error, context).await,
     };
     room.occupy(shim.clone(), events);
+    room.plug(run.network, created.pid).await?;
     for warning in created.warnings {
         tracing::warn!(step = %room.id, "{warning}");
     }

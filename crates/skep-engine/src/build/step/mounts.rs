@@ -184,11 +184,13 @@ impl Placing<'_> {
     }
 
     fn mount(&self, kind: &str, source: &Path, options: &[&str]) -> spec::Mount {
+        // What the engine shows belongs to the ids that the Dockerfile names, in whatever user namespace they are.
+        let mapped = self.engine.config.userns_remap.is_some() && kind != "tmpfs";
         spec::Mount {
             destination: self.target.clone(),
             kind: Some(kind.to_owned()),
             source: Some(source.to_owned()),
-            options: options.iter().map(|&option| option.to_owned()).collect(),
+            options: options.iter().copied().chain(mapped.then_some("idmap")).map(str::to_owned).collect(),
             ..spec::Mount::default()
         }
     }
@@ -239,7 +241,9 @@ impl Placing<'_> {
             options.extend([option("upperdir", &written), option("workdir", &upper.work())]);
             room.held.push(Box::new(upper));
         }
-        Ok((spec::Mount { subpath, options, ..self.mount("overlay", Path::new("overlay"), &[]) }, point))
+        let mut mount = spec::Mount { subpath, ..self.mount("overlay", Path::new("overlay"), &[]) };
+        mount.options.extend(options);
+        Ok((mount, point))
     }
 
     /// Gives a new cache directory what it begins with.

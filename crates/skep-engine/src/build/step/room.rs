@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use skep_build::BuildError;
+use skep_build::graph::Network;
 use skep_runtime::protocol::{Scope, Target};
 use skep_runtime::spec::Spec;
 use skep_types::{ContainerId, Signal};
 
-use super::super::error::{engine as engine_error, failed};
+use super::super::error::{blocking, engine as engine_error, failed};
 use super::sandboxes;
 use crate::containers::bundle;
 use crate::engine::Inner;
-use crate::networks::StepNetwork;
+use crate::networks::{self, StepNetwork};
 use crate::shim::{ShimEvents, ShimHandle};
 use crate::storage::make_dir;
 
@@ -31,7 +32,7 @@ pub(super) struct Room {
     secrets: Option<PathBuf>,
     pub(super) cgroup: PathBuf,
     pub(super) network: Option<StepNetwork>,
-    /// Whether the step could change its network namespace.
+    /// Whether no other step may have its network namespace.
     pub(super) insecure: bool,
     process: Option<(ShimHandle, ShimEvents)>,
     /// What the step's mounts use.
@@ -102,6 +103,21 @@ impl Room {
         self.network.as_ref().map(duplicate).transpose().map_err(failed("duplicate a descriptor"))
     }
 
+    /// Plugs the network namespace in that a process in a user namespace has made for itself.
+    pub(super) async fn plug(&mut self, wanted: Network, pid: i32) -> Result<(), BuildError> {
+        if self.network.is_some() || wanted != Network::Default {
+            return Ok(());
+        }
+        let engine = Arc::clone(&self.engine);
+        let plugged = blocking(move || {
+            networks::of_process(pid).and_then(|netns| engine.networks.plug_step_of(netns)).map_err(engine_error)
+        });
+        self.network = Some(plugged.await?);
+        // Nobody else can use what belongs to this step's user namespace.
+        self.insecure = true;
+        Ok(())
+    }
+
     /// A process runs in it from now on.
     pub(super) fn occupy(&mut self, shim: ShimHandle, events: ShimEvents) {
         self.process = Some((shim, events));
@@ -168,7 +184,8 @@ pub(super) fn directory(engine: &Inner) -> PathBuf {
     engine.config.exec_root.join("builds")
 }
 
-fn is_memory(path: &Path) -> bool {
+/// Whether a path is in a file system without a disk.
+pub(crate) fn is_memory(path: &Path) -> bool {
     const TMPFS: i64 = 0x0102_1994;
     const RAMFS: i64 = 0x8584_58f6;
     rustix::fs::statfs(path).is_ok_and(|found| matches!(found.f_type, TMPFS | RAMFS))

@@ -54,6 +54,7 @@ pub(super) fn make(engine: &Inner, parts: Parts<'_>) -> Result<Spec, BuildError>
         files: &files,
         cgroup: parts.cgroup,
         pid_namespace_of: None,
+        user_namespace: None,
         hostname,
     };
     let mut spec = oci::spec(&inputs).map_err(engine_error)?;
