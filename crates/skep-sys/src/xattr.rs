@@ -57,6 +57,15 @@ fn absent(error: rustix::io::Errno) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// Whether an open file has attributes (`flistxattr(2)`): a single call, where most files have none.
+pub fn has_any(file: impl AsFd) -> io::Result<bool> {
+    match rustix::fs::flistxattr(file, &mut [0u8; 0][..]) {
+        Ok(length) => Ok(length > 0),
+        Err(rustix::io::Errno::OPNOTSUPP) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The names of the attributes of `name` in `dir`, sorted (`llistxattr(2)`).
 pub fn list_at(dir: impl AsFd, name: &OsStr) -> io::Result<Vec<CString>> {
     let path = through_proc(dir, name)?;

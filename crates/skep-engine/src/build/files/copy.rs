@@ -75,11 +75,23 @@ pub(in crate::build) struct Place<'a> {
     pub(in crate::build) name: &'a OsStr,
 }
 
-/// Whether a directory that is there gets the metadata of the one that is copied on it.
+/// Owner, mode and times.
+struct Facts {
+    uid: Uid,
+    gid: Gid,
+    mode: Mode,
+    times: Timestamps,
+}
+
+/// What is known of the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::build) enum Existing {
+    /// A directory that is there keeps its metadata.
     Kept,
+    /// A directory that is there gets the metadata of the one that is copied on it.
     Overwritten,
+    /// There is nothing, as the directory above was just made.
+    Absent,
 }
 
 impl<'a> Copier<'a> {
@@ -112,7 +124,9 @@ impl<'a> Copier<'a> {
         if out {
             return Ok(());
         }
-        make_room(to, target)?;
+        if existing != Existing::Absent {
+            make_room(to, target)?;
+        }
         if stat.st_nlink > 1 && kind != FileType::Socket {
             let key = (stat.st_dev, stat.st_ino);
             if let Some(first) = self.linked.get(&key) {
@@ -140,8 +154,8 @@ impl<'a> Copier<'a> {
         let fail = |error: io::Error| CopyError::Io { path: path.to_owned(), source: error };
         match kind {
             FileType::RegularFile => {
-                let file = self.data(from, to).map_err(fail)?;
-                self.describe(from, to, Some(&file), stat, path)
+                let (source, file) = self.data(from, to, stat).map_err(fail)?;
+                self.finish((from, &source), (to, &file), stat, path)
             }
             FileType::Symlink => {
                 let link = rustix::fs::readlinkat(from.dir, from.name, Vec::new()).map_err(|e| fail(e.into()))?;
@@ -193,7 +207,7 @@ impl<'a> Copier<'a> {
         for name in &names {
             let (below, under) = (path.join(name), target.join(name));
             let (from, to) = (Place { dir: &source, name }, Place { dir: &destination, name });
-            self.copy(from, to, (&below, &under), Existing::Overwritten)?;
+            self.copy(from, to, (&below, &under), if created { Existing::Absent } else { Existing::Overwritten })?;
         }
         // Last, as making files in it changes its time; which is the source's in any case.
         if created || existing == Existing::Overwritten {
@@ -254,26 +268,27 @@ impl<'a> Copier<'a> {
         Ok(false)
     }
 
-    /// A new file with the contents of another.
-    fn data(&mut self, from: Place<'_>, to: Place<'_>) -> io::Result<File> {
+    /// A file, and a new one with its contents.
+    fn data(&mut self, from: Place<'_>, to: Place<'_>, stat: &Stat) -> io::Result<(File, File)> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let source = File::from(rustix::fs::openat(from.dir, from.name, flags, Mode::empty())?);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::openat(to.dir, to.name, flags, Mode::from_raw_mode(0o600))?);
-        let stat = rustix::fs::fstat(&source)?;
+        // The mode that it will nearly always have, if the process's mask lets it.
+        let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
+        let mut file = File::from(rustix::fs::openat(to.dir, to.name, flags, mode)?);
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         if size > BUFFER as u64 && rustix::fs::ioctl_ficlone(&file, &source).is_ok() {
-            return Ok(file);
+            return Ok((source, file));
         }
         if u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) < size {
             sparse(&source, &file, size, self.buffer())?;
         } else if size <= BUFFER as u64 {
-            small(&source, &mut file, self.buffer())?;
+            small(&source, &mut file, size, self.buffer())?;
         } else {
             // The standard library lets the kernel copy where it can.
             io::copy(&mut &source, &mut file)?;
         }
-        Ok(file)
+        Ok((source, file))
     }
 
     fn buffer(&mut self) -> &mut [u8] {
@@ -292,23 +307,12 @@ impl<'a> Copier<'a> {
         path: &Path,
     ) -> Result<(), CopyError> {
         let fail = |error: io::Error| CopyError::Io { path: path.to_owned(), source: error };
-        let (uid, gid) = match self.wishes.owner {
-            Owned::By(uid, gid) => (uid, gid),
-            Owned::AsBefore => (stat.st_uid, stat.st_gid),
-        };
-        let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-        let times = times_of(stat);
+        let Facts { uid, gid, mode, times } = self.facts(stat)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let mode = match &self.wishes.mode {
-            graph::Mode::Keep => stat.st_mode & 0o7777,
-            graph::Mode::Octal(mode) => mode & 0o7777,
-            graph::Mode::Symbolic(text) => super::mode::apply(text, stat.st_mode, kind == FileType::Directory)?,
-        };
-        let mode = Mode::from_raw_mode(mode);
         let described = || -> io::Result<()> {
             match file {
-                Some(file) => rustix::fs::fchown(file, user, group)?,
-                None => rustix::fs::chownat(to.dir, to.name, user, group, AtFlags::SYMLINK_NOFOLLOW)?,
+                Some(file) => rustix::fs::fchown(file, Some(uid), Some(gid))?,
+                None => rustix::fs::chownat(to.dir, to.name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?,
             }
             attributes(from, to)?;
             match file {
@@ -326,6 +330,49 @@ impl<'a> Copier<'a> {
             Ok(())
         };
         described().map_err(fail)
+    }
+
+    /// The same for a new regular file. Most have the right owner and mode already, and no attributes; each change of those
+    /// costs more than to look.
+    fn finish(
+        &self,
+        (from, source): (Place<'_>, &File),
+        (to, file): (Place<'_>, &File),
+        stat: &Stat,
+        path: &Path,
+    ) -> Result<(), CopyError> {
+        let wanted = self.facts(stat)?;
+        let described = || -> io::Result<()> {
+            let made = rustix::fs::fstat(file)?;
+            let owner_differs = (made.st_uid, made.st_gid) != (wanted.uid.as_raw(), wanted.gid.as_raw());
+            if owner_differs {
+                rustix::fs::fchown(file, Some(wanted.uid), Some(wanted.gid))?;
+            }
+            if skep_sys::xattr::has_any(source)? {
+                attributes(from, to)?;
+            }
+            if owner_differs || Mode::from_raw_mode(made.st_mode) != wanted.mode {
+                rustix::fs::fchmod(file, wanted.mode)?;
+            }
+            Ok(rustix::fs::futimens(file, &wanted.times)?)
+        };
+        described().map_err(|error| CopyError::Io { path: path.to_owned(), source: error })
+    }
+
+    /// What a copied file is to have.
+    fn facts(&self, stat: &Stat) -> Result<Facts, CopyError> {
+        let (uid, gid) = match self.wishes.owner {
+            Owned::By(uid, gid) => (uid, gid),
+            Owned::AsBefore => (stat.st_uid, stat.st_gid),
+        };
+        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let mode = match &self.wishes.mode {
+            graph::Mode::Keep => stat.st_mode & 0o7777,
+            graph::Mode::Octal(mode) => mode & 0o7777,
+            graph::Mode::Symbolic(text) => super::mode::apply(text, stat.st_mode, is_dir)?,
+        };
+        let (uid, gid, mode) = (Uid::from_raw(uid), Gid::from_raw(gid), Mode::from_raw_mode(mode));
+        Ok(Facts { uid, gid, mode, times: times_of(stat) })
     }
 }
 
@@ -349,15 +396,19 @@ fn make_room(to: Place<'_>, target: &Path) -> Result<(), CopyError> {
     }
 }
 
-fn small(source: &File, file: &mut File, buffer: &mut [u8]) -> io::Result<()> {
-    let mut source = source;
-    loop {
-        let count = source.read(buffer)?;
+/// Copies a file that fits in the buffer; one that has grown meanwhile as far as it was long.
+fn small(source: &File, file: &mut File, size: u64, buffer: &mut [u8]) -> io::Result<()> {
+    let (mut source, mut left) = (source, usize::try_from(size).unwrap_or(usize::MAX));
+    while left > 0 {
+        let want = left.min(buffer.len());
+        let count = source.read(&mut buffer[..want])?;
         if count == 0 {
             return Ok(());
         }
         file.write_all(&buffer[..count])?;
+        left -= count;
     }
+    Ok(())
 }
 
 /// Copies only what there is between the holes.
