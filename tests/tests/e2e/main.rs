@@ -17,6 +17,7 @@ mod build_exports;
 mod build_failed;
 mod build_isolation;
 mod build_limits;
+mod build_peers;
 mod build_progress;
 mod build_questions;
 mod build_upkeep;

@@ -1,8 +1,8 @@
 //! Caches that travel: which layer is the result of what.
 //!
-//! The form is BuildKit's cache configuration, version 0: in the field `moby.buildkit.cache.v0` of an image's configuration, or as
-//! a blob of its own, with all layers as blobs beside it. In an image layers are named by their diff ids, so that a compression of
-//! another registry changes nothing; elsewhere by their blobs. BuildKit reads it without harm, and it is read what BuildKit wrote,
+//! The form is BuildKit's cache configuration, version 0: as a blob of its own it names the blobs of its layers; in the field
+//! `moby.buildkit.cache.v0` of an image's configuration there are only the records, and the layers are the image's, by their place, so
+//! that a compression of another registry changes nothing. BuildKit reads it without harm, and it is read what BuildKit wrote,
 //! but keys are each builder's own: neither finds what the other made.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,9 +94,7 @@ impl Cache {
             inputs: record.parents.iter().filter_map(link).collect(),
             layers: vec![Place { layer: *height, created: Some(record.created) }],
         });
-        let layers = diff_ids.iter().zip(-1..).map(|(diff_id, parent)| Layer { blob: *diff_id, parent });
-        let document = Document { layers: layers.collect(), records: records.collect() };
-        let bytes = serde_json::to_vec(&document).ok()?;
+        let bytes = serde_json::to_vec(&records.collect::<Vec<_>>()).ok()?;
         Some(base64::engine::general_purpose::STANDARD.encode(bytes))
     }
 }
@@ -201,16 +199,12 @@ pub fn read_config(bytes: &[u8]) -> Result<Vec<ConfiguredResult>, serde_json::Er
 pub(crate) fn read(config: &ImageConfig) -> Vec<Elsewhere> {
     let Some(text) = config.others.get(FIELD).and_then(|field| field.as_str()) else { return Vec::new() };
     let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default();
-    let document: Document = serde_json::from_slice(&bytes).unwrap_or_default();
-    let diff_ids = &config.rootfs.diff_ids;
-    let fits = |place: &Place| {
-        let layer = document.layers.get(place.layer);
-        place.layer < diff_ids.len() && layer.is_some_and(|layer| layer.blob == diff_ids[place.layer])
-    };
-    let entries = document.records.iter().take(MAX_RECORDS);
+    let records: Vec<Entry> = serde_json::from_slice(&bytes).unwrap_or_default();
+    let count = config.rootfs.diff_ids.len();
+    let entries = records.iter().take(MAX_RECORDS);
     entries
         .filter_map(|entry| {
-            let place = entry.layers.iter().find(|place| fits(place))?;
+            let place = entry.layers.iter().find(|place| place.layer < count)?;
             Some(Elsewhere { key: entry.digest, layers: place.layer + 1, created: place.created })
         })
         .collect()
@@ -266,16 +260,11 @@ mod tests {
             config.others.insert(FIELD.to_owned(), text.into());
             config
         };
-        let (one, two) = (Digest::from_bytes([1; 32]), Digest::from_bytes([2; 32]));
-        let document = |blob: &Digest, layer: usize| {
-            format!(
-                r#"{{"layers":[{{"blob":"{blob}","parent":-1}}],"records":[{{"digest":"{two}","layers":[{{"layer":{layer}}}]}}]}}"#
-            )
-        };
+        let two = Digest::from_bytes([2; 32]);
+        let records = |layer: usize| format!(r#"[{{"digest":"{two}","layers":[{{"layer":{layer}}}]}}]"#);
         let expected = Elsewhere { key: two, layers: 1, created: None };
-        assert_eq!(read(&config(&document(&one, 0))), [expected]);
-        assert!(read(&config(&document(&two, 0))).is_empty(), "another layer than the image has");
-        assert!(read(&config(&document(&one, 9))).is_empty(), "no such layer");
+        assert_eq!(read(&config(&records(0))), [expected]);
+        assert!(read(&config(&records(9))).is_empty(), "no such layer");
         assert!(read(&config("nonsense")).is_empty());
         assert!(read(&ImageConfig::default()).is_empty());
     }
