@@ -59,8 +59,10 @@ fn absent(error: rustix::io::Errno) -> io::Result<Option<Vec<u8>>> {
 
 /// Whether an open file has attributes (`flistxattr(2)`): a single call, where most files have none.
 pub fn has_any(file: impl AsFd) -> io::Result<bool> {
-    match rustix::fs::flistxattr(file, &mut [0u8; 0][..]) {
+    // No name is so short.
+    match rustix::fs::flistxattr(file, &mut [0u8; 1][..]) {
         Ok(length) => Ok(length > 0),
+        Err(rustix::io::Errno::RANGE) => Ok(true),
         Err(rustix::io::Errno::OPNOTSUPP) => Ok(false),
         Err(error) => Err(error.into()),
     }
@@ -93,6 +95,16 @@ fn split(list: &[u8]) -> Vec<CString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_has_some_or_none() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = std::fs::File::create(dir.path().join("file")).expect("a file");
+        assert!(!has_any(&file).expect("look"));
+        let top = std::fs::File::open(dir.path()).expect("open");
+        set_at(&top, OsStr::new("file"), OsStr::new("trusted.x"), b"").expect("set");
+        assert!(has_any(&file).expect("look"));
+    }
 
     #[test]
     fn a_name_can_not_leave_its_directory() {
