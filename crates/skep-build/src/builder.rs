@@ -19,7 +19,7 @@ use crate::cache::Cache;
 use crate::error::{BuildError, Result};
 use crate::event::{Events, VertexId};
 use crate::frontend::Frontend;
-pub use crate::frontend::Subject;
+pub use crate::frontend::{Definition, Subject};
 use crate::graph::{Graph, StepId};
 use crate::request::BuildRequest;
 use crate::services::Services;
@@ -83,6 +83,19 @@ impl<W: Worker> Builder<W> {
             biased;
             () = job.cancel.cancelled() => Err(BuildError::new(ErrorKind::Cancelled, "context canceled")),
             result = frontend.describe(subject) => result,
+        }
+    }
+
+    /// Makes what a client's own steps are. Of the request, only what belongs to every build counts: exports, caches, times.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub async fn define(&self, definition: &Definition, request: &BuildRequest, job: &Job) -> Result<Built> {
+        let frontend = Frontend { solver: &self.solver, request, job, memo: Memo::default() };
+        tokio::select! {
+            biased;
+            () = job.cancel.cancelled() => Err(BuildError::new(ErrorKind::Cancelled, "context canceled")),
+            result = frontend.define(definition) => result,
         }
     }
 
@@ -162,6 +175,42 @@ pub struct Built {
     pub cache: Vec<CacheEntry>,
     /// What keeps the layers of `cache` here.
     pub guards: Vec<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Built {
+    /// The same with configurations of its client's own, by platform: one without a platform is for all.
+    ///
+    /// # Errors
+    /// One is no configuration.
+    pub fn configured(self: Arc<Self>, own: impl Fn(&Platform) -> Option<Vec<u8>>) -> Result<Arc<Built>> {
+        let one = |image: &BuiltImage| -> Result<BuiltImage> {
+            let config = match own(&image.platform) {
+                Some(config) => crate::image::with_layers(&config, &image.config)?,
+                None => image.config.clone(),
+            };
+            Ok(BuiltImage {
+                platform: image.platform.clone(),
+                stack: image.stack,
+                diff_ids: image.diff_ids.clone(),
+                base_layers: image.base_layers,
+                config,
+                base: image.base.clone(),
+                attestations: image.attestations.clone(),
+                intermediate: image.intermediate.clone(),
+                guard: vec![Box::new(Arc::clone(&self))],
+            })
+        };
+        let images = self.images.iter().map(one).collect::<Result<_>>()?;
+        let (cache, guards) = (self.cache.clone(), self.guards.clone());
+        Ok(Arc::new(Built {
+            images,
+            multi: self.multi,
+            epoch: self.epoch,
+            provenance: self.provenance.clone(),
+            cache,
+            guards,
+        }))
+    }
 }
 
 /// A result that goes into a cache elsewhere.

@@ -68,6 +68,15 @@ pub enum Op {
     Files(Box<Files>),
     /// Layers that are here: the result of another build.
     Given(Given),
+    /// The layers of several results, each on top of those before.
+    Merge(Vec<StepId>),
+    /// The layers of a result without those of another that it stands on; all of them if there is no other.
+    Diff {
+        /// What it stands on.
+        lower: Option<StepId>,
+        /// The result.
+        upper: StepId,
+    },
 }
 
 /// What another build made.
@@ -323,10 +332,12 @@ pub struct Files {
 /// One change of files.
 #[derive(Debug, Clone)]
 pub enum FileAction {
-    /// A directory, and those above it.
+    /// A directory.
     MakeDir {
         /// Where, absolute.
         path: PathBuf,
+        /// Whether those above it are made, too.
+        parents: bool,
         /// Its mode.
         mode: u32,
         /// Owner of all that are made.
@@ -344,6 +355,35 @@ pub enum FileAction {
         mode: Mode,
         /// Its owner.
         owner: Owner,
+    },
+    /// A file at just this place, in a directory that is there.
+    MakeFile {
+        /// Where, absolute.
+        path: PathBuf,
+        /// The content.
+        data: Bytes,
+        /// Its mode.
+        mode: u32,
+        /// Its owner.
+        owner: Owner,
+    },
+    /// A symbolic link, in a directory that is there.
+    MakeLink {
+        /// Where, absolute.
+        path: PathBuf,
+        /// What it leads to.
+        target: String,
+        /// Its owner.
+        owner: Owner,
+    },
+    /// Files of the base go.
+    Remove {
+        /// Which, absolute; a pattern if `wildcards`.
+        path: String,
+        /// Whether it is a pattern.
+        wildcards: bool,
+        /// Whether there has to be such a file.
+        required: bool,
     },
     /// Files of another step.
     Copy(Copy),
@@ -371,6 +411,20 @@ pub struct Copy {
     pub unpack: Unpack,
     /// Whether the one source comes from elsewhere.
     pub fetched: Fetched,
+    /// What is different from a Dockerfile's instructions.
+    pub rules: Rules,
+}
+
+/// How a copy differs from those that a Dockerfile asks for, where what is in a directory is copied, links are followed, and a pattern
+/// may fit nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Rules {
+    /// A directory is copied itself, into the destination if that is there.
+    pub whole: bool,
+    /// A source that is a link is copied as a link.
+    pub links: bool,
+    /// A pattern has to fit something.
+    pub some: bool,
 }
 
 /// What a source from elsewhere is.
@@ -432,6 +486,11 @@ impl Op {
     pub(crate) fn map_inputs(&mut self, to: impl Fn(StepId) -> StepId) {
         match self {
             Op::Scratch | Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Given(_) => {}
+            Op::Merge(several) => several.iter_mut().for_each(|one| *one = to(*one)),
+            Op::Diff { lower, upper } => {
+                *lower = lower.map(&to);
+                *upper = to(*upper);
+            }
             Op::Run(run) => {
                 run.base = to(run.base);
                 for mount in &mut run.mounts {
@@ -457,6 +516,8 @@ impl Op {
     pub fn inputs(&self) -> Vec<StepId> {
         match self {
             Op::Scratch | Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Given(_) => Vec::new(),
+            Op::Merge(several) => several.clone(),
+            Op::Diff { lower, upper } => std::iter::once(*upper).chain(*lower).collect(),
             Op::Run(run) => {
                 let more = run.mounts.iter().filter_map(|mount| match &mount.kind {
                     MountKind::Bind { from, .. } | MountKind::Cache { from: Some((from, _)), .. } => Some(*from),

@@ -41,7 +41,7 @@ mod solve;
 pub mod worker;
 
 pub use attest::without_password;
-pub use builder::{Builder, Built, BuiltImage, Job, Solved};
+pub use builder::{Builder, Built, BuiltImage, Definition, Job, Solved};
 pub use cache::Cache;
 pub use error::{BuildError, FailedStep, Location};
 pub use event::{BuildEvent, VertexId};

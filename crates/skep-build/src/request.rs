@@ -82,6 +82,8 @@ pub enum Context {
     Git(String),
     /// An archive or a Dockerfile of a web server.
     Http(String),
+    /// The result of another build: its name among [`Job::inputs`](crate::builder::Job::inputs).
+    Result(String),
     /// No files.
     Empty,
 }
@@ -98,6 +100,13 @@ pub enum Dockerfile {
     /// A file below a directory of the client.
     Local {
         /// The client's name of the directory: `dockerfile`.
+        name: String,
+        /// The file.
+        path: String,
+    },
+    /// A file of another build's result.
+    Result {
+        /// Its name among [`Job::inputs`](crate::builder::Job::inputs).
         name: String,
         /// The file.
         path: String,

@@ -133,7 +133,7 @@ async fn links_in_the_base_are_followed_inside_it() {
         FileAction::Copy(copy(&["/a.txt"], "/alias/")),
         FileAction::Copy(copy(&["/b.txt"], "/dangling")),
         FileAction::Copy(copy(&["/e"], "/mode")),
-        FileAction::MakeDir { path: "/w/x".into(), mode: 0o755, owner: Owner::Named("5".to_owned()) },
+        FileAction::MakeDir { path: "/w/x".into(), parents: true, mode: 0o755, owner: Owner::Named("5".to_owned()) },
     ];
     let inputs = [input.clone(), input.clone(), input.clone()];
     let (all, client) = (files(actions), world.context(Client::default()));

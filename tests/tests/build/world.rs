@@ -257,5 +257,6 @@ pub(crate) fn copy(sources: &[&str], dest: &str) -> Copy {
         parents: false,
         unpack: Unpack::No,
         fetched: Fetched::No,
+        rules: Rules::default(),
     }
 }

@@ -14,13 +14,13 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::builds::{Build, Handed};
 use super::services::Client;
-use super::{BuildKit, caps, error, failed, processes, request, result};
+use super::{BuildKit, caps, error, processes, request, result};
 
 /// Which build a call belongs to.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
 
 /// Events that wait to be taken over; the builder waits when they are more.
-const EVENTS: usize = 64;
+pub(crate) const EVENTS: usize = 64;
 
 /// When a client hears of a step that failed. BuildKit runs no step before somebody needs its files, and debuggers wait for the failure
 /// there.
@@ -43,7 +43,7 @@ impl BuildKit {
         inputs: &HashMap<String, skep_buildkit::proto::pb::Definition>,
         when: Evaluate,
     ) -> Result<wire::Result, Status> {
-        let inputs = request::inputs(&self.builds, inputs).map_err(|error| error::status(&error))?;
+        let inputs = self.inputs(build, inputs).await.map_err(|error| error::status(&error))?;
         let request = request::build(attributes, &build.request, &inputs).map_err(|error| error::status(&error))?;
         let (events, receiver) = mpsc::channel(EVENTS);
         let client = Client::new(self.sessions.clone(), build.request.session.clone());
@@ -64,16 +64,9 @@ impl BuildKit {
         };
         let (made, ()) = tokio::join!(made, build.progress.take(receiver));
         made.or_else(|error: skep_build::BuildError| {
-            let Some(step) = &error.failed else { return Err(error::status(&error)) };
-            let failure = error::enterable(&error, &failed::detail(build, step));
-            match when {
-                Evaluate::Now => Err(failure),
-                Evaluate::Later => {
-                    let id = build.hand_out_failure(&self.builds, failure);
-                    let result = Some(Refs::Ref(wire::Ref { def: Some(result::definition(&id)), id }));
-                    Ok(wire::Result { result, ..wire::Result::default() })
-                }
-            }
+            let id = self.failed(build, &error, when)?;
+            let result = Some(Refs::Ref(wire::Ref { def: Some(result::definition(&id)), id }));
+            Ok(wire::Result { result, ..wire::Result::default() })
         })
     }
 
@@ -131,14 +124,19 @@ impl LlbBridge for Bridge {
     async fn solve(&self, request: Request<wire::SolveRequest>) -> Result<Response<wire::SolveResponse>, Status> {
         let build = self.build(&request).await?;
         let request = request.into_inner();
-        match request.frontend.as_str() {
-            "dockerfile.v0" | "gateway.v0" => {}
-            "" => return self.definition(&build, &request),
-            other => return Err(Status::unknown(format!("invalid frontend: {other}"))),
-        }
-        let cancelled = build.cancel.clone();
         let when = if request.evaluate { Evaluate::Now } else { Evaluate::Later };
-        let solving = self.0.run(&build, &request.frontend_opt, &request.frontend_inputs, when);
+        let definition = request.definition.as_ref().filter(|definition| !definition.def.is_empty());
+        let solving = async {
+            match (request.frontend.as_str(), definition) {
+                ("dockerfile.v0" | "gateway.v0", _) => {
+                    self.0.run(&build, &request.frontend_opt, &request.frontend_inputs, when).await
+                }
+                ("", Some(definition)) => self.0.solve_definition(&build, definition, when).await,
+                ("", None) => Ok(wire::Result::default()),
+                (other, _) => Err(Status::unknown(format!("invalid frontend: {other}"))),
+            }
+        };
+        let cancelled = build.cancel.clone();
         let result = tokio::select! {
             result = solving => result?,
             () = cancelled.cancelled() => return Err(Status::cancelled("context canceled")),
@@ -270,25 +268,5 @@ impl LlbBridge for Bridge {
         let build = self.build(&request).await?;
         let files = build.container_files(&request.get_ref().r#ref, request.get_ref().mount_index)?;
         self.0.stat(&files, request.get_ref()).await.map(Response::new)
-    }
-}
-
-impl Bridge {
-    /// A definition instead of a frontend: nothing at all, or a result that was handed out before.
-    fn definition(&self, build: &Build, request: &wire::SolveRequest) -> Result<Response<wire::SolveResponse>, Status> {
-        let given = request.definition.as_ref().filter(|definition| !definition.def.is_empty());
-        let result = match given {
-            None => None,
-            Some(definition) => {
-                let id = result::of_definition(definition).filter(|id| build.has(id));
-                let id = id.ok_or_else(|| Status::unimplemented("a definition of steps is not supported by skep"))?;
-                if request.evaluate {
-                    build.handed(&id)?;
-                }
-                Some(Refs::Ref(wire::Ref { id, def: Some(definition.clone()) }))
-            }
-        };
-        let result = wire::Result { result, ..wire::Result::default() };
-        Ok(Response::new(wire::SolveResponse { result: Some(result), ..wire::SolveResponse::default() }))
     }
 }

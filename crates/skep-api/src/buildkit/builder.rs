@@ -8,7 +8,7 @@ use skep_build::cache::{Listed, Prune};
 use skep_build::graph::ImageSource;
 use skep_build::services::Later;
 use skep_build::worker::ResolvedImage;
-use skep_build::{BuildError, BuildRequest, Built, Job};
+use skep_build::{BuildError, BuildRequest, Built, Definition, Job};
 use skep_engine::build::{BuildContainer, BuildRecord, FileStat, Files, Place};
 use skep_engine::{Engine, Entitlements};
 use skep_types::{Digest, Platform};
@@ -19,6 +19,9 @@ use super::history::WhenKept;
 pub(crate) trait Builder: Send + Sync + 'static {
     /// Builds an image for each platform, and stores none.
     fn build(&self, request: BuildRequest, job: Job) -> Later<'_, Arc<Built>>;
+
+    /// Makes what a client's own steps are, and stores nothing.
+    fn define(&self, definition: Definition, request: BuildRequest, job: Job) -> Later<'_, Arc<Built>>;
 
     /// Stores, sends, pushes what was built for a request. Answers with what `--metadata-file` has: `containerimage.digest` and so on.
     fn export<'a>(
@@ -77,6 +80,10 @@ pub(crate) trait Builder: Send + Sync + 'static {
 impl Builder for Engine {
     fn build(&self, request: BuildRequest, job: Job) -> Later<'_, Arc<Built>> {
         Box::pin(async move { Engine::build(self, &request, &job).await })
+    }
+
+    fn define(&self, definition: Definition, request: BuildRequest, job: Job) -> Later<'_, Arc<Built>> {
+        Box::pin(async move { Engine::define(self, &definition, &request, &job).await })
     }
 
     fn export<'a>(

@@ -239,8 +239,8 @@ impl Builds {
         self.failures.lock().get(id).cloned()
     }
 
-    /// A result that any running build handed out.
-    pub(crate) fn result(&self, id: &str) -> Option<Arc<Built>> {
-        self.results.lock().get(id).and_then(|(built, _)| built.upgrade())
+    /// A result that any running build handed out, and which of its images.
+    pub(crate) fn handed_out(&self, id: &str) -> Option<(Arc<Built>, usize)> {
+        self.results.lock().get(id).and_then(|(built, image)| Some((built.upgrade()?, *image)))
     }
 }

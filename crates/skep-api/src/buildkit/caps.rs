@@ -30,7 +30,7 @@ const FRONTEND: [&str; 22] = [
 ];
 
 /// Of sources, steps and exporters.
-const STEPS: [&str; 49] = [
+const STEPS: [&str; 56] = [
     "source.image",
     "source.image.resolvemode",
     "source.image.layerlimit",
@@ -46,6 +46,8 @@ const STEPS: [&str; 49] = [
     "source.git.fullurl",
     "source.git.subdir",
     "source.git.checksum",
+    "source.git.httpauth",
+    "source.git.mountsshsock",
     "source.http",
     "source.http.checksum",
     "source.ocilayout",
@@ -68,8 +70,13 @@ const STEPS: [&str; 49] = [
     "exec.cgroup",
     "exec.secretenv",
     "file.base",
+    "file.rm.wildcard",
+    "file.rm.nofollowsymlink",
+    "file.symlink.create",
     "file.copy.includeexcludepatterns",
     "file.copy.modestring",
+    "mergeop",
+    "diffop",
     "constraints",
     "platform",
     "meta.ignorecache",

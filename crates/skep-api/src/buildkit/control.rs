@@ -7,8 +7,8 @@ use std::sync::Arc;
 use skep_build::Job;
 use skep_buildkit::proto::moby::buildkit::v1 as wire;
 use skep_buildkit::proto::moby::buildkit::v1::control_server::Control as Service;
-use skep_buildkit::proto::moby::buildkit::v1::frontend::ReturnRequest;
 use skep_buildkit::proto::moby::buildkit::v1::frontend::result::Result as Refs;
+use skep_buildkit::proto::moby::buildkit::v1::frontend::{self, ReturnRequest};
 use skep_buildkit::proto::moby::buildkit::v1::types::{BuildkitVersion, WorkerRecord};
 use skep_buildkit::proto::pb;
 use skep_buildkit::session::Announcement;
@@ -57,7 +57,10 @@ impl BuildKit {
         build: &Arc<Build>,
         returned: oneshot::Receiver<ReturnRequest>,
     ) -> Result<wire::SolveResponse, Status> {
-        let result = if build.request.frontend.is_empty() {
+        let definition = build.request.definition.as_ref().filter(|definition| !definition.def.is_empty());
+        let result = if let (true, Some(definition)) = (build.request.frontend.is_empty(), definition) {
+            self.solve_definition(build, definition, Evaluate::Now).await?
+        } else if build.request.frontend.is_empty() {
             let answer = returned.await.map_err(|_| Status::cancelled("context canceled"))?;
             if let Some(error) = answer.error {
                 return Err(error::from_wire(error));
@@ -121,19 +124,32 @@ impl BuildKit {
     }
 }
 
-/// The result that the client chose, if it chose one. All refs of a result belong to one build.
-fn chosen(
-    build: &Build,
-    result: &skep_buildkit::proto::moby::buildkit::v1::frontend::Result,
-) -> Result<Option<Handed>, Status> {
-    let id = match &result.result {
-        Some(Refs::Ref(one)) => Some(&one.id),
-        Some(Refs::Refs(several)) => several.refs.values().map(|one| &one.id).next(),
-        Some(Refs::RefDeprecated(id)) => Some(id),
-        Some(Refs::RefsDeprecated(several)) => several.refs.values().next(),
-        None => None,
+/// The result that the client chose, if it chose one. All refs of a result belong to one build. A client that is a frontend itself says
+/// what the image's configuration is.
+fn chosen(build: &Build, result: &frontend::Result) -> Result<Option<Handed>, Status> {
+    let ids: Vec<&String> = match &result.result {
+        Some(Refs::Ref(one)) => vec![&one.id],
+        Some(Refs::Refs(several)) => several.refs.values().map(|one| &one.id).collect(),
+        Some(Refs::RefDeprecated(id)) => vec![id],
+        Some(Refs::RefsDeprecated(several)) => several.refs.values().collect(),
+        None => Vec::new(),
     };
-    id.filter(|id| !id.is_empty()).map(|id| build.handed(id)).transpose()
+    let ids = ids.into_iter().filter(|id| !id.is_empty());
+    let all = ids.map(|id| build.handed(id)).collect::<Result<Vec<_>, _>>()?;
+    let Some(first) = all.first().cloned() else { return Ok(None) };
+    if all.iter().any(|other| !Arc::ptr_eq(&other.built, &first.built)) {
+        return Err(Status::unimplemented("an image of the results of several definitions is not supported by skep"));
+    }
+    let own = |platform: &skep_types::Platform| {
+        let of_one = result.metadata.get(&format!("containerimage.config/{platform}"));
+        of_one.or_else(|| result.metadata.get("containerimage.config")).cloned()
+    };
+    let differs = |image: &skep_build::BuiltImage| own(&image.platform).is_some_and(|config| config != image.config);
+    if !first.built.images.iter().any(differs) {
+        return Ok(Some(first));
+    }
+    let built = first.built.clone().configured(own).map_err(|error| error::status(&error))?;
+    Ok(Some(Handed { built, ..first }))
 }
 
 fn version() -> BuildkitVersion {
@@ -149,9 +165,6 @@ impl Service for Control {
     async fn solve(&self, request: Request<wire::SolveRequest>) -> Result<Response<wire::SolveResponse>, Status> {
         let request = request.into_inner();
         match request.frontend.as_str() {
-            "" if request.definition.as_ref().is_some_and(|definition| !definition.def.is_empty()) => {
-                return Err(Status::unimplemented("a definition of steps is not supported by skep"));
-            }
             "" | "dockerfile.v0" | "gateway.v0" => {}
             other => return Err(Status::unknown(format!("invalid frontend: {other}"))),
         }

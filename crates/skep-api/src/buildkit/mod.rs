@@ -8,8 +8,8 @@
 //!                    control::Status ◀── progress ◀── BuildEvent
 //! ```
 //!
-//! The frontend is the engine's own: `dockerfile.v0` is the only one there is, and no definition of steps (LLB) is run but a
-//! reference to a result that was handed out before, which is how `bake` links targets.
+//! The frontend is the engine's own: `dockerfile.v0` is the only one there is. Definitions of steps (`llb`) are made as a Dockerfile's
+//! steps are; one that stands for a result that was handed out before is how `bake` links targets.
 //!
 //! A step that failed stays to be looked into until the build ends: `failed` tells the client of it, `containers` and `processes` let
 //! programs run where it failed.
@@ -23,12 +23,14 @@ mod caps;
 mod containers;
 mod content;
 mod control;
+mod definition;
 mod disk;
 mod entitlements;
 mod error;
 mod failed;
 mod filter;
 mod history;
+mod llb;
 mod look;
 mod options;
 mod processes;

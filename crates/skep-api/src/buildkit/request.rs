@@ -12,10 +12,9 @@ use skep_build::graph::{Names, Network};
 use skep_build::request::{CacheRef, Context, Dockerfile, Export, ExportKind, NamedContext, NoCache, PullMode};
 use skep_build::{BuildError, BuildRequest, Built};
 use skep_buildkit::proto::moby::buildkit::v1 as wire;
-use skep_buildkit::proto::pb::Definition;
 use skep_types::Reference;
 
-use super::{Builds, entitlements, options, result};
+use super::{entitlements, options};
 
 /// What the client calls its directories if it doesn't say.
 const CONTEXT: &str = "context";
@@ -39,7 +38,7 @@ pub(crate) fn build(
         cache_to: cache_to(solve),
         ..BuildRequest::default()
     };
-    (request.context, request.dockerfile) = sources(attributes);
+    (request.context, request.dockerfile) = sources(attributes, inputs);
     let sorted: BTreeMap<&String, &String> = attributes.iter().collect();
     for (name, value) in sorted {
         attribute(&mut request, name, value, inputs)?;
@@ -132,7 +131,7 @@ fn prefixed(request: &mut BuildRequest, name: &str, value: &str, inputs: &Inputs
 }
 
 /// Where context and Dockerfile are.
-fn sources(attributes: &Attributes) -> (Context, Dockerfile) {
+fn sources(attributes: &Attributes, inputs: &Inputs) -> (Context, Dockerfile) {
     let get = |name: &str| attributes.get(name).filter(|value| !value.is_empty());
     let path = get("filename").cloned().unwrap_or_else(|| "Dockerfile".to_owned());
     let context_name = get("contextkey").map_or(CONTEXT, String::as_str);
@@ -140,9 +139,11 @@ fn sources(attributes: &Attributes) -> (Context, Dockerfile) {
     let (context, remote) = match get(CONTEXT) {
         Some(url) if is_git(url) => (Context::Git(url.clone()), true),
         Some(url) if url.starts_with("http://") || url.starts_with("https://") => (Context::Http(url.clone()), true),
+        _ if inputs.contains_key(CONTEXT) => (Context::Result(CONTEXT.to_owned()), false),
         _ => (Context::Local(context_name.to_owned()), false),
     };
     let dockerfile = match dockerfile_name {
+        None if !remote && inputs.contains_key(DOCKERFILE) => Dockerfile::Result { name: DOCKERFILE.to_owned(), path },
         None if remote => Dockerfile::InContext(path),
         None => Dockerfile::Local { name: DOCKERFILE.to_owned(), path },
         Some(name) => Dockerfile::Local { name: name.clone(), path },
@@ -182,24 +183,6 @@ fn named_context(value: &str, inputs: &Inputs) -> Result<Option<NamedContext>, B
         Some(("http" | "https", _)) => NamedContext::Http(value.to_owned()),
         _ => return Err(BuildError::invalid(format!("unsupported context source {value:?}"))),
     }))
-}
-
-/// Results that the client gives back as contexts.
-pub(crate) fn inputs(builds: &Builds, given: &HashMap<String, Definition>) -> Result<Inputs, BuildError> {
-    let find = |(name, definition): (&String, &Definition)| {
-        let id = result::of_definition(definition).ok_or_else(|| {
-            BuildError::invalid(format!(
-                "input {name}: definitions of steps are not built; only results of other targets are"
-            ))
-        })?;
-        if let Some(failure) = builds.failure(&id) {
-            return Err(BuildError::invalid(failure));
-        }
-        let built = builds.result(&id);
-        let built = built.ok_or_else(|| BuildError::invalid(format!("input {name}: its build has ended")))?;
-        Ok((name.clone(), built))
-    };
-    given.iter().map(find).collect()
 }
 
 fn exports(solve: &wire::SolveRequest) -> Result<Vec<Export>, BuildError> {

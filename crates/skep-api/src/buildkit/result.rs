@@ -4,8 +4,10 @@ use prost::Message;
 use skep_buildkit::proto::pb;
 use skep_types::Digest;
 
+use super::llb;
+
 /// The scheme of sources that are results of this server.
-const SCHEME: &str = "skep-result://";
+pub(crate) const SCHEME: &str = "skep-result";
 
 /// A name that nobody can guess, in the form of BuildKit's.
 pub(crate) fn new_id() -> String {
@@ -24,7 +26,7 @@ pub(crate) fn new_id() -> String {
 
 /// The definition that stands for a ref.
 pub(crate) fn definition(id: &str) -> pb::Definition {
-    let source = pb::SourceOp { identifier: format!("{SCHEME}{id}"), ..pb::SourceOp::default() };
+    let source = pb::SourceOp { identifier: format!("{SCHEME}://{id}"), ..pb::SourceOp::default() };
     let source = pb::Op { op: Some(pb::op::Op::Source(source)), ..pb::Op::default() }.encode_to_vec();
     let digest = sha256(&source);
     let input = pb::Input { digest: digest.clone(), index: 0 };
@@ -35,15 +37,13 @@ pub(crate) fn definition(id: &str) -> pb::Definition {
 
 /// The ref that a definition stands for; none for any other definition.
 pub(crate) fn of_definition(definition: &pb::Definition) -> Option<String> {
-    let mut sources = definition.def.iter().filter_map(|bytes| match pb::Op::decode(bytes.as_slice()).ok()?.op? {
-        pb::op::Op::Source(source) => Some(source.identifier),
+    match llb::target(definition)?.op? {
+        pb::op::Op::Source(source) => Some(source.identifier.strip_prefix(SCHEME)?.strip_prefix("://")?.to_owned()),
         _ => None,
-    });
-    let source = sources.next()?;
-    source.strip_prefix(SCHEME).map(str::to_owned)
+    }
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     let mut digest = [0; 32];
     digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
     Digest::from_bytes(digest).to_string()

@@ -96,11 +96,21 @@ impl Services for Client {
     }
 
     fn secret<'a>(&'a self, id: &'a str) -> Later<'a, Option<Vec<u8>>> {
-        Box::pin(async move { self.session().await?.secret(id).await.map_err(|status| failed(&status)) })
+        Box::pin(async move {
+            if self.id.is_empty() {
+                return Ok(None); // a client without a session has nothing to give
+            }
+            self.session().await?.secret(id).await.map_err(|status| failed(&status))
+        })
     }
 
     fn has_agent<'a>(&'a self, id: &'a str) -> Later<'a, bool> {
-        Box::pin(async move { self.session().await?.has_agent(id).await.map_err(|status| failed(&status)) })
+        Box::pin(async move {
+            if self.id.is_empty() {
+                return Ok(false);
+            }
+            self.session().await?.has_agent(id).await.map_err(|status| failed(&status))
+        })
     }
 
     fn agent<'a>(&'a self, id: &'a str) -> Later<'a, Box<dyn Duplex>> {

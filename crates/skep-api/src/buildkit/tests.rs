@@ -13,7 +13,7 @@ use skep_build::graph::{ImageSource, LocalPart, LocalSource};
 use skep_build::request::{Export, ExportKind, NamedContext, NoCache};
 use skep_build::services::Later;
 use skep_build::worker::ResolvedImage;
-use skep_build::{BuildError, BuildEvent, BuildRequest, Built, BuiltImage, Job, Location, VertexId};
+use skep_build::{BuildError, BuildEvent, BuildRequest, Built, BuiltImage, Definition, Job, Location, VertexId};
 use skep_buildkit::grpc::{self, Channel};
 use skep_buildkit::proto::google::rpc;
 use skep_buildkit::proto::moby::buildkit::v1 as wire;
@@ -37,6 +37,7 @@ mod hostile;
 pub(crate) struct Pretender {
     requests: Mutex<Vec<BuildRequest>>,
     exported: Mutex<Vec<Vec<Export>>>,
+    defined: Mutex<Vec<Definition>>,
     kept: Mutex<Vec<(BuildRecord, Vec<Vec<u8>>)>>,
 }
 
@@ -130,6 +131,11 @@ impl Builder for Pretender {
             };
             Ok(Arc::new(Built { images: platforms.into_iter().map(image).collect(), ..Built::default() }))
         })
+    }
+
+    fn define(&self, definition: Definition, request: BuildRequest, job: Job) -> Later<'_, Arc<Built>> {
+        self.defined.lock().push(definition.clone());
+        self.build(BuildRequest { platforms: vec![definition.platform], ..request }, job)
     }
 
     fn export<'a>(

@@ -59,7 +59,9 @@ pub(crate) fn materials(graph: &Graph, digest_of: impl Fn(&Step) -> Option<Diges
                 let reference = git.reference.as_ref().map(|reference| format!("#{reference}")).unwrap_or_default();
                 Material { uri: format!("{}{reference}", without_password(&git.remote)), digest: None }
             }
-            Op::Scratch | Op::Local(_) | Op::Run(_) | Op::Files(_) | Op::Given(_) => continue,
+            Op::Scratch | Op::Local(_) | Op::Run(_) | Op::Files(_) | Op::Given(_) | Op::Merge(_) | Op::Diff { .. } => {
+                continue;
+            }
         };
         if !all.contains(&one) {
             all.push(one);
@@ -178,10 +180,12 @@ impl Provenance<'_> {
             Context::Git(url) | Context::Http(url) => {
                 drop(source.insert("uri".to_owned(), without_password(url).into()))
             }
-            Context::Local(_) | Context::Empty => {}
+            Context::Local(_) | Context::Result(_) | Context::Empty => {}
         }
         let path = match &self.request.dockerfile {
-            Dockerfile::Local { path, .. } | Dockerfile::InContext(path) => path.as_str(),
+            Dockerfile::Local { path, .. } | Dockerfile::Result { path, .. } | Dockerfile::InContext(path) => {
+                path.as_str()
+            }
             Dockerfile::Text(_) => "Dockerfile",
         };
         source.insert("entryPoint".to_owned(), path.into());
@@ -298,6 +302,14 @@ fn describe(op: &Op) -> Value {
             let reference = git.reference.as_ref().map(|reference| format!("#{reference}")).unwrap_or_default();
             json!({"Op": {"source": {"identifier": format!("git://{}{reference}", without_password(&git.remote))}}})
         }
+        Op::Merge(several) => {
+            let inputs: Vec<Value> = (0..several.len()).map(|input| json!({"input": input})).collect();
+            json!({"Op": {"merge": {"inputs": inputs}}})
+        }
+        Op::Diff { lower, .. } => {
+            let lower = if lower.is_some() { 1 } else { -1 };
+            json!({"Op": {"diff": {"lower": {"input": lower}, "upper": {"input": 0}}}})
+        }
         Op::Run(run) => {
             let mounts: Vec<Value> =
                 run.mounts.iter().map(|mount| json!({"dest": mount.target.to_string_lossy()})).collect();
@@ -318,6 +330,11 @@ fn describe_action(action: &FileAction) -> Value {
         FileAction::Write { path, name, .. } => {
             json!({"mkfile": {"path": format!("{}/{name}", path.trim_end_matches('/'))}})
         }
+        FileAction::MakeFile { path, mode, .. } => json!({"mkfile": {"path": path.to_string_lossy(), "mode": mode}}),
+        FileAction::MakeLink { path, target, .. } => {
+            json!({"symlink": {"oldpath": target, "newpath": path.to_string_lossy()}})
+        }
+        FileAction::Remove { path, .. } => json!({"rm": {"path": path}}),
         FileAction::Copy(copy) => json!({"copy": {"src": copy.sources.join(" "), "dest": copy.dest}}),
     }
 }

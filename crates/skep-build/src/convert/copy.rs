@@ -6,7 +6,7 @@ use skep_types::{Digest, ErrorKind};
 
 use crate::attest::without_password;
 use crate::error::{BuildError, Result};
-use crate::graph::{Copy, Fetched, FileAction, Files, HttpSource, Mode, Op, Owner, StepId, Unpack};
+use crate::graph::{Copy, Fetched, FileAction, Files, HttpSource, Mode, Op, Owner, Rules, StepId, Unpack};
 
 use super::Converter;
 use super::git::git_source;
@@ -57,6 +57,7 @@ impl Converter<'_> {
             parents: wish.parents,
             unpack: Unpack::No,
             fetched: Fetched::No,
+            rules: Rules::default(),
         };
         check_checksum(wish)?;
         let mut actions: Vec<FileAction> = Vec::new();

@@ -36,7 +36,7 @@ use crate::builder::{Built, BuiltImage};
 use crate::error::{BuildError, Result};
 use crate::graph::{
     Copy, Fetched, FileAction, Files, Given, Graph, HttpSource, ImageSource, LocalPart, LocalSource, Mode, Op, Owner,
-    Step, StepId, Unpack,
+    Rules, Step, StepId, Unpack,
 };
 use crate::image::ImageConfig;
 use crate::request::NamedContext;
@@ -304,6 +304,7 @@ impl Converter<'_> {
             parents: false,
             unpack: Unpack::No,
             fetched: Fetched::No,
+            rules: Rules::default(),
         };
         let files = Files { base, actions: vec![FileAction::Copy(copy)], link: false, time: None };
         self.push(Op::Files(Box::new(files)), name, platform)

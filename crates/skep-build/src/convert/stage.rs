@@ -286,7 +286,7 @@ impl Converter<'_> {
                 "" => Owner::Root,
                 user => Owner::Named(user.to_owned()),
             };
-            let make = FileAction::MakeDir { path: dir.clone().into(), mode: 0o755, owner };
+            let make = FileAction::MakeDir { path: dir.clone().into(), parents: true, mode: 0o755, owner };
             let files = Files { base: state.step, actions: vec![make], link: false, time: options.epoch };
             let text = shown(&here.source.code, here.plan.file.escape(), &state.scope, false);
             let name = state.vertex(&text, options);

@@ -239,7 +239,10 @@ impl<W: Worker> Frontend<'_, W> {
                     parts.push((kind, digest));
                 }
                 FileAction::Write { data, .. } => parts.push(("file", sha256(data))),
-                FileAction::MakeDir { .. } => {}
+                FileAction::MakeDir { .. }
+                | FileAction::MakeFile { .. }
+                | FileAction::MakeLink { .. }
+                | FileAction::Remove { .. } => {}
             }
         }
         Ok(match parts.as_slice() {

@@ -9,7 +9,8 @@ use crate::attest::without_password;
 use crate::convert::{Sources, git_source};
 use crate::error::{BuildError, Result};
 use crate::graph::{
-    Copy, Fetched, FileAction, Files, Graph, HttpSource, LocalPart, LocalSource, Mode, Op, Owner, Step, StepId, Unpack,
+    Copy, Fetched, FileAction, Files, Given, Graph, HttpSource, LocalPart, LocalSource, Mode, Op, Owner, Rules, Step,
+    StepId, Unpack,
 };
 use crate::request::{Context, Dockerfile, NamedContext};
 use crate::solve::{Report, Solve};
@@ -70,6 +71,11 @@ impl<W: Worker> Frontend<'_, W> {
                 let mut report = self.internal(&definition_vertex(path));
                 let context = self.job.context(report.id(), &Platform::host());
                 let tree = report.during(self.solver.worker.local(&source, &context)).await?;
+                let (text, own_ignore) = self.definition(&tree, path).await?;
+                Ok(Loaded { name: path.clone(), text, own_ignore, main })
+            }
+            Dockerfile::Result { name, path } => {
+                let tree = self.solved(&self.given(name)?, name).await?;
                 let (text, own_ignore) = self.definition(&tree, path).await?;
                 Ok(Loaded { name: path.clone(), text, own_ignore, main })
             }
@@ -142,7 +148,15 @@ impl<W: Worker> Frontend<'_, W> {
                 Ok((Op::Git(source), format!("[internal] load git source {}", without_password(url))))
             }
             Context::Http(url) => self.fetched(url).await,
+            Context::Result(name) => Ok((self.given(name)?, "[internal] load build context".to_owned())),
         }
+    }
+
+    /// Another build's result.
+    fn given(&self, name: &str) -> Result<Op> {
+        let image = self.job.inputs.get(name).and_then(|built| built.images.first());
+        let image = image.ok_or_else(|| BuildError::invalid(format!("no result named {name}")))?;
+        Ok(Op::Given(Given { stack: image.stack, diff_ids: image.diff_ids.clone() }))
     }
 
     /// A context that is fetched: an archive is unpacked.
@@ -172,6 +186,7 @@ impl<W: Worker> Frontend<'_, W> {
             parents: false,
             unpack: Unpack::Archives,
             fetched: Fetched::File,
+            rules: Rules::default(),
         };
         let files = Files { base: StepId(0), actions: vec![FileAction::Copy(copy)], link: false, time: None };
         let steps = vec![

@@ -6,6 +6,7 @@
 //! ```
 
 mod classic;
+mod definition;
 mod describe;
 mod finish;
 mod import;
@@ -29,6 +30,7 @@ use crate::request::{BuildRequest, ExportKind};
 use crate::solve::{Memo, Report, Solve, Solver, sha256};
 use crate::worker::{Tree, Worker};
 
+pub use definition::Definition;
 pub use describe::Subject;
 use finish::Finished;
 use import::check_caches;

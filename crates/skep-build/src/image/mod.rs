@@ -203,6 +203,19 @@ impl ImageConfig {
     }
 }
 
+/// A client's configuration with the layers of another, whose times are those of the layers.
+pub(crate) fn with_layers(own: &[u8], made: &[u8]) -> Result<Vec<u8>> {
+    let (mut own, made) = (ImageConfig::parse(own)?, ImageConfig::parse(made)?);
+    let times: Vec<_> =
+        made.history.iter().filter(|step| !step.empty_layer).map(|step| step.created.map(Into::into)).collect();
+    own.rootfs = made.rootfs;
+    complete_history(&mut own, &times);
+    if own.created.is_none() {
+        own.created = own.history.iter().rev().find_map(|step| step.created);
+    }
+    own.to_bytes()
+}
+
 /// The layers that a configuration names.
 pub(crate) fn diff_ids(config: &[u8]) -> Result<Vec<Digest>> {
     ImageConfig::parse(config).map(|config| config.rootfs.diff_ids)

@@ -9,8 +9,8 @@ use skep_types::{Digest, Platform};
 use crate::attest::without_password;
 use crate::event::VertexId;
 use crate::graph::{
-    Fetched, FileAction, Files, Graph, Limits, Mode, Mount, MountKind, Network, Op, Owner, Run, Secret, Sharing, Step,
-    Unpack,
+    Fetched, FileAction, Files, Graph, Limits, Mode, Mount, MountKind, Network, Op, Owner, Rules, Run, Secret, Sharing,
+    Step, Unpack,
 };
 use crate::worker::{Selection, Stack};
 
@@ -99,7 +99,7 @@ pub(crate) fn step_key(step: &Step, base: Stack, contents: &[Digest]) -> Digest 
         Op::Files(files) => {
             define_files(&mut canon, files);
         }
-        Op::Scratch | Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Given(_) => {}
+        _ => {}
     }
     let linked = matches!(&step.op, Op::Files(files) if files.link);
     canon.stack(base.filter(|_| !linked)).number(contents.len() as u64);
@@ -133,7 +133,14 @@ pub(crate) fn reads(op: &Op) -> Vec<Selection> {
         wildcards: false,
     };
     match op {
-        Op::Scratch | Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Given(_) => Vec::new(),
+        Op::Scratch
+        | Op::Image(_)
+        | Op::Local(_)
+        | Op::Http(_)
+        | Op::Git(_)
+        | Op::Given(_)
+        | Op::Merge(_)
+        | Op::Diff { .. } => Vec::new(),
         Op::Run(run) => {
             let read = run.mounts.iter().filter_map(|mount| match &mount.kind {
                 MountKind::Bind { source, .. } | MountKind::Cache { from: Some((_, source)), .. } => {
@@ -148,10 +155,14 @@ pub(crate) fn reads(op: &Op) -> Vec<Selection> {
                 FileAction::Copy(copy) => Some(Selection {
                     paths: copy.sources.iter().map(|source| source.replace("/./", "/")).collect(),
                     exclude: copy.exclude.clone(),
-                    follow: true,
+                    follow: !copy.rules.links,
                     wildcards: copy.fetched == Fetched::No,
                 }),
-                FileAction::MakeDir { .. } | FileAction::Write { .. } => None,
+                FileAction::MakeDir { .. }
+                | FileAction::Write { .. }
+                | FileAction::MakeFile { .. }
+                | FileAction::MakeLink { .. }
+                | FileAction::Remove { .. } => None,
             });
             read.collect()
         }
@@ -211,6 +222,8 @@ fn define(canon: &mut Canon, op: &Op) {
         Op::Given(given) => canon.text("given").stack(given.stack),
         Op::Run(run) => define_run(canon, run),
         Op::Files(files) => define_files(canon, files),
+        Op::Merge(several) => canon.text("merge").number(several.len() as u64),
+        Op::Diff { lower, .. } => canon.text("diff").flag(lower.is_some()),
     };
 }
 
@@ -293,8 +306,11 @@ fn define_files<'c>(canon: &'c mut Canon, files: &Files) -> &'c mut Canon {
     canon.bytes(&files.time.map_or(0, |time| time.timestamp()).to_le_bytes()).number(files.actions.len() as u64);
     for action in &files.actions {
         match action {
-            FileAction::MakeDir { path, mode, owner } => {
-                canon.text("directory").text(&path.to_string_lossy()).number((*mode).into());
+            FileAction::MakeDir { path, parents, mode, owner } => {
+                canon
+                    .text(if *parents { "directory" } else { "one directory" })
+                    .text(&path.to_string_lossy())
+                    .number((*mode).into());
                 define_owner(canon, owner);
             }
             FileAction::Write { path, name, data, mode, owner } => {
@@ -302,7 +318,22 @@ fn define_files<'c>(canon: &'c mut Canon, files: &Files) -> &'c mut Canon {
                 define_mode(canon, mode);
                 define_owner(canon, owner);
             }
+            FileAction::MakeFile { path, data, mode, owner } => {
+                canon.text("file").text(&path.to_string_lossy()).bytes(data).number((*mode).into());
+                define_owner(canon, owner);
+            }
+            FileAction::MakeLink { path, target, owner } => {
+                canon.text("link").text(&path.to_string_lossy()).text(target);
+                define_owner(canon, owner);
+            }
+            FileAction::Remove { path, wildcards, required } => {
+                canon.text("remove").text(path).flag(*wildcards).flag(*required);
+            }
             FileAction::Copy(copy) => {
+                if copy.rules != Rules::default() {
+                    let Rules { whole, links, some } = copy.rules;
+                    canon.text("rules").flag(whole).flag(links).flag(some);
+                }
                 canon.text("copy").texts(&copy.sources).text(&copy.dest).texts(&copy.exclude).flag(copy.parents);
                 canon.flag(copy.unpack == Unpack::Archives).number(match copy.fetched {
                     Fetched::No => 0,

@@ -6,6 +6,7 @@
 //! All of it happens in one future without tasks of its own: dropping it, or the first error, ends what is under way, and what was
 //! finished stays in the cache. Layers of images are fetched when a step really runs on them or reads them.
 
+mod combine;
 mod flight;
 mod key;
 mod report;

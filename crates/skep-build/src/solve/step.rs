@@ -14,7 +14,7 @@ use crate::graph::{Op, Run, Step, StepId};
 use crate::worker::{Context, Held, Layer, Selection, Stack, Tree, Worker};
 
 use super::flight::{Heard, Joined, Landed, Runner, Waiter};
-use super::key::{Canon, reads, rebase_key, selection_key, step_key};
+use super::key::{Canon, reads, selection_key, step_key};
 use super::report::Report;
 use super::value::{Guard, Image, LayerMade, Value};
 use super::{Solve, Solver};
@@ -54,7 +54,7 @@ impl<W: Worker> Ready<'_, W> {
         }
     }
 
-    fn step(&self) -> &Step {
+    pub(super) fn step(&self) -> &Step {
         &self.solve.graph.steps[self.id.0]
     }
 
@@ -102,6 +102,8 @@ impl<W: Worker> Ready<'_, W> {
                 true => self.linked(&context).await,
                 false => self.layer_step(&context).await,
             },
+            Op::Merge(_) => self.merged(&context).await,
+            Op::Diff { .. } => self.difference(&context).await,
         }
     }
 
@@ -164,26 +166,11 @@ impl<W: Worker> Ready<'_, W> {
         if base.is_none() {
             return Ok(self.value(key, &layer, cached, guards));
         }
-        let rebased = rebase_key(&layer.diff_id, base);
-        let known = self.lookup(&rebased).await?;
-        let layer = match known {
-            Some((layer, guard)) => {
-                guards.push(guard);
-                layer
-            }
-            None => {
-                self.ensure(self.inputs[0].0, 0, context).await?;
-                let layer = self.solver.worker.rebase(&layer, base).await?;
-                let mut parents = self.inputs[0].1.records.clone();
-                parents.push(key);
-                let _in_use = self.solver.cache.hold(&rebased);
-                let record = Record::of_layer(rebased, self.step().name.clone(), &layer, parents);
-                let created = self.solver.cache.get(&key).map_or(record.created, |made| made.created);
-                self.solver.cache.put(Record { created, ..record });
-                guards.push(self.guard(&rebased, &layer).await?);
-                layer
-            }
-        };
+        let mut parents = self.inputs[0].1.records.clone();
+        parents.push(key);
+        let created = self.solver.cache.get(&key).map(|made| made.created);
+        let (layer, held, rebased) = self.rebased(&layer, base, (parents, created), Some(context)).await?;
+        guards.push(held);
         Ok(self.value(rebased, &layer, cached, guards))
     }
 
@@ -235,7 +222,7 @@ impl<W: Worker> Ready<'_, W> {
     }
 
     /// Brings an input here, with the progress shown where it comes from.
-    async fn ensure(&self, id: StepId, index: usize, context: &Context) -> Result<()> {
+    pub(super) async fn ensure(&self, id: StepId, index: usize, context: &Context) -> Result<()> {
         let input = &self.inputs[index].1;
         let source = self.solve.origin(id);
         let source = if self.solve.is_shown(source) { source } else { id };
@@ -244,7 +231,7 @@ impl<W: Worker> Ready<'_, W> {
     }
 
     /// A layer of the cache, if the worker still has it.
-    async fn lookup(&self, key: &Digest) -> Result<Option<(Layer, Guard)>> {
+    pub(super) async fn lookup(&self, key: &Digest) -> Result<Option<(Layer, Guard)>> {
         let Some(layer) = self.solver.cache.get(key).and_then(|record| record.layer()) else { return Ok(None) };
         let in_use = self.solver.cache.touch(key);
         match self.solver.worker.hold(Some(layer.stack)).await? {
@@ -257,7 +244,7 @@ impl<W: Worker> Ready<'_, W> {
         }
     }
 
-    async fn guard(&self, key: &Digest, layer: &Layer) -> Result<Guard> {
+    pub(super) async fn guard(&self, key: &Digest, layer: &Layer) -> Result<Guard> {
         let in_use = self.solver.cache.hold(key);
         let held = self.solver.worker.hold(Some(layer.stack)).await?;
         let held = held.ok_or_else(|| BuildError::new(ErrorKind::System, format!("layer {} is gone", layer.stack)))?;
@@ -353,7 +340,14 @@ impl<W: Worker> Ready<'_, W> {
                 worker.run(run, base, &trees, context).await.map_err(|error| self.enterable(run, base, trees, error))?
             }
             Op::Files(files) => worker.files(files, base, &trees, context).await?,
-            Op::Scratch | Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Given(_) => {
+            Op::Scratch
+            | Op::Image(_)
+            | Op::Local(_)
+            | Op::Http(_)
+            | Op::Git(_)
+            | Op::Given(_)
+            | Op::Merge(_)
+            | Op::Diff { .. } => {
                 return Err(BuildError::new(ErrorKind::System, "a source makes no layer"));
             }
         };

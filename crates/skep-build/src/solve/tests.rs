@@ -385,6 +385,7 @@ fn copy(base: usize, from: usize, source: &str, link: bool) -> Step {
         parents: false,
         unpack: Unpack::No,
         fetched: Fetched::No,
+        rules: Rules::default(),
     };
     step(Op::Files(Box::new(Files { base: StepId(base), actions: vec![FileAction::Copy(copy)], link, time: None })))
 }

@@ -78,6 +78,17 @@ pub(super) fn locate(root: &Root, path: &Path) -> std::io::Result<Located> {
     Ok(Located { real, stat: Some(stat) })
 }
 
+/// Follows `path` but for its last part, which may be a link itself.
+pub(super) fn locate_itself(root: &Root, path: &Path) -> std::io::Result<Located> {
+    let Some(name) = path.file_name() else { return locate(root, path) };
+    let real = locate(root, path.parent().unwrap_or(Path::new("")))?.real.join(name);
+    match root.open_at(&real, OFlags::PATH | OFlags::NOFOLLOW, 0) {
+        Ok(found) => Ok(Located { real, stat: Some(rustix::fs::fstat(found)?) }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Located { real, stat: None }),
+        Err(error) => Err(error),
+    }
+}
+
 fn reversed(path: &Path) -> Vec<OsString> {
     let name = |component| match component {
         Component::Normal(name) => Some(name.to_owned()),

@@ -9,7 +9,7 @@ use skep_build::builder::Subject;
 use skep_build::cache::{Listed, Prune};
 use skep_build::graph::ImageSource;
 use skep_build::worker::ResolvedImage;
-use skep_build::{BuildError, BuildRequest, Built, Job};
+use skep_build::{BuildError, BuildRequest, Built, Definition, Job};
 use skep_types::{Digest, ErrorKind, Platform};
 
 use super::Engine;
@@ -31,6 +31,18 @@ impl Engine {
         let builder = build::builder(&self.inner);
         let built = Box::pin(builder.build(request, job)).await;
         // Steps that were successful are of use to the next build, however this one ended.
+        let finished = builder.finish().await;
+        self.inner.builds.note_built();
+        let built = built?;
+        finished?;
+        Ok(Arc::new(built))
+    }
+
+    /// The same of steps that the client wrote down itself.
+    pub async fn define(&self, definition: &Definition, request: &BuildRequest, job: &Job) -> Result<Arc<Built>> {
+        build::check_exports(request)?;
+        let builder = build::builder(&self.inner);
+        let built = Box::pin(builder.define(definition, request, job)).await;
         let finished = builder.finish().await;
         self.inner.builds.note_built();
         let built = built?;

@@ -3,6 +3,7 @@
 //! The base and the new layer's directory are put together as an overlay that is mounted nowhere: the kernel knows what a change of
 //! it means for the layer. Sources are read below their own roots; a link never leads out of a tree.
 
+mod actions;
 mod copy;
 mod glob;
 mod mode;
@@ -27,7 +28,7 @@ use skep_types::ErrorKind;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{cancelled, failed, store};
-use super::paths::{Located, is_dir, locate};
+use super::paths::{Located, is_dir, locate, locate_itself};
 use super::{step, tree};
 use crate::engine::Inner;
 use copy::{Copier, CopyError, Wishes};
@@ -57,21 +58,14 @@ pub(super) fn run(
     };
     let mut inputs = inputs.iter();
     for action in &files.actions {
-        match action {
-            FileAction::MakeDir { path, mode, owner } => {
-                let owner = owner::resolve(owner, &target.base).or_root();
-                target.make_dirs(path, *mode, owner)?;
-            }
-            FileAction::Write { path, name, data, mode, owner } => {
-                let owner = owner::resolve(owner, &target.base);
-                target.write(path, name, data, mode, owner)?;
-            }
-            FileAction::Copy(copy) => {
+        let source = match action {
+            FileAction::Copy(_) => {
                 let missing = || BuildError::new(ErrorKind::System, "a copy without its source");
-                let source = tree::open(layers, inputs.next().ok_or_else(missing)?, &empty)?;
-                target.copy(copy, &source)?;
+                Some(tree::open(layers, inputs.next().ok_or_else(missing)?, &empty)?)
             }
-        }
+            _ => None,
+        };
+        target.act(action, source.as_ref())?;
     }
     drop(target);
     step::commit(engine, base, upper)
@@ -131,6 +125,21 @@ pub(super) fn writable(upper: &UpperDir, empty: &Path) -> Result<Root, BuildErro
 }
 
 impl Target {
+    fn act(&self, action: &FileAction, source: Option<&Root>) -> Result<(), BuildError> {
+        let owned = |owner| owner::resolve(owner, &self.base);
+        match action {
+            FileAction::MakeDir { path, parents: true, mode, owner } => {
+                self.make_dirs(path, *mode, owned(owner).or_root()).map(drop)
+            }
+            FileAction::MakeDir { path, parents: false, mode, owner } => self.make_dir(path, *mode, owned(owner)),
+            FileAction::Write { path, name, data, mode, owner } => self.write(path, name, data, mode, owned(owner)),
+            FileAction::MakeFile { path, data, mode, owner } => self.make_file(path, data, *mode, owned(owner)),
+            FileAction::MakeLink { path, target, owner } => self.make_link(path, target, owned(owner)),
+            FileAction::Remove { path, wildcards, required } => self.remove(path, *wildcards, *required),
+            FileAction::Copy(copy) => source.map_or(Ok(()), |source| self.copy(copy, source)),
+        }
+    }
+
     /// Where a path leads, of which some may not be there.
     fn located(&self, path: &Path) -> Result<Located, BuildError> {
         let failure = match locate(&self.root, path) {
@@ -217,7 +226,11 @@ impl Target {
                 self.copy_with_parents(pattern, &copy.dest, source, &wishes, &top)?;
                 continue;
             }
-            for path in expand(source, pattern).map_err(failed(pattern))? {
+            let found = expand(source, pattern).map_err(failed(pattern))?;
+            if found.is_empty() && copy.rules.some {
+                return Err(BuildError::new(ErrorKind::NotFound, format!("{pattern} not found")));
+            }
+            for path in found {
                 self.copy_one(copy, &path, source, &wishes, &top)?;
             }
         }
@@ -239,7 +252,11 @@ impl Target {
             graph::Mode::Octal(mode) => mode & 0o777,
             graph::Mode::Keep | graph::Mode::Symbolic(_) => 0o755,
         };
-        let found = locate(source, path).map_err(failed(&path.to_string_lossy()))?;
+        let found = match copy.rules.links {
+            true => locate_itself(source, path),
+            false => locate(source, path),
+        };
+        let found = found.map_err(failed(&path.to_string_lossy()))?;
         let stat = found.stat.ok_or_else(|| not_found(path))?;
         let into = copy.dest.ends_with('/') || copy.dest.ends_with("/.");
         if into {
@@ -254,8 +271,11 @@ impl Target {
             let owner = if named { wishes.owner } else { Owned::AsBefore };
             return unpack::unpack(source, &found.real, &self.root, &dir, owner);
         }
-        let existing = self.located(Path::new(&copy.dest))?;
+        let mut existing = self.located(Path::new(&copy.dest))?;
         if is_dir(&stat) {
+            if copy.rules.whole && existing.stat.is_some() {
+                existing = self.located(&existing.real.join(path.file_name().unwrap_or_default()))?;
+            }
             let from = directory_of(source, &found.real)?;
             let (above, name) = split(&existing.real);
             match (&existing.stat, copy.fetched) {
