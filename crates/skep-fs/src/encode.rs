@@ -131,18 +131,18 @@ fn read_block(input: &mut impl Read) -> io::Result<Vec<u8>> {
 }
 
 fn work(queue: &Mutex<Receiver<Job>>, level: u32) {
-    let mut deflate = Compress::new(flate2::Compression::new(level), false);
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { dictionary, block, last, done }) = job else { return };
-        let result = deflate_block(&mut deflate, &dictionary, &block, last);
+        let result = deflate_block(level, &dictionary, &block, last);
         // Nobody waits for it any more when another block has failed.
         let _ = done.send(result);
     }
 }
 
-fn deflate_block(deflate: &mut Compress, dictionary: &[u8], block: &[u8], last: bool) -> io::Result<Block> {
-    deflate.reset();
+fn deflate_block(level: u32, dictionary: &[u8], block: &[u8], last: bool) -> io::Result<Block> {
+    // A new one each time: one that was reset can find other matches than a new one, so the output would depend on what it had before.
+    let mut deflate = Compress::new(flate2::Compression::new(level), false);
     if !dictionary.is_empty() {
         deflate.set_dictionary(dictionary).map_err(io::Error::other)?;
     }
@@ -210,6 +210,19 @@ mod tests {
             assert!(one.len() < input.len());
             for threads in [2, 5] {
                 assert!(one == encoded(&input, compression, threads), "{compression:?} {threads}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_compressed_before_does_not_show() {
+        // Programs have all sorts of data, and blocks that compress differently.
+        let mut input = std::fs::read("/proc/self/exe").expect("this program");
+        input.truncate(40 * BLOCK);
+        let first = encoded(&input, Compression::Gzip, 1);
+        for _ in 0..3 {
+            for threads in [2, 3, 4] {
+                assert!(first == encoded(&input, Compression::Gzip, threads), "{threads}");
             }
         }
     }
