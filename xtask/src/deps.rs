@@ -32,6 +32,7 @@ const TEST: &[&str] = &[
     "docker-registry",
     "e2fsprogs",
     "git",
+    "libcap2-bin",
     "openssh-client",
     "openssh-server",
     "podman",

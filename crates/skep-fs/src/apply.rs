@@ -29,6 +29,7 @@ use rustix::fs::{OFlags, ResolveFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use skep_types::ErrorKind;
 
+use crate::pack::CAPABILITY;
 use crate::rooted::{Root, gid, resolve, uid};
 use crate::tar::{Reader, TarError};
 
@@ -98,6 +99,9 @@ pub enum ApplyError {
     /// A hard link whose target is outside.
     #[error("invalid hardlink {0:?} -> {1:?}: it leads outside of the root")]
     LinkOutside(String, String),
+    /// An owner that the user namespace of the root does not have.
+    #[error("there is no user {0} or no group {1} in the container's user namespace")]
+    NoOwner(u32, u32),
     /// A whiteout of nothing, of `.` or of `..`.
     #[error("invalid whiteout {0:?}")]
     Whiteout(String),
@@ -132,6 +136,7 @@ impl ApplyError {
             ApplyError::Archive(_)
             | ApplyError::Outside(_)
             | ApplyError::LinkOutside(..)
+            | ApplyError::NoOwner(..)
             | ApplyError::Whiteout(_)
             | ApplyError::TooManyEntries(_)
             | ApplyError::TooLarge(_)
@@ -150,10 +155,27 @@ pub fn extract(archive: impl Read, root: &Root, dir: &Path, options: &ExtractOpt
         .map_err(|source| ApplyError::Io { what: format!("open {}", dir.display()), source })?;
     let base =
         real_path(root, &top).map_err(|source| ApplyError::Io { what: "read the root's name".into(), source })?;
-    let mut applier = Applier::new(root, base, Target::Tree(*options), options.limits);
+    let owners = root.owners();
+    let outside = |owner| match owners {
+        Some(owners) => owners.outside(owner).ok_or(ApplyError::NoOwner(owner.0, owner.1)),
+        None => Ok(owner),
+    };
+    let tree = Tree {
+        keep_directories: options.keep_directories,
+        owner: options.owner.map(outside).transpose()?,
+        root_owner: outside((0, 0))?,
+    };
+    let mut applier = Applier::new(root, base, Target::Tree(tree), options.limits);
     let mut reader = Reader::new(io::BufReader::with_capacity(BUFFER, archive));
-    while let Some(entry) = reader.next_entry()? {
+    while let Some(mut entry) = reader.next_entry()? {
         reader.take_raw();
+        if let Some(owners) = owners {
+            if tree.owner.is_none() {
+                (entry.uid, entry.gid) = outside((entry.uid, entry.gid))?;
+            }
+            let capabilities = entry.xattrs.iter_mut().filter(|(key, _)| key == CAPABILITY);
+            capabilities.for_each(|(_, value)| owners.capability_outside(value));
+        }
         applier.apply(&entry, &mut reader)?;
     }
     while reader.drain().map_err(TarError::Io)? {
@@ -185,7 +207,17 @@ pub fn copy_metadata(from: &Root, to: &Root) -> io::Result<()> {
 /// Where entries go, and what that means for some of them.
 enum Target<'a> {
     Layer(&'a mut LayerTarget),
-    Tree(ExtractOptions),
+    Tree(Tree),
+}
+
+/// A tree, with owners as the caller calls them.
+#[derive(Clone, Copy)]
+struct Tree {
+    keep_directories: bool,
+    /// Who gets everything.
+    owner: Option<(u32, u32)>,
+    /// Who gets what nobody is named for.
+    root_owner: (u32, u32),
 }
 
 /// What a remembered directory takes besides its name.

@@ -26,6 +26,7 @@ pub mod atomic;
 pub mod changes;
 pub mod decode;
 pub mod encode;
+pub mod owners;
 pub mod pack;
 pub mod retime;
 pub mod rooted;

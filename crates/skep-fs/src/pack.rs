@@ -17,9 +17,13 @@ use rustix::io::Errno;
 
 use crate::apply::below::is_opaque;
 use crate::apply::place::is_whiteout;
+use crate::owners::Owners;
 use crate::rooted::{Root, modified, stat_name};
 use crate::tar::{Entry, Kind, Writer};
 use crate::tree::{names, open_dir};
+
+/// The attribute that holds a file's capabilities.
+pub(crate) const CAPABILITY: &[u8] = b"security.capability";
 
 /// The deepest tree that is packed: one descriptor is held for each level.
 const DEPTH_MAX: usize = 512;
@@ -28,7 +32,7 @@ const DEPTH_MAX: usize = 512;
 /// container); an empty `base` leaves the tree's own entry out (`docker export`). The last part of `path` isn't followed
 /// when it is a symbolic link, unless the path ends in a slash or a dot.
 pub fn write_tree(root: &Root, path: &Path, base: &OsStr, out: impl Write) -> io::Result<()> {
-    let mut packer = Packer::new(out, Form::Tree);
+    let mut packer = Packer { owners: root.owners(), ..Packer::new(out, Form::Tree) };
     let bytes = path.as_os_str().as_bytes();
     let as_dir = bytes.is_empty() || bytes.ends_with(b"/") || bytes.ends_with(b"/.") || bytes == b".";
     let (parent, name) = if as_dir {
@@ -103,6 +107,8 @@ struct Packer<'a, S> {
     wanted: Option<Wanted<'a>>,
     /// Which opaque directories are marked; all without it.
     hides: Option<Hides<'a>>,
+    /// Whose files are whose.
+    owners: Option<&'a Owners>,
     /// First name of each file that has several.
     linked: HashMap<(u64, u64), Vec<u8>>,
 }
@@ -115,7 +121,7 @@ impl<W: Write> Packer<'_, Writer<W>> {
 
 impl<S: Sink> Packer<'_, S> {
     fn into(sink: S, form: Form) -> Self {
-        Packer { sink, form, wanted: None, hides: None, linked: HashMap::new() }
+        Packer { sink, form, wanted: None, hides: None, owners: None, linked: HashMap::new() }
     }
 
     fn children(&mut self, dir: &OwnedFd, prefix: &[u8], depth: usize) -> io::Result<()> {
@@ -154,6 +160,15 @@ impl<S: Sink> Packer<'_, S> {
         Ok(())
     }
 
+    /// Says who owns an entry.
+    fn own(&self, entry: &mut Entry) {
+        let Some(owners) = self.owners else { return };
+        (entry.uid, entry.gid) = owners.inside((entry.uid, entry.gid));
+        for (_, value) in entry.xattrs.iter_mut().filter(|(key, _)| key == CAPABILITY) {
+            owners.capability_inside(value);
+        }
+    }
+
     /// An empty file whose name says that another is gone.
     fn mark(&mut self, path: &[u8], name: &[u8], mark: &[u8]) -> io::Result<()> {
         let path = [&path[..path.len() - name.len()], mark, name].concat();
@@ -166,6 +181,7 @@ impl<S: Sink> Packer<'_, S> {
         named.push(b'/');
         let mut entry = described(named.clone(), Kind::Dir, &stat);
         entry.xattrs = kept_xattrs(dir, OsStr::new(""))?;
+        self.own(&mut entry);
         self.sink.entry(&entry)?;
         if self.form == Form::Layer && is_opaque(dir)? && self.hides.map_or(Ok(true), |hides| hides(path))? {
             self.mark(&named, b"", b".wh..wh..opq")?;
@@ -186,7 +202,9 @@ impl<S: Sink> Packer<'_, S> {
         if stat.st_nlink > 1 {
             if let Some(first) = self.linked.get(&(stat.st_dev, stat.st_ino)) {
                 let entry = Entry { link: first.clone(), ..described(path.to_vec(), Kind::HardLink, stat) };
-                return self.sink.entry(&Entry { size: 0, stored: 0, ..entry });
+                let mut entry = Entry { size: 0, stored: 0, ..entry };
+                self.own(&mut entry);
+                return self.sink.entry(&entry);
             }
             self.linked.insert((stat.st_dev, stat.st_ino), path.to_vec());
         }
@@ -202,6 +220,7 @@ impl<S: Sink> Packer<'_, S> {
             };
         }
         entry.xattrs = kept_xattrs(dir, name)?;
+        self.own(&mut entry);
         self.sink.entry(&entry)
     }
 
@@ -219,6 +238,7 @@ impl<S: Sink> Packer<'_, S> {
         }
         let mut entry = described(path.to_vec(), Kind::File, &stat);
         entry.xattrs = kept_xattrs(dir, name)?;
+        self.own(&mut entry);
         self.sink.file(&entry, File::from(fd))
     }
 }
@@ -260,8 +280,7 @@ pub(crate) fn kept_xattrs(dir: impl AsFd, name: &OsStr) -> io::Result<Vec<(Vec<u
     let mut kept = Vec::new();
     for key in skep_sys::xattr::list_at(&dir, name)? {
         let key = key.to_bytes();
-        let belongs =
-            key == b"security.capability" || (key.starts_with(b"user.") && !key.starts_with(b"user.overlay."));
+        let belongs = key == CAPABILITY || (key.starts_with(b"user.") && !key.starts_with(b"user.overlay."));
         if belongs && let Some(value) = skep_sys::xattr::get_at(&dir, name, OsStr::from_bytes(key))? {
             kept.push((key.to_vec(), value));
         }

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+use crate::owners::Owners;
+
 /// How often a walk is tried again when the kernel says that a rename disturbed it (`EAGAIN`).
 const WALK_TRIES: usize = 128;
 
@@ -23,6 +25,8 @@ pub struct Root {
     dir: OwnedFd,
     /// What has to stay open for `dir` to be what it is.
     _kept: Option<OwnedFd>,
+    /// Whose files are whose, if that is told from inside a user namespace.
+    owners: Option<Owners>,
 }
 
 /// What is known of a file inside a root; the fields `docker cp` needs.
@@ -51,13 +55,24 @@ impl Root {
 
     /// Takes a directory that is already open: a mount that is attached nowhere, `/proc/PID/root`.
     pub fn from_fd(dir: OwnedFd) -> Self {
-        Root { dir, _kept: None }
+        Root { dir, _kept: None, owners: None }
     }
 
     /// Keeps a descriptor open as long as the root: the namespace whose mounts are seen below it.
     #[must_use]
     pub fn keeping(self, kept: OwnedFd) -> Self {
         Root { _kept: Some(kept), ..self }
+    }
+
+    /// Takes owners for what they are called in a user namespace: those that archives name, those that are told.
+    #[must_use]
+    pub fn seen_by(self, owners: Option<Owners>) -> Self {
+        Root { owners, ..self }
+    }
+
+    /// Whose files are whose, if not as the caller sees it.
+    pub fn owners(&self) -> Option<&Owners> {
+        self.owners.as_ref()
     }
 
     /// Opens `path` inside the root; symbolic links are followed within it (add `NOFOLLOW` to `flags` to stop at the
@@ -95,7 +110,10 @@ impl Root {
             size: u64::try_from(stat.st_size).unwrap_or(0),
             mode: stat.st_mode,
             mtime: modified(&stat),
-            owner: (stat.st_uid, stat.st_gid),
+            owner: match &self.owners {
+                Some(owners) => owners.inside((stat.st_uid, stat.st_gid)),
+                None => (stat.st_uid, stat.st_gid),
+            },
             link_target,
         })
     }

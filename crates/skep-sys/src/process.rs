@@ -267,12 +267,26 @@ pub fn set_io_priority(priority: i32) -> io::Result<()> {
     }
 }
 
-/// Sets the ids by which the calling thread's access to files is judged and that files it makes get (setfsuid(2), setfsgid(2)), and
-/// returns those before. The kernel tells no failure: the ids are asked for again.
-pub fn set_fs_ids(uid: u32, gid: u32) -> io::Result<(u32, u32)> {
-    // SAFETY: both calls take numbers, change nothing but two ids of the calling thread's, and can't fail in another way.
+/// Does something with other file system ids, by which access to files is judged and which files that are made get, and with all
+/// capabilities that the calling thread may have. Both are the thread's own; it has its own again afterwards.
+pub fn with_fs_ids<T>((uid, gid): (u32, u32), work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
+    let before = capabilities(None)?;
+    let ids = set_fs_ids((uid, gid))?;
+    // The change took those that are about files away.
+    let raised = set_capabilities(None, CapabilitySets { effective: before.permitted, ..before });
+    let done = raised.map_err(io::Error::from).and_then(|()| work());
+    set_fs_ids(ids)?;
+    set_capabilities(None, before)?;
+    done
+}
+
+/// Sets the file system ids of the calling thread (setfsuid(2), setfsgid(2)) and returns those before. The kernel tells no failure: what
+/// is in force is asked for afterwards.
+fn set_fs_ids((uid, gid): (u32, u32)) -> io::Result<(u32, u32)> {
+    // SAFETY: both calls take numbers and change nothing but two ids of the calling thread's.
     let before = unsafe { (libc::setfsuid(uid), libc::setfsgid(gid)) };
-    // SAFETY: as above; an id that no one can have changes nothing and gives what is in force.
+    // SAFETY: as above; an id that no one can have changes nothing.
     let now = unsafe { (libc::setfsuid(u32::MAX), libc::setfsgid(u32::MAX)) };
     match (now.0.cast_unsigned(), now.1.cast_unsigned()) == (uid, gid) {
         true => Ok((before.0.cast_unsigned(), before.1.cast_unsigned())),

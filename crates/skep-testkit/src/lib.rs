@@ -38,6 +38,7 @@ mod relay;
 mod signature;
 mod slot;
 mod sshd;
+mod subordinate;
 mod terminal;
 mod wait;
 
@@ -51,5 +52,6 @@ pub use relay::{BlobRequest, Flow, Relay};
 pub use signature::Signer;
 pub use slot::Slot;
 pub use sshd::Sshd;
+pub use subordinate::subordinate_ids;
 pub use terminal::Terminal;
 pub use wait::{DEADLINE, until, until_some};

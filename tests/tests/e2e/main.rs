@@ -54,6 +54,7 @@ mod survival;
 mod terminal;
 mod transports;
 mod upkeep;
+mod userns;
 mod wrong_input;
 
 use skep_testkit::{Engine, Image};

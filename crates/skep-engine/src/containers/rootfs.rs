@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use parking_lot::Mutex;
+use skep_fs::owners::Owners;
 use skep_fs::rooted::Root;
 use skep_types::Digest;
 
@@ -67,7 +68,9 @@ pub(crate) enum Access {
 pub(crate) fn open(view: &ContainerView, access: Access) -> Result<Root> {
     if let Some(running) = view.status.running() {
         let path = format!("/proc/{}/root", running.pid);
-        return Root::open(Path::new(&path))
+        let owners = Owners::of_process(running.pid);
+        return owners
+            .and_then(|owners| Ok(Root::open(Path::new(&path))?.seen_by(owners)))
             .map_err(|e| Error::system(format!("opening the root of container {}", view.id), e));
     }
     match view.mounts.as_slice() {

@@ -88,7 +88,7 @@ impl Engine {
             };
             let decoded = skep_fs::decode::Decoder::new(reader)
                 .map_err(|e| Error::Invalid(format!("reading the archive: {e}")))?;
-            skep_fs::apply::extract(decoded, &root, Path::new(&path), &options)
+            as_root_of(&root, || skep_fs::apply::extract(decoded, &root, Path::new(&path), &options))?
                 .map_err(|e| Error::Invalid(format!("unpacking into {path} of container {container}: {e}")))
         })
         .await
@@ -192,6 +192,16 @@ fn is_mount_point(view: &ContainerView, path: &Path) -> bool {
     const ALWAYS: [&str; 6] = ["/dev", "/proc", "/sys", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
     let init = path == Path::new("/sbin/docker-init") && view.host.init == Some(true);
     ALWAYS.iter().any(|known| path == Path::new(known)) || path.starts_with("/dev") || init
+}
+
+/// Does something as the root of the user namespace that `root` is seen by: what is shown through an id-mapped mount can be written only
+/// under ids that the map has.
+fn as_root_of<T: Send>(root: &Root, work: impl FnOnce() -> T + Send) -> Result<T> {
+    let Some(owner) = root.owners().and_then(|owners| owners.outside((0, 0))) else { return Ok(work()) };
+    // A thread of its own: the ids are the thread's, and this one goes back to a pool.
+    let done = std::thread::scope(|scope| scope.spawn(|| skep_sys::process::with_fs_ids(owner, || Ok(work()))).join());
+    done.unwrap_or_else(|_| Err(io::Error::other("the thread that unpacks broke down")))
+        .map_err(|e| Error::system("writing into a user namespace", e))
 }
 
 /// Whether a path lies in something mounted read-only, or in a read-only root.

@@ -104,7 +104,7 @@ impl Applier<'_> {
             .map_err(|error| failed("make directory", &path, error))?;
         let fd = crate::tree::open_dir(&parent.fd, leaf).map_err(|error| failed("open directory", &path, error))?;
         let owner = match &self.target {
-            Target::Tree(options) => options.owner.unwrap_or((0, 0)),
+            Target::Tree(tree) => tree.owner.unwrap_or(tree.root_owner),
             Target::Layer(_) => (0, 0),
         };
         rustix::fs::fchown(&fd, Some(crate::rooted::uid(owner.0)), Some(crate::rooted::gid(owner.1)))

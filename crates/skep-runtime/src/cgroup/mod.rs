@@ -37,6 +37,7 @@ pub use error::{Error, Reason, Result, Warning};
 pub use layout::{Controllers, Kind, Layout, Version};
 pub use limits::Limit;
 pub use path::CgroupPath;
+pub use procs::Entrance;
 pub use stats::{BlkioEntry, BlkioStats, CpuStats, MemoryStats, PidsStats, Stats, Throttling};
 
 /// The cgroup of one container.
@@ -76,6 +77,11 @@ impl Cgroup {
     /// not `None`, into the rest of the hierarchies. Async-signal-safe while nothing fails.
     pub fn enter(&self) -> Result<()> {
         procs::enter(self)
+    }
+
+    /// What a process enters by that will have no rights over the cgroup when it does.
+    pub fn entrance(&self) -> Result<Entrance> {
+        Entrance::of(self)
     }
 
     /// Moves any process, with all its threads, into the cgroup. Slow (see the module's text).

@@ -1,6 +1,7 @@
 //! Processes: putting them in, listing them, killing them.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -20,6 +21,30 @@ pub(super) fn enter(cgroup: &Cgroup) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The way into a cgroup for a process that has no rights over it, opened by one that has: the kernel asks who opened the files
+/// (cgroups(7), CVE-2021-4197).
+#[derive(Debug)]
+pub struct Entrance(Vec<(OwnedFd, PathBuf)>);
+
+impl Entrance {
+    pub(super) fn of(cgroup: &Cgroup) -> Result<Self> {
+        let open = |group: &Group| match group.open("tasks", OFlags::WRONLY) {
+            Ok(fd) => Ok((fd, group.path.join("tasks"))),
+            Err(errno) => Err(group.error("open", "tasks", errno)),
+        };
+        cgroup.groups.iter().filter(|group| group.version == Version::V1).map(open).collect::<Result<_>>().map(Self)
+    }
+
+    /// As [`Cgroup::enter`].
+    pub fn enter(&self) -> Result<()> {
+        for (fd, path) in &self.0 {
+            rustix::io::retry_on_intr(|| rustix::io::write(fd, b"0"))
+                .map_err(|errno| Error::io("write", path.clone(), errno))?;
+        }
+        Ok(())
+    }
 }
 
 pub(super) fn add(cgroup: &Cgroup, pid: i32) -> Result<()> {

@@ -62,13 +62,6 @@ pub(super) fn exec(target: &ExecTarget<'_>, wanted: &Process, stdio: &Stdio) -> 
     };
     let child = clone_child(0, clone_fd, || entering.run()).step("clone")?;
     drop((detour, hidden));
-    if by_parent && let Some(cgroup) = target.cgroup {
-        let added = cgroup.add(child.pid).map_err(|error| LaunchError::system("enter cgroup", error.to_string()));
-        if let Err(error) = added {
-            super::launch::kill_and_wait(&child.pidfd);
-            return Err(error);
-        }
-    }
     bring_to_gate(child, ours, &Help { task: &task, options: None, plan: None, by_parent })
 }
 
@@ -117,7 +110,8 @@ impl Entering<'_> {
         process::reset_signals();
         close_parents(parents)?;
         expect_go(channel)?;
-        if let Some(cgroup) = target.cgroup.filter(|_| foreign & kind::USER == 0) {
+        // Before the namespaces: in the container's user namespace it has no rights over it.
+        if let Some(cgroup) = target.cgroup {
             cgroup.enter().map_err(|error| LaunchError::system("enter cgroup", error.to_string()))?;
         }
         if foreign != 0 {

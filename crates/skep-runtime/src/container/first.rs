@@ -19,7 +19,7 @@ use super::sources::Sources;
 use super::task::Task;
 use super::terminal::{self, Terminal};
 use super::{LaunchOptions, Rootfs, Stdio, devices, mounts, procfs};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Entrance};
 use crate::spec::Spec;
 
 /// Everything that the child takes over from its parent.
@@ -30,6 +30,8 @@ pub(super) struct First<'a> {
     /// What the parent opened for it before it was born.
     pub(super) sources: Option<Sources>,
     pub(super) groups: Groups,
+    /// The way into the cgroup for a child that is born without rights over it.
+    pub(super) entrance: Option<Entrance>,
     pub(super) channel: OwnedFd,
     /// The parent's end of the channel, which is copied into the child: closed, so that the parent's end is noticed.
     pub(super) parents: RawFd,
@@ -62,7 +64,7 @@ impl First<'_> {
         if plan.cloned() & kind::USER != 0 {
             identity::become_namespace_root(groups)?;
         }
-        enter_cgroup(options.cgroup, plan)?;
+        enter_cgroup(options.cgroup, self.entrance.as_ref())?;
         plan.enter()?;
         if plan.cloned() & kind::USER == 0 && plan.has_user() {
             identity::become_namespace_root(groups)?;
@@ -157,14 +159,14 @@ fn take_over(channel: &OwnedFd, mounts: usize) -> Result<Option<Sources>> {
     }
 }
 
-/// Enters the cgroup by itself, which is much quicker than being moved, where it has the rights.
-fn enter_cgroup(cgroup: Option<&Cgroup>, plan: &Namespaces) -> Result<()> {
-    match cgroup {
-        Some(cgroup) if !plan.has_user() => {
-            cgroup.enter().map_err(|error| LaunchError::system("enter cgroup", error.to_string()))
-        }
-        _ => Ok(()),
-    }
+/// Enters the cgroup by itself, which is much quicker than being moved.
+fn enter_cgroup(cgroup: Option<&Cgroup>, entrance: Option<&Entrance>) -> Result<()> {
+    let entered = match (entrance, cgroup) {
+        (Some(entrance), _) => entrance.enter(),
+        (None, Some(cgroup)) => cgroup.enter(),
+        (None, None) => Ok(()),
+    };
+    entered.map_err(|error| LaunchError::system("enter cgroup", error.to_string()))
 }
 
 /// Cuts the mount namespace off the host's and puts the new root on top of the old one, still beside the process's own root: paths

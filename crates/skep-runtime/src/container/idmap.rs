@@ -14,11 +14,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
 use skep_sys::mount::{self, BorrowedFdEq, Change, Depth, attribute};
 use skep_sys::ns::kind;
 use skep_sys::overlay::{self, Overlay, Writable};
-use skep_sys::process::{clone_child, set_fs_ids};
+use skep_sys::process::{clone_child, with_fs_ids};
 
 use super::error::{LaunchError, Result, Step};
 use super::namespaces::map_ids;
@@ -94,7 +93,7 @@ impl IdMap {
         let lower: Vec<PathBuf> = layers.iter().map(named).collect();
         let Some(Writable { upper, work }) = overlay.upper else {
             let same = Overlay { lower: &lower, upper: None, options: overlay.options, flags: overlay.flags };
-            return self.as_root(|| overlay::mount(&same));
+            return with_fs_ids(self.root, || overlay::mount(&same));
         };
         let (top, names) = side_by_side(upper, work)?;
         let top = self.layer(top)?;
@@ -104,7 +103,7 @@ impl IdMap {
         let (upper, work) = (named(&upper), named(&work));
         let writable = Some(Writable { upper: &upper, work: &work });
         let same = Overlay { lower: &lower, upper: writable, options: overlay.options, flags: overlay.flags };
-        self.as_root(|| overlay::mount(&same))
+        with_fs_ids(self.root, || overlay::mount(&same))
     }
 
     /// The mapped copies are put over what they are copies of, where no one else sees it.
@@ -115,20 +114,8 @@ impl IdMap {
                 let below = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
                 mount::attach(self.layer(path)?, below)?;
             }
-            self.as_root(|| overlay::mount(overlay))
+            with_fs_ids(self.root, || overlay::mount(overlay))
         })
-    }
-
-    /// Does something with the file system ids of the namespace's root, and all capabilities still there.
-    fn as_root<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let before = capabilities(None)?;
-        let ids = set_fs_ids(self.root.0, self.root.1)?;
-        // The change took those that are about files away.
-        let raised = set_capabilities(None, CapabilitySets { effective: before.permitted, ..before });
-        let done = raised.map_err(io::Error::from).and_then(|()| work());
-        set_fs_ids(ids.0, ids.1)?;
-        set_capabilities(None, before)?;
-        done
     }
 }
 
@@ -186,6 +173,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{FileTypeExt, MetadataExt, chown};
     use std::process::Command;
+
+    use rustix::thread::capabilities;
 
     use super::*;
 

@@ -16,6 +16,7 @@ use super::namespaces::{Detour, Namespaces, map_ids};
 use super::sources::{Sources, wants_map};
 use super::task::Task;
 use super::{LaunchOptions, Launched, Stdio, procfs, terminal};
+use crate::cgroup::Cgroup;
 
 /// Clones a container's first process and brings it to its gate.
 pub(super) fn launch(options: &LaunchOptions<'_>) -> Result<Launched> {
@@ -39,8 +40,11 @@ pub(super) fn launch(options: &LaunchOptions<'_>) -> Result<Launched> {
     let detour = Detour::through(plan.inherited.iter().map(|(bit, fd)| (*bit, fd)))?;
     let hidden = Hidden::when(plan.new & kind::PID == 0);
     let cgroup = options.cgroup.and_then(|cgroup| cgroup.clone_fd());
-    let first =
-        First { options, plan: &plan, task: &task, sources, groups, channel: theirs, parents: ours.as_raw_fd() };
+    let born_outside = options.cgroup.filter(|_| plan.cloned() & kind::USER != 0);
+    let entrance = born_outside.map(Cgroup::entrance).transpose();
+    let entrance = entrance.map_err(|error| LaunchError::system("enter cgroup", error.to_string()))?;
+    let parents = ours.as_raw_fd();
+    let first = First { options, plan: &plan, task: &task, sources, groups, entrance, channel: theirs, parents };
     let child = clone_child(plan.cloned(), cgroup, || first.run()).map_err(|error| clone_failed(&plan, error))?;
     drop((detour, hidden));
     let help = Help { task: &task, options: Some(options), plan: Some(&plan), by_parent: plan.has_user() };
@@ -115,7 +119,7 @@ pub(super) struct Help<'a> {
     /// Of a container's first process; nothing for one that enters.
     pub(super) options: Option<&'a LaunchOptions<'a>>,
     pub(super) plan: Option<&'a Namespaces>,
-    /// Whether limits and cgroup are the parent's to set, because the child's user namespace has no rights over them.
+    /// Whether limits are the parent's to set, because the child's user namespace has no rights over them.
     pub(super) by_parent: bool,
 }
 
@@ -176,14 +180,11 @@ fn hand_over(pid: i32, channel: &OwnedFd, options: &LaunchOptions<'_>) -> Result
 }
 
 fn assist(child: &Child, help: &Help<'_>) -> Result<()> {
-    if let (Some(plan), Some(options)) = (help.plan, help.options) {
-        if plan.new & kind::USER != 0 {
-            let linux = options.spec.linux();
-            map_ids(child.pid, &linux.uid_mappings, &linux.gid_mappings)?;
-        }
-        if let Some(cgroup) = options.cgroup.filter(|_| help.by_parent) {
-            cgroup.add(child.pid).map_err(|error| LaunchError::system("enter cgroup", error.to_string()))?;
-        }
+    if let (Some(plan), Some(options)) = (help.plan, help.options)
+        && plan.new & kind::USER != 0
+    {
+        let linux = options.spec.linux();
+        map_ids(child.pid, &linux.uid_mappings, &linux.gid_mappings)?;
     }
     if help.by_parent && !help.task.rlimits.is_empty() {
         let pid = Pid::from_raw(child.pid).ok_or_else(|| vanished("start-up"))?;
