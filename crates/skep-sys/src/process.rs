@@ -35,17 +35,33 @@ struct CloneArgs {
 }
 
 /// Clones the calling process (clone3(2)) with the namespace flags given, and runs `body` in the child, which ends with
-/// `body`'s value as exit code. Signals to the caller about the child's end are SIGCHLD as after fork.
+/// `body`'s value as exit code.
 ///
 /// `cgroup` is the directory of a cgroup v2 to start in. Fails with EBUSY if the caller has more than one thread: only then is
 /// ordinary code allowed in the child.
 pub fn clone_child(namespaces: i32, cgroup: Option<BorrowedFd<'_>>, body: impl FnOnce() -> i32) -> io::Result<Child> {
+    // Signals about the child's end are SIGCHLD as after fork.
+    clone_with(namespaces, libc::SIGCHLD as u64, cgroup, body)
+}
+
+/// As [`clone_child`], but the new process is a child of the caller's parent (`CLONE_PARENT`): the caller can go.
+pub fn clone_sibling(namespaces: i32, cgroup: Option<BorrowedFd<'_>>, body: impl FnOnce() -> i32) -> io::Result<Child> {
+    // Signals about its end are those about the caller's.
+    clone_with(namespaces | libc::CLONE_PARENT, 0, cgroup, body)
+}
+
+fn clone_with(
+    flags: i32,
+    exit_signal: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    body: impl FnOnce() -> i32,
+) -> io::Result<Child> {
     single_threaded()?;
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
-        flags: u64::from(namespaces.cast_unsigned()) | libc::CLONE_PIDFD as u64,
+        flags: u64::from(flags.cast_unsigned()) | libc::CLONE_PIDFD as u64,
         pidfd: &raw mut pidfd as u64,
-        exit_signal: libc::SIGCHLD as u64,
+        exit_signal,
         ..CloneArgs::default()
     };
     if let Some(cgroup) = cgroup {
@@ -57,7 +73,7 @@ pub fn clone_child(namespaces: i32, cgroup: Option<BorrowedFd<'_>>, body: impl F
     let mut pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) };
     if pid == -1 && cgroup.is_none() && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS) {
         // Docker's filter answers so to clone3, whose flags it can't see, and lets clone pass. The init of `--init` lives under it.
-        let flags = args.flags | libc::SIGCHLD as u64;
+        let flags = args.flags | exit_signal;
         // SAFETY: as above; clone(2) writes the descriptor where its third argument points when CLONE_PIDFD is set.
         pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, &raw mut pidfd, 0usize, 0usize) };
     }

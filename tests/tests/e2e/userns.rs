@@ -245,6 +245,10 @@ fn networks_belong_to_the_namespace() {
     engine.run(["run", "--rm", "--network", "none", "busybox", "ping", "-c", "1", "127.0.0.1"]).success();
     let rule = ["run", "--rm", "--cap-add", "NET_ADMIN", "busybox", "ip", "link", "set", "lo", "mtu", "9000"];
     engine.run(rule).success();
+    // Who shares a network shares the user namespace that has the rights over it.
+    let beside = ["run", "--rm", "--network", "container:web", "busybox", "sh", "-c", "wget -qO- localhost && echo $$"];
+    engine.run(beside).success().stdout_is("hello from inside\n1\n");
+    engine.run(["run", "--rm", "--pid", "container:web", "busybox", "sh", "-c", "ps | grep -c httpd"]).success();
     let step = format!(
         "FROM busybox\nRUN ping -c 1 {address} && ip addr show lo | grep 127.0.0.1\nRUN --network=none ping -c 1 127.0.0.1\n"
     );

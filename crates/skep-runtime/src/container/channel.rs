@@ -55,6 +55,8 @@ pub(super) enum Order {
 /// What the child tells the parent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Report {
+    /// The container's first process is there; its pidfd comes along.
+    Born,
     /// The namespaces and mounts are there; run the hooks.
     RunHooks,
     /// At the gate. The terminal's master comes along if there is one.

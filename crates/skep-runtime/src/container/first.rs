@@ -61,12 +61,11 @@ impl First<'_> {
         close_parents(parents)?;
         let pid = expect_go(channel)?;
         let spec = options.spec;
-        if plan.cloned() & kind::USER != 0 {
-            identity::become_namespace_root(groups)?;
-        }
         enter_cgroup(options.cgroup, self.entrance.as_ref())?;
-        plan.enter()?;
-        if plan.cloned() & kind::USER == 0 && plan.has_user() {
+        if !plan.joins_user() {
+            plan.enter()?;
+        }
+        if plan.has_user() {
             identity::become_namespace_root(groups)?;
         }
         ns::unshare(plan.unshared()).step("unshare")?;

@@ -15,7 +15,7 @@ use super::idmap::IdMap;
 use super::namespaces::{Detour, Namespaces, map_ids};
 use super::sources::{Sources, wants_map};
 use super::task::Task;
-use super::{LaunchOptions, Launched, Stdio, procfs, terminal};
+use super::{LaunchOptions, Launched, Stdio, procfs, terminal, through};
 use crate::cgroup::Cgroup;
 
 /// Clones a container's first process and brings it to its gate.
@@ -40,12 +40,15 @@ pub(super) fn launch(options: &LaunchOptions<'_>) -> Result<Launched> {
     let detour = Detour::through(plan.inherited.iter().map(|(bit, fd)| (*bit, fd)))?;
     let hidden = Hidden::when(plan.new & kind::PID == 0);
     let cgroup = options.cgroup.and_then(|cgroup| cgroup.clone_fd());
-    let born_outside = options.cgroup.filter(|_| plan.cloned() & kind::USER != 0);
+    let born_outside = options.cgroup.filter(|_| plan.has_user());
     let entrance = born_outside.map(Cgroup::entrance).transpose();
     let entrance = entrance.map_err(|error| LaunchError::system("enter cgroup", error.to_string()))?;
     let parents = ours.as_raw_fd();
     let first = First { options, plan: &plan, task: &task, sources, groups, entrance, channel: theirs, parents };
-    let child = clone_child(plan.cloned(), cgroup, || first.run()).map_err(|error| clone_failed(&plan, error))?;
+    let child = match plan.joins_user() {
+        true => through::clone(&plan, cgroup, first)?,
+        false => clone_child(plan.cloned(), cgroup, || first.run()).map_err(|error| clone_failed(&plan, error))?,
+    };
     drop((detour, hidden));
     let help = Help { task: &task, options: Some(options), plan: Some(&plan), by_parent: plan.has_user() };
     bring_to_gate(child, ours, &help)
@@ -153,6 +156,7 @@ fn converse(child: &Child, channel: &OwnedFd, help: &Help<'_>) -> Result<Option<
                 runtime_hooks(child.pid, help)?;
                 channel::send(channel, &Order::HooksDone, None)?;
             }
+            Some((Report::Born, _)) => return Err(LaunchError::system("start-up", "unexpected report")),
             None => return Err(vanished("start-up")),
         }
     }
@@ -247,5 +251,10 @@ pub(super) fn open(gate: OwnedFd) -> Result<()> {
 /// Kills a child, and waits for its end.
 pub(super) fn kill_and_wait(pidfd: &OwnedFd) {
     let _ = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
+    wait_for(pidfd);
+}
+
+/// Waits for a child's end.
+pub(super) fn wait_for(pidfd: &OwnedFd) {
     let _ = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED));
 }

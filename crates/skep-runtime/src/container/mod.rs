@@ -28,6 +28,7 @@ mod selfexe;
 mod sources;
 mod task;
 mod terminal;
+mod through;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};

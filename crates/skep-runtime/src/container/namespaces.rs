@@ -75,11 +75,6 @@ impl Namespaces {
         if has(kind::TIME) {
             return Err(LaunchError::invalid("time namespaces are not supported"));
         }
-        if joins(kind::USER) && self.new & kind::PID != 0 {
-            return Err(LaunchError::invalid(
-                "a new pid namespace in an existing user namespace is not supported: join its pid namespace as well",
-            ));
-        }
         if spec.hostname.as_ref().is_some_and(|name| !name.is_empty()) && !has(kind::UTS) {
             return Err(LaunchError::invalid("unable to set hostname without a private UTS namespace"));
         }
@@ -111,7 +106,7 @@ impl Namespaces {
 
     /// Whether the container's user namespace is not the caller's.
     pub(super) fn has_user(&self) -> bool {
-        self.new & kind::USER != 0 || self.entered.iter().any(|(bit, _)| *bit == kind::USER)
+        self.new & kind::USER != 0 || self.joins_user()
     }
 
     /// The maps of the user namespace that the container joins, if it joins one; the specification has to name them again.
@@ -121,7 +116,12 @@ impl Namespaces {
         IdMap::of(fd.try_clone().step("dup")?, &linux.uid_mappings, &linux.gid_mappings).map(Some)
     }
 
-    /// Enters, as the child, the namespaces that are the child's to enter, and makes those that could not be made at once.
+    /// Whether the container joins a user namespace that exists.
+    pub(super) fn joins_user(&self) -> bool {
+        self.entered.iter().any(|(bit, _)| *bit == kind::USER)
+    }
+
+    /// Enters the namespaces that are not the parent's to enter.
     pub(super) fn enter(&self) -> Result<()> {
         let mut later = Vec::new();
         for (bit, fd) in &self.entered {
@@ -136,13 +136,9 @@ impl Namespaces {
         Ok(())
     }
 
-    /// The new namespaces that clone3 makes. A cgroup namespace is made later, from inside the cgroup; and in a joined user namespace
-    /// everything is.
+    /// The new namespaces that clone3 makes. A cgroup namespace is made later, from inside the cgroup.
     pub(super) fn cloned(&self) -> i32 {
-        match self.entered.iter().any(|(bit, _)| *bit == kind::USER) {
-            true => 0,
-            false => self.new & !kind::CGROUP,
-        }
+        self.new & !kind::CGROUP
     }
 
     /// The new namespaces that the child makes itself.

@@ -160,3 +160,30 @@ fn owners_cannot_be_mapped_without_a_map() {
     assert!(failure.message.contains("a user namespace of the container's"), "{failure}");
     container.wait_for_shim();
 }
+
+#[test]
+fn another_container_can_live_in_the_same_user_namespace() {
+    let mut first = mapped("busybox sleep 1000").start();
+    let (pid, net) = (first.pid, fs::read_link(format!("/proc/{}/ns/net", first.pid)).unwrap());
+    let script = "id -u; echo $$; cat /proc/self/uid_map; echo x > /new; busybox readlink /proc/self/ns/net";
+    let mut second = mapped(script)
+        .with_spec(|s| {
+            for namespace in s["linux"]["namespaces"].as_array_mut().unwrap() {
+                match namespace["type"].as_str() {
+                    Some("user") => namespace["path"] = json!(format!("/proc/{pid}/ns/user")),
+                    Some("network") => namespace["path"] = json!(format!("/proc/{pid}/ns/net")),
+                    _ => {}
+                }
+            }
+        })
+        .start();
+    let (theirs, ours) = (format!("/proc/{}/ns/user", second.pid), format!("/proc/{pid}/ns/user"));
+    assert_eq!(fs::read_link(theirs).unwrap(), fs::read_link(ours).unwrap());
+    assert_eq!(second.wait().code, 0, "{}", second.log());
+    let log = second.log();
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!((lines[0], lines[1], lines[3]), ("0", "1", net.to_str().unwrap()), "{log}");
+    assert_eq!(owner(&second.directory().join("rw/upper/new")), (0, 0));
+    first.kill();
+    first.wait();
+}
