@@ -120,6 +120,23 @@ pub struct WriteResponse {
     pub digest: String,
 }
 
+/// The whole of a blob that the other side has, if it is no larger than `limit` bytes.
+///
+/// # Errors
+/// The other side has no such blob, or it is larger.
+pub async fn blob(channel: Channel, digest: &str, limit: usize) -> Result<Vec<u8>, Status> {
+    let request = ReadRequest { digest: digest.to_owned(), offset: 0, size: 0 };
+    let mut pieces = Client::new(channel).read(Request::new(request)).await?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = pieces.message().await? {
+        if bytes.len() + piece.data.len() > limit {
+            return Err(Status::resource_exhausted(format!("{digest} is larger than {limit} bytes")));
+        }
+        bytes.extend(piece.data);
+    }
+    Ok(bytes)
+}
+
 /// Calls the service.
 pub(crate) struct Client(tonic::client::Grpc<Channel>);
 

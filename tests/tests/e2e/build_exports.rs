@@ -282,6 +282,60 @@ fn the_history_of_builds_outlives_the_daemon() {
 }
 
 #[test]
+fn a_record_has_the_documents_of_its_image() {
+    let engine = Engine::start();
+    let Some(buildx) = Buildx::find(&engine) else {
+        println!("SKIPPED the documents of a build: docker's buildx is not here (cargo xtask peers)");
+        return;
+    };
+    if is_docker(&engine) {
+        return println!("SKIPPED the documents of a build: dockerd's own store makes none");
+    }
+    let context = context(&engine);
+    let archive = engine.scratch().join("app.tar").display().to_string();
+    let output = format!("type=oci,dest={archive}");
+    build(&engine, &context, &["--provenance=mode=min", "--label", "a=b", "--output", &output]).success();
+    let index = blob_of_top(&unpacked(Path::new(&archive)));
+    let find = |run: &dyn Fn(&[&str]) -> Outcome| {
+        let told = run(&["history", "inspect", "--format", "json"]).success().json();
+        assert_eq!(told["Labels"][0]["Value"], "b", "{told}");
+        let all = told["Attachments"].as_array().unwrap().clone();
+        let of = |kind: &str| all.iter().find(|one| one["Type"] == kind).unwrap_or_else(|| panic!("{kind}: {all:?}"));
+        assert_eq!(of("application/vnd.oci.image.index.v1+json")["Digest"], index.as_str());
+        assert_eq!(of("application/vnd.oci.image.manifest.v1+json")["Platform"], platform());
+        assert!(all.iter().any(|one| one["Type"].as_str().unwrap().starts_with("https://slsa.dev/provenance/")));
+        let text = run(&["history", "inspect"]).success().stdout;
+        assert!(text.contains("Build Steps:\t") && text.contains("Attachments:\nDIGEST\t"), "{text}");
+        let attachment = |words: &[&str]| run(&[&["history", "inspect", "attachment"], words].concat());
+        assert_eq!(attachment(&["--type", "index"]).success().json()["schemaVersion"], 2);
+        let manifest = attachment(&["--platform", platform(), "--type", "manifest"]).success().json();
+        assert_eq!(manifest["layers"].as_array().map(Vec::len), Some(2));
+        assert!(attachment(&["--type", "provenance"]).success().stdout.contains("buildType"));
+        attachment(&[]).code_is(1).stderr_has("at least one of --type, --platform or DIGEST must be specified");
+        attachment(&["--type", "sbom"]).code_is(1).stderr_has("no matching attachment found");
+    };
+    find(&|words| buildx.run(&engine, words));
+    find(&|words| engine.run(["buildx"].iter().chain(words)));
+    std::fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY nowhere /\n").unwrap();
+    build(&engine, &context, &["--no-cache"]).code_is(1);
+    let failed = engine.run(["buildx", "history", "inspect"]).success().stdout;
+    for part in ["Error:\t\t", "No Cache:\t", "   2 | >>> COPY nowhere /"] {
+        assert!(failed.contains(part), "{part:?} in {failed}");
+    }
+    let status = engine.run(["buildx", "history", "inspect", "--format", "{{.Status}}"]).success();
+    assert_eq!(status.stdout, "failed\n");
+}
+
+fn platform() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" }
+}
+
+/// The digest that the index of an OCI layout names.
+fn blob_of_top(layout: &Path) -> String {
+    json_file(&layout.join("index.json"))["manifests"][0]["digest"].as_str().unwrap().to_owned()
+}
+
+#[test]
 fn the_command_line_knows_what_was_built() {
     let engine = Engine::start();
     if engine.kind() == EngineKind::Docker {

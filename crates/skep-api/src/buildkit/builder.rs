@@ -1,6 +1,5 @@
 //! What the protocol needs of the engine.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use skep_build::builder::Subject;
@@ -9,7 +8,7 @@ use skep_build::graph::ImageSource;
 use skep_build::services::Later;
 use skep_build::worker::ResolvedImage;
 use skep_build::{BuildError, BuildRequest, Built, Definition, Job};
-use skep_engine::build::{BuildContainer, BuildRecord, FileStat, Files, Place};
+use skep_engine::build::{BuildContainer, BuildRecord, Exported, FileStat, Files, Place};
 use skep_engine::{Engine, Entitlements};
 use skep_types::{Digest, Platform};
 
@@ -23,13 +22,8 @@ pub(crate) trait Builder: Send + Sync + 'static {
     /// Makes what a client's own steps are, and stores nothing.
     fn define(&self, definition: Definition, request: BuildRequest, job: Job) -> Later<'_, Arc<Built>>;
 
-    /// Stores, sends, pushes what was built for a request. Answers with what `--metadata-file` has: `containerimage.digest` and so on.
-    fn export<'a>(
-        &'a self,
-        built: &'a Built,
-        request: &'a BuildRequest,
-        job: &'a Job,
-    ) -> Later<'a, BTreeMap<String, String>>;
+    /// Stores, sends, pushes what was built for a request.
+    fn export<'a>(&'a self, built: &'a Built, request: &'a BuildRequest, job: &'a Job) -> Later<'a, Exported>;
 
     /// Says something of a Dockerfile without building it, as JSON.
     fn describe(&self, request: BuildRequest, job: Job, subject: Subject) -> Later<'_, Vec<u8>>;
@@ -86,12 +80,7 @@ impl Builder for Engine {
         Box::pin(async move { Engine::define(self, &definition, &request, &job).await })
     }
 
-    fn export<'a>(
-        &'a self,
-        built: &'a Built,
-        request: &'a BuildRequest,
-        job: &'a Job,
-    ) -> Later<'a, BTreeMap<String, String>> {
+    fn export<'a>(&'a self, built: &'a Built, request: &'a BuildRequest, job: &'a Job) -> Later<'a, Exported> {
         Box::pin(self.export_build(built, request, job))
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct Build {
     grounds: Mutex<HashMap<String, Ground>>,
     /// Containers that the client made, by its names of them.
     pub(crate) containers: Mutex<HashMap<String, Arc<Made>>>,
+    /// Manifests and indexes that were made of the result, with their media types.
+    pub(crate) exported: Mutex<Vec<(String, bytes::Bytes)>>,
     /// Who waits for the gateway's answer.
     returned: Mutex<Option<oneshot::Sender<ReturnRequest>>>,
 }
@@ -153,6 +155,7 @@ impl Builds {
             failures: Mutex::default(),
             grounds: Mutex::default(),
             containers: Mutex::default(),
+            exported: Mutex::default(),
             returned: Mutex::new(Some(sender)),
         });
         match self.running.lock().entry(id) {

@@ -93,7 +93,9 @@ impl BuildKit {
             self.builder.export(&handed.built, &handed.request, &job).await
         };
         let (exported, ()) = tokio::join!(exporting, build.progress.take(receiver));
-        Ok(exported.map_err(|error| error::status(&error))?.into_iter().collect())
+        let exported = exported.map_err(|error| error::status(&error))?;
+        *build.exported.lock() = exported.documents;
+        Ok(exported.metadata.into_iter().collect())
     }
 
     /// What clients are told of the machine that builds.

@@ -103,6 +103,10 @@ impl Records {
             let kind = [(PREDICATE_TYPE.to_owned(), said.predicate_type.clone())].into();
             file(STATEMENT, said.predicate.clone(), kind)
         });
+        let documents: Vec<wire::Descriptor> = std::mem::take(&mut *build.exported.lock())
+            .into_iter()
+            .map(|(media_type, bytes)| file(&media_type, bytes.to_vec(), Default::default()))
+            .collect();
         let failure = result.as_ref().err().map(error::to_wire);
         let external = failure.as_ref().map(|status| file(FAILURE, status.encode_to_vec(), Default::default()));
         let counts = build.progress.counts();
@@ -115,7 +119,7 @@ impl Records {
             record.num_warnings = count(counts.warnings);
             record.logs = Some(log);
             record.external_error = external;
-            record.result = said.map(|said| wire::BuildResultInfo { attestations: vec![said], ..Default::default() });
+            record.result = result_of(said, documents);
             record.error = failure;
             if let Ok(response) = result {
                 record.exporter_response.clone_from(&response.exporter_response);
@@ -130,13 +134,11 @@ impl Records {
     /// Has the engine keep a record. Until it does, its files are here.
     fn keep(&self, record: &wire::BuildHistoryRecord, files: Vec<Vec<u8>>) {
         let Some(stored) = stored::from_wire(record) else { return };
-        let digests: Vec<Digest> = stored.files().filter_map(|file| file.digest).collect();
-        if !files.is_empty() {
-            let mut kept = self.kept.lock();
-            let found = files.iter().map(|content| RecordFile::of("", content, Default::default()).digest);
-            let fresh = found.zip(&files).filter_map(|(digest, content)| Some((digest?, Arc::new(content.clone()))));
-            kept.fresh.extend(fresh);
-        }
+        let digest = |content: &Vec<u8>| RecordFile::of("", content, Default::default()).digest;
+        let fresh: HashMap<Digest, _> =
+            files.iter().filter_map(|content| Some((digest(content)?, Arc::new(content.clone())))).collect();
+        let digests: Vec<Digest> = fresh.keys().copied().collect();
+        self.kept.lock().fresh.extend(fresh);
         let kept = Arc::clone(&self.kept);
         let done = move |gone: Vec<String>| {
             let mut kept = kept.lock();
@@ -233,6 +235,11 @@ impl Records {
             });
         Ok(futures_util::StreamExt::chain(futures_util::stream::iter(known), more))
     }
+}
+
+/// What was made, by the document that names lead to; the others of it are found from there.
+fn result_of(said: Option<wire::Descriptor>, documents: Vec<wire::Descriptor>) -> Option<wire::BuildResultInfo> {
+    stored::result(documents.into_iter().next(), said.into_iter().collect())
 }
 
 /// What a record's keeper calls when it is kept: with the names of those that went for it.

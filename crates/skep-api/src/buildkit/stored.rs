@@ -56,7 +56,18 @@ pub(crate) fn from_wire(record: &wire::BuildHistoryRecord) -> Option<BuildRecord
         log: record.logs.as_ref().map(file),
         failure: record.external_error.as_ref().map(file),
         attestations: said.map(file).collect(),
+        result: record.result.as_ref().and_then(|result| result.result_deprecated.as_ref()).map(file),
     })
+}
+
+/// What was made, by the document that names lead to, and what is said about it; none of a build that made none.
+pub(crate) fn result(
+    top: Option<wire::Descriptor>,
+    attestations: Vec<wire::Descriptor>,
+) -> Option<wire::BuildResultInfo> {
+    let results = top.iter().map(|top| (0, top.clone())).collect();
+    let is_empty = top.is_none() && attestations.is_empty();
+    (!is_empty).then_some(wire::BuildResultInfo { result_deprecated: top, attestations, results })
 }
 
 /// A record that was kept.
@@ -79,7 +90,7 @@ pub(crate) fn to_wire(record: BuildRecord) -> wire::BuildHistoryRecord {
         logs: record.log.as_ref().map(descriptor),
         external_error: record.failure.as_ref().map(descriptor),
         exporter_response: record.response.into_iter().collect(),
-        result: (!attestations.is_empty()).then(|| wire::BuildResultInfo { attestations, ..Default::default() }),
+        result: result(record.result.as_ref().map(descriptor), attestations),
         generation: record.generation,
         pinned: record.pinned,
         num_cached_steps: count(cached),
@@ -112,7 +123,8 @@ mod tests {
             warnings: 4,
             log: Some(log.clone()),
             failure: Some(log.clone()),
-            attestations: vec![log],
+            attestations: vec![log.clone()],
+            result: Some(log),
         };
         assert_eq!(from_wire(&to_wire(record.clone())), Some(record));
         assert_eq!(from_wire(&wire::BuildHistoryRecord::default()), None);

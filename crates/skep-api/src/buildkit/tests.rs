@@ -22,7 +22,7 @@ use skep_buildkit::proto::moby::buildkit::v1::frontend as gateway;
 use skep_buildkit::proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
 use skep_buildkit::provider::Provider;
 use skep_buildkit::session::Announcement;
-use skep_engine::build::{BuildRecord, FileStat, Files};
+use skep_engine::build::{BuildRecord, Exported, FileStat, Files, RecordFile};
 use skep_types::{Digest, ErrorKind, Platform};
 use tokio::task::JoinHandle;
 use tonic::{Code, Request, Status};
@@ -138,15 +138,11 @@ impl Builder for Pretender {
         self.build(BuildRequest { platforms: vec![definition.platform], ..request }, job)
     }
 
-    fn export<'a>(
-        &'a self,
-        _: &'a Built,
-        request: &'a BuildRequest,
-        _: &'a Job,
-    ) -> Later<'a, BTreeMap<String, String>> {
+    fn export<'a>(&'a self, _: &'a Built, request: &'a BuildRequest, _: &'a Job) -> Later<'a, Exported> {
         Box::pin(async move {
             self.exported.lock().push(request.exports.clone());
-            Ok(BTreeMap::from([("containerimage.digest".to_owned(), "sha256:1".to_owned())]))
+            let metadata = [("containerimage.digest".to_owned(), "sha256:1".to_owned())].into();
+            Ok(Exported { metadata, documents: Vec::new() })
         })
     }
 
@@ -197,8 +193,8 @@ impl Builder for Pretender {
 
     fn record_file(&self, digest: Digest) -> Later<'_, Option<Vec<u8>>> {
         let kept = self.kept.lock();
-        let mut files = kept.iter().flat_map(|(record, files)| record.files().zip(files));
-        let found = files.find(|(file, _)| file.digest == Some(digest)).map(|(_, content)| content.clone());
+        let is = |content: &&Vec<u8>| RecordFile::of("", content, BTreeMap::new()).digest == Some(digest);
+        let found = kept.iter().flat_map(|(_, files)| files).find(is).cloned();
         Box::pin(std::future::ready(Ok(found)))
     }
 

@@ -77,7 +77,7 @@ impl Work {
             let built = kit.builder.build(options.request.clone(), job.clone()).await?;
             let answers = kit.builder.export(&built, &options.request, &job).await;
             drop(job);
-            answers
+            answers.map(|exported| exported.metadata)
         };
         let mut teller = Teller::new(lines.clone(), options.quiet);
         let (answers, ()) = tokio::join!(building, teller.take(receiver));

@@ -105,7 +105,10 @@ impl<W: Worker> Frontend<'_, W> {
     fn provenance(&self, graph: &Graph, started: DateTime<Utc>) -> Result<(Option<Attestation>, Attestation)> {
         let wanted = attest::wanted(&self.request.attestations, "provenance");
         let digest_of = |step: &Step| match &step.op {
-            Op::Image(source) => self.memo.image(source, &step.platform).and_then(|image| image.resolved.digest),
+            Op::Image(source) => self.memo.image(source, &step.platform).map(|image| {
+                // One that never was in a registry is known by its configuration.
+                image.resolved.digest.unwrap_or_else(|| sha256(&image.resolved.config))
+            }),
             _ => None,
         };
         let (finished, id) = (Utc::now(), build_id(graph, started));

@@ -65,6 +65,9 @@ pub struct BuildRecord {
     pub failure: Option<RecordFile>,
     /// Statements about the result.
     pub attestations: Vec<RecordFile>,
+    /// The index or the manifest of the result. Those that it names are kept, too.
+    #[serde(default)]
+    pub result: Option<RecordFile>,
 }
 
 /// A file of a build.
@@ -85,13 +88,6 @@ impl RecordFile {
     pub fn of(media_type: &str, content: &[u8], annotations: BTreeMap<String, String>) -> Self {
         let media_type = media_type.to_owned();
         RecordFile { media_type, digest: Some(digest_of(content)), size: content.len() as u64, annotations }
-    }
-}
-
-impl BuildRecord {
-    /// Its files.
-    pub fn files(&self) -> impl Iterator<Item = &RecordFile> {
-        self.log.iter().chain(&self.failure).chain(&self.attestations)
     }
 }
 
@@ -155,13 +151,14 @@ fn forget(engine: &Inner, id: &str) -> Result<(), BuildError> {
 pub(crate) async fn file(engine: &Arc<Inner>, digest: Digest) -> Result<Option<Vec<u8>>, BuildError> {
     let engine = Arc::clone(engine);
     blocking(move || {
-        let has = |record: &&BuildRecord| record.files().any(|file| file.digest == Some(digest));
-        let Some(record) = all(&engine)?.into_iter().find(|record| has(&record)) else { return Ok(None) };
-        match std::fs::read(directory(&engine, &record.id).join(digest.hex())) {
-            Ok(content) => Ok(Some(content)),
-            Err(error) if error.kind() == IoKind::NotFound => Ok(None),
-            Err(error) => Err(failed("read the history of a build")(error)),
+        for record in all(&engine)? {
+            match std::fs::read(directory(&engine, &record.id).join(digest.hex())) {
+                Ok(content) => return Ok(Some(content)),
+                Err(error) if error.kind() == IoKind::NotFound => {}
+                Err(error) => return Err(failed("read the history of a build")(error)),
+            }
         }
+        Ok(None)
     })
     .await
 }

@@ -48,6 +48,7 @@ use skep_types::Platform;
 use crate::engine::Inner;
 
 pub use cachemounts::{CacheMount, NewCacheMount};
+pub use export::Exported;
 pub use history::{BuildRecord, RecordFile};
 pub use look::{FileStat, Files};
 pub(crate) use step::is_memory;
@@ -135,13 +136,13 @@ fn empty_directory(engine: &Inner) -> Result<std::path::PathBuf, skep_build::Bui
     Ok(path)
 }
 
-/// Does what is asked for with a result. Returns what `--metadata-file` has.
+/// Does what is asked for with a result.
 pub(crate) async fn export(
     engine: &Arc<Inner>,
     built: &skep_build::Built,
     request: &skep_build::BuildRequest,
     job: &skep_build::Job,
-) -> Result<std::collections::BTreeMap<String, String>, skep_build::BuildError> {
+) -> Result<Exported, skep_build::BuildError> {
     export::export(engine, built, request, job).await
 }
 

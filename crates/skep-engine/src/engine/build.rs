@@ -1,6 +1,5 @@
 //! Builds: the engine's door to the builder.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use skep_types::{Digest, ErrorKind, Platform};
 
 use super::Engine;
 use super::archive::{archive, reader};
-use crate::build::{self, BuildContainer, BuildRecord, CacheMount, FileStat, Files, NewCacheMount, Place};
+use crate::build::{self, BuildContainer, BuildRecord, CacheMount, Exported, FileStat, Files, NewCacheMount, Place};
 use crate::config::Entitlements;
 use crate::model::request::ByteStream;
 
@@ -50,13 +49,8 @@ impl Engine {
         Ok(Arc::new(built))
     }
 
-    /// Stores, sends, pushes what was built for a request, and its cache. Returns what `--metadata-file` has.
-    pub async fn export_build(
-        &self,
-        built: &Built,
-        request: &BuildRequest,
-        job: &Job,
-    ) -> Result<BTreeMap<String, String>> {
+    /// Stores, sends, pushes what was built for a request, and its cache.
+    pub async fn export_build(&self, built: &Built, request: &BuildRequest, job: &Job) -> Result<Exported> {
         Box::pin(build::export(&self.inner, built, request, job)).await
     }
 

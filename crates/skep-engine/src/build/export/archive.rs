@@ -11,14 +11,14 @@ use skep_types::Digest;
 use tokio::io::AsyncWriteExt;
 
 use super::super::error::{engine as engine_error, failed};
-use super::{Exporting, Images, Metadata};
+use super::{Exported, Exporting, Images};
 use crate::images::built::{Coding, Content, Documents, Layout, Made, legacy, lines};
 
 /// The client's store that a layout goes to.
 const STORE: &str = "export";
 
 impl Exporting<'_> {
-    pub(super) async fn archive(&self) -> Result<Metadata, BuildError> {
+    pub(super) async fn archive(&self) -> Result<Exported, BuildError> {
         let options = self.options;
         let Images { made, _guards } = self.images(options.inline == Some(true)).await?;
         let coding = self.coding();
@@ -50,7 +50,7 @@ impl Exporting<'_> {
             true => self.parts.during("sending tarball", self.send(layout)).await?,
             false => self.parts.during("sending layout", self.send_blobs(layout)).await?,
         }
-        self.metadata(&made, shown.first())
+        Ok(Exported::with(self.metadata(&made, shown.first())?, &documents))
     }
 
     async fn send(&self, layout: Layout) -> Result<(), BuildError> {

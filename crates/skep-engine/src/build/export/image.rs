@@ -5,12 +5,12 @@ use skep_types::Reference;
 
 use super::super::error::engine as engine_error;
 use super::super::sources;
-use super::{Exporting, Images, Metadata};
+use super::{Exported, Exporting, Images};
 use crate::images::built::{Coding, Documents, Made, PushBuilt, Storing};
 use crate::model::image::LayerCompression;
 
 impl Exporting<'_> {
-    pub(super) async fn image(&self) -> Result<Metadata, BuildError> {
+    pub(super) async fn image(&self) -> Result<Exported, BuildError> {
         let options = self.options;
         let inline = options.push || options.inline == Some(true);
         let Images { made, _guards } = self.images(inline).await?;
@@ -27,7 +27,11 @@ impl Exporting<'_> {
         if options.push {
             documents = Some(self.push(&made).await?);
         }
-        self.metadata(&made, documents.as_ref().map(|all| &all.top.descriptor))
+        let metadata = self.metadata(&made, documents.as_ref().map(|all| &all.top.descriptor))?;
+        Ok(match documents {
+            Some(documents) => Exported::with(metadata, &documents),
+            None => Exported::of(metadata),
+        })
     }
 
     /// How layers are written if nobody says.

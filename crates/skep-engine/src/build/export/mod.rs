@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
+use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use skep_build::request::{BuildRequest, Export, ExportKind};
 use skep_build::{BuildError, Built, Job, Parts, Report};
@@ -36,6 +37,29 @@ use options::Options;
 
 /// What `--metadata-file` has, by its key.
 type Metadata = BTreeMap<String, String>;
+
+/// What there is to say of exports.
+#[derive(Debug, Default)]
+pub struct Exported {
+    /// What `--metadata-file` has, by its key.
+    pub metadata: Metadata,
+    /// Manifests and indexes that were written, with their media types.
+    pub documents: Vec<(String, Bytes)>,
+}
+
+/// Larger documents are not told of: some statements list all files of an image.
+const TOLD_MAX: usize = 1 << 20;
+
+impl Exported {
+    fn of(metadata: Metadata) -> Self {
+        Exported { metadata, documents: Vec::new() }
+    }
+
+    fn with(metadata: Metadata, documents: &Documents) -> Self {
+        let told = documents.told().filter(|(_, bytes)| bytes.len() <= TOLD_MAX);
+        Exported { metadata, documents: told.collect() }
+    }
+}
 
 /// Whether a request's exports can be done as it is said.
 ///
@@ -52,29 +76,31 @@ pub(super) fn check(request: &BuildRequest) -> Result<(), BuildError> {
         .try_for_each(|cache| cache::Options::read(cache).map(drop))
 }
 
-/// Does what is asked for with a result. Returns what `--metadata-file` has.
+/// Does what is asked for with a result.
 pub(super) async fn export(
     engine: &Arc<Inner>,
     built: &Built,
     request: &BuildRequest,
     job: &Job,
-) -> Result<Metadata, BuildError> {
-    let mut metadata = Metadata::new();
+) -> Result<Exported, BuildError> {
+    let mut all = Exported::default();
     let cancel = || async { Err(cancelled()) };
     for (number, export) in request.exports.iter().enumerate() {
         let done = one(engine, built, (number, export), job);
-        metadata.extend(tokio::select! {
+        let done = tokio::select! {
             done = Box::pin(done) => done?,
             () = job.cancel.cancelled() => return cancel().await,
-        });
+        };
+        all.metadata.extend(done.metadata);
+        all.documents.extend(done.documents);
     }
     for to in request.cache_to.iter().filter(|cache| cache.kind != "inline") {
-        metadata.extend(tokio::select! {
+        all.metadata.extend(tokio::select! {
             done = Box::pin(cache::export(engine, built, to, job)) => done?,
             () = job.cancel.cancelled() => return cancel().await,
         });
     }
-    Ok(metadata)
+    Ok(all)
 }
 
 async fn one(
@@ -82,9 +108,9 @@ async fn one(
     built: &Built,
     (number, export): (usize, &Export),
     job: &Job,
-) -> Result<Metadata, BuildError> {
+) -> Result<Exported, BuildError> {
     let name = match export.kind {
-        ExportKind::CacheOnly => return Ok(Metadata::new()),
+        ExportKind::CacheOnly => return Ok(Exported::default()),
         ExportKind::Image => "exporting to image",
         ExportKind::Docker => "exporting to docker image format",
         ExportKind::Oci => "exporting to oci image format",
@@ -116,13 +142,13 @@ struct Images {
 }
 
 impl Exporting<'_> {
-    async fn run(&self) -> Result<Metadata, BuildError> {
+    async fn run(&self) -> Result<Exported, BuildError> {
         match self.kind {
             ExportKind::Image => self.image().await,
             ExportKind::Docker | ExportKind::Oci => self.archive().await,
-            ExportKind::Local => self.local().await,
-            ExportKind::Tar => self.tar().await,
-            ExportKind::CacheOnly => Ok(Metadata::new()),
+            ExportKind::Local => self.local().await.map(Exported::of),
+            ExportKind::Tar => self.tar().await.map(Exported::of),
+            ExportKind::CacheOnly => Ok(Exported::default()),
         }
     }
 

@@ -167,6 +167,14 @@ impl Documents {
         documents.map(|document| (document.descriptor.digest, document.bytes.clone())).chain(blobs).collect()
     }
 
+    /// All documents with their media types, what names lead to first, and what is said about images.
+    pub(crate) fn told(&self) -> impl Iterator<Item = (String, Bytes)> {
+        let attached = self.attestations.iter();
+        let documents = [&self.top].into_iter().chain(&self.manifests).chain(attached.clone().map(|one| &one.manifest));
+        let said = attached.flat_map(|one| &one.blobs).map(|bytes| (STATEMENT.to_owned(), bytes.clone()));
+        documents.map(|one| (one.descriptor.media_type.clone(), one.bytes.clone())).chain(said)
+    }
+
     /// The index, if there is one.
     pub(crate) fn index(&self) -> Option<&Document> {
         let digest = self.top.descriptor.digest;

@@ -84,7 +84,7 @@ fn listing(records: &[UsageRecord]) -> String {
 
 fn totals(records: &[UsageRecord]) -> String {
     let sum = |wanted: &dyn Fn(&&UsageRecord) -> bool| {
-        human::size(records.iter().filter(wanted).map(|record| record.size).sum::<i64>())
+        human::fine_size(records.iter().filter(wanted).map(|record| record.size).sum::<i64>())
     };
     let mut text = String::new();
     if records.iter().any(|record| record.shared) {

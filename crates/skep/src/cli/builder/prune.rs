@@ -46,7 +46,7 @@ async fn run(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
         let found = preview(cli, &flags).await?;
         let total: i64 = found.iter().map(|record| record.size).sum();
         ui::print(&shown(&found, flags.verbose));
-        ui::line(&format!("Total reclaimable space: {}", human::size(total)));
+        ui::line(&format!("Total reclaimable space: {}", human::fine_size(total)));
         return Ok(());
     }
     let warning = match flags.all {
@@ -72,7 +72,7 @@ async fn run(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     }
     let total: i64 = gone.iter().map(|record| record.size).sum();
     ui::print(&shown(&gone, flags.verbose));
-    ui::line(&format!("Total:\t{}", human::size(total)));
+    ui::line(&format!("Total:\t{}", human::fine_size(total)));
     Ok(())
 }
 
@@ -132,7 +132,7 @@ fn shown(records: &[UsageRecord], verbose: bool) -> String {
             text.push_str("ID\t\t\t\t\t\tRECLAIMABLE\tSIZE\t\tLAST ACCESSED\n");
         }
         let [id, reclaimable, _, used] = record::cells(one);
-        let size = human::size(one.size);
+        let size = human::fine_size(one.size);
         let _ = writeln!(text, "{id:<40}\t{reclaimable:<5}\t\t{size:<10}\t{used}");
     }
     text

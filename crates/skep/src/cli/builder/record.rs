@@ -65,7 +65,7 @@ pub(super) fn row(record: &UsageRecord) -> Value {
         "Parents": (!record.parents.is_empty()).then_some(&record.parents),
         "Reclaimable": !record.in_use,
         "Shared": record.shared,
-        "Size": human::size(record.size),
+        "Size": human::fine_size(record.size),
         "Type": record.record_type,
         "UsageCount": record.usage_count,
     })
@@ -77,7 +77,7 @@ pub(super) fn cells(record: &UsageRecord) -> [String; 4] {
     [
         format!("{}{}", record.id, star(record.mutable)),
         (!record.in_use).to_string(),
-        format!("{}{}", human::size(record.size), star(record.shared)),
+        format!("{}{}", human::fine_size(record.size), star(record.shared)),
         last_used(record),
     ]
 }
@@ -96,7 +96,7 @@ pub(super) fn details(record: &UsageRecord) -> String {
     line("Mutable", &record.mutable.to_string());
     line("Reclaimable", &(!record.in_use).to_string());
     line("Shared", &record.shared.to_string());
-    line("Size", &human::size(record.size));
+    line("Size", &human::fine_size(record.size));
     if !record.description.is_empty() {
         line("Description", &record.description);
     }

@@ -14,8 +14,13 @@ pub(super) const NAME: &str = "default";
 
 /// Connects to the engine's builder.
 pub(super) async fn control(cli: &Cli) -> Result<ControlClient<Channel>, Failure> {
-    let channel = session::builder(cli.client().await?).await?;
+    let channel = channel(cli).await?;
     Ok(ControlClient::with_origin(channel, Channel::origin()).max_decoding_message_size(MESSAGE_LIMIT))
+}
+
+/// A connection to the engine's builder.
+pub(super) async fn channel(cli: &Cli) -> Result<Channel, Failure> {
+    session::builder(cli.client().await?).await
 }
 
 /// What the builder refused.

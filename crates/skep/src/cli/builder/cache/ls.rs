@@ -59,7 +59,7 @@ fn row(mount: &CacheMount) -> Value {
         "InUse": mount.in_use,
         "LastUsedSince": ago(mount.last_used_at),
         "Name": mount.name,
-        "Size": human::size(mount.size),
+        "Size": human::fine_size(mount.size),
         "UsageCount": mount.usage_count,
     })
 }

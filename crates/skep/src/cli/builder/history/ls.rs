@@ -57,7 +57,7 @@ fn listing(records: &[Record], whole: bool) -> String {
 }
 
 /// `0.3s`, `12.0s`, `3m 04s`.
-fn duration(time: TimeDelta) -> String {
+pub(super) fn duration(time: TimeDelta) -> String {
     let (minutes, seconds) = (time.num_minutes(), time.num_seconds());
     match minutes {
         0 => format!("{seconds}.{}s", time.subsec_millis() / 100),

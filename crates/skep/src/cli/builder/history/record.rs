@@ -95,6 +95,11 @@ impl Record {
         attribute("target").map_or_else(|| name.to_owned(), |target| format!("{name} ({target})"))
     }
 
+    /// All that the engine says of it.
+    pub(super) fn wire(&self) -> &BuildHistoryRecord {
+        &self.0
+    }
+
     /// Steps that there were, and those of them that were known already.
     pub(super) fn steps(&self) -> (i32, i32) {
         (self.0.num_total_steps, self.0.num_cached_steps)
