@@ -22,13 +22,16 @@ const PACKAGES: [&str; 1] = ["skep-runtime"];
 const SCENARIOS: (&str, &str) = ("skep-tests", "e2e");
 
 /// The scenarios that run there: whole modules, or single ones. More would be the same on any machine, or take too long.
-const CHOSEN: [&str; 6] = [
+const CHOSEN: [&str; 9] = [
     "basics::",
     "limits::limits_are_in_the_cgroup",
     "limits::memory_is_limited_and_its_end_is_told",
     "limits::too_many_processes",
     "limits::use_is_shown",
     "survival::containers_outlive_a_killed_daemon",
+    "userns::everything_a_container_is_used_for_works",
+    "userns::mounts_of_steps_belong_to_the_ids_they_name",
+    "userns::networks_belong_to_the_namespace",
 ];
 
 /// The programs under test, each from the package of its name.

@@ -99,6 +99,19 @@ pub struct IdMaps {
     pub gids: Vec<IdMapping>,
 }
 
+impl IdMaps {
+    /// What the host calls a user and a group of the namespace.
+    pub(crate) fn outside(&self, (uid, gid): (u32, u32)) -> Option<(u32, u32)> {
+        let of = |maps: &[IdMapping], id: u32| {
+            maps.iter().find_map(|map| {
+                let offset = id.checked_sub(map.container_id).filter(|offset| *offset < map.size)?;
+                map.host_id.checked_add(offset)
+            })
+        };
+        Some((of(&self.uids, uid)?, of(&self.gids, gid)?))
+    }
+}
+
 /// The default bridge network.
 #[derive(Debug, Clone)]
 pub enum BridgeSettings {

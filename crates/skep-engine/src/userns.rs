@@ -11,9 +11,6 @@ use crate::model::host::{HostConfig, NamespaceMode, UsernsMode};
 use crate::model::network::NetworkMode;
 use crate::{Error, Result};
 
-/// Where secrets of builds may be when the exec root is not in memory.
-const MEMORY: [&str; 2] = ["/run", "/dev/shm"];
-
 /// The maps of the namespace that a container gets; none if it lives in the host's.
 pub(crate) fn maps<'a>(config: &'a EngineConfig, host: &HostConfig) -> Option<&'a IdMaps> {
     config.userns_remap.as_ref().filter(|_| host.userns_mode != UsernsMode::Host)
@@ -40,10 +37,7 @@ pub(crate) fn check(config: &EngineConfig) -> Result<()> {
         return Ok(());
     }
     let failed = |text: String| Error::Invalid(format!("userns-remap: {text}"));
-    let memory = MEMORY.map(Path::new).into_iter().find(|place| crate::build::is_memory(place));
-    let exec_root = (!crate::build::is_memory(&config.exec_root)).then_some(memory).flatten();
     let places = [config.data_root.join("layers"), config.exec_root.join("containers")];
-    let places: Vec<PathBuf> = places.into_iter().chain(exec_root.map(Path::to_owned)).collect();
     let asked = Command::new(&config.runtime).arg("idmap").args(&places).env_clear().output();
     let asked = asked.map_err(|e| Error::system(format!("running {}", config.runtime.display()), e))?;
     if asked.status.success() {

@@ -51,7 +51,6 @@ pub use cachemounts::{CacheMount, NewCacheMount};
 pub use export::Exported;
 pub use history::{BuildRecord, RecordFile};
 pub use look::{FileStat, Files};
-pub(crate) use step::is_memory;
 pub use step::{BuildContainer, BuildProcess, Pieces, Place, Process, ProcessControl, ProcessEnd};
 pub use worker::Machine;
 

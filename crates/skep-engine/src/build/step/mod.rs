@@ -42,7 +42,7 @@ pub use container::{BuildContainer, BuildProcess, Place, Process, ProcessControl
 pub(super) use mounts::cache_name;
 pub use output::Pieces;
 use room::Room;
-pub(crate) use room::{is_memory, sweep};
+pub(crate) use room::sweep;
 pub(crate) use sandboxes::Sandboxes;
 use stubs::Point;
 

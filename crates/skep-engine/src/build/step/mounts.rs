@@ -162,8 +162,11 @@ impl Placing<'_> {
                     return Ok(());
                 }
                 let path = room.secrets()?.join(self.number.to_string());
-                write(&path, &value, secret.mode, (secret.uid, secret.gid))?;
-                (self.mount("bind", &path, &["bind", "rprivate", "ro", "nosuid", "nodev", "noexec"]), Point::File)
+                // Not every kernel can map owners in memory; this file has but one reader, and can have the right one.
+                let owner = self.outside((secret.uid, secret.gid))?;
+                write(&path, &value, secret.mode, owner)?;
+                let options = ["bind", "rprivate", "ro", "nosuid", "nodev", "noexec"];
+                (self.mount_as_it_is("bind", &path, &options), Point::File)
             }
             What::Agent { id, mode, owner } => {
                 let path = room.directory("agents")?.join(self.number.to_string());
@@ -183,16 +186,31 @@ impl Placing<'_> {
         Ok(())
     }
 
+    /// What the engine shows belongs to the ids that the Dockerfile names, in whatever user namespace they are.
     fn mount(&self, kind: &str, source: &Path, options: &[&str]) -> spec::Mount {
-        // What the engine shows belongs to the ids that the Dockerfile names, in whatever user namespace they are.
         let mapped = self.engine.config.userns_remap.is_some() && kind != "tmpfs";
+        let mut mount = self.mount_as_it_is(kind, source, options);
+        mount.options.extend(mapped.then(|| "idmap".to_owned()));
+        mount
+    }
+
+    fn mount_as_it_is(&self, kind: &str, source: &Path, options: &[&str]) -> spec::Mount {
         spec::Mount {
             destination: self.target.clone(),
             kind: Some(kind.to_owned()),
             source: Some(source.to_owned()),
-            options: options.iter().copied().chain(mapped.then_some("idmap")).map(str::to_owned).collect(),
+            options: options.iter().map(|&option| option.to_owned()).collect(),
             ..spec::Mount::default()
         }
+    }
+
+    /// What the host calls an owner that a step knows.
+    fn outside(&self, owner: (u32, u32)) -> Result<(u32, u32), BuildError> {
+        let Some(maps) = &self.engine.config.userns_remap else { return Ok(owner) };
+        maps.outside(owner).ok_or_else(|| {
+            let text = format!("there is no user {} or no group {} in the user namespaces of steps", owner.0, owner.1);
+            BuildError::invalid(text)
+        })
     }
 
     /// Files of another step. What is written there goes to a directory that is thrown away.

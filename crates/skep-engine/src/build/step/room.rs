@@ -184,8 +184,7 @@ pub(super) fn directory(engine: &Inner) -> PathBuf {
     engine.config.exec_root.join("builds")
 }
 
-/// Whether a path is in a file system without a disk.
-pub(crate) fn is_memory(path: &Path) -> bool {
+fn is_memory(path: &Path) -> bool {
     const TMPFS: i64 = 0x0102_1994;
     const RAMFS: i64 = 0x8584_58f6;
     rustix::fs::statfs(path).is_ok_and(|found| matches!(found.f_type, TMPFS | RAMFS))
