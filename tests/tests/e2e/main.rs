@@ -19,6 +19,7 @@ mod build_failed;
 mod build_isolation;
 mod build_limits;
 mod build_peers;
+mod build_platforms;
 mod build_progress;
 mod build_questions;
 mod build_upkeep;
