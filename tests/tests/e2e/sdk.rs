@@ -1,5 +1,5 @@
-//! Docker's SDK for Python, from the package index, in an environment of its own that is made once. The steps are in
-//! `tests/sdk`.
+//! SDKs of other languages, from their package indexes, in environments of their own that are made once: Docker's for Python, and
+//! dockerode for Node. The steps are in `tests/sdk`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,6 +11,7 @@ use super::{engine, peers};
 
 /// The SDK's versions that the script is written for.
 const PACKAGE: &str = "docker~=7.1";
+const NODE_PACKAGE: &str = "dockerode@5";
 
 #[test]
 fn python_sdk() {
@@ -30,6 +31,20 @@ fn python_sdk_builds() {
     let engine = engine();
     let host = format!("unix://{}", engine.socket().display());
     println!("{}", script("builds.py", &engine, &python, &host));
+}
+
+#[test]
+fn node_sdk_builds() {
+    let Some(modules) = modules() else {
+        return println!("SKIPPED builds by dockerode: node, npm or its package index is not here");
+    };
+    let engine = engine();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/builds.js");
+    let command = skep_testkit::Command::new("node", [&script])
+        .env("NODE_PATH", modules)
+        .env("DOCKER_HOST", format!("unix://{}", engine.socket().display()))
+        .env("HOME", engine.scratch());
+    command.run().success().stdout_is("built in four ways\n");
 }
 
 #[test]
@@ -73,6 +88,26 @@ fn environment() -> Option<PathBuf> {
     }
     std::fs::write(done, PACKAGE).unwrap();
     Some(python)
+}
+
+/// A folder with dockerode and what it needs. Tests of several processes wait for whoever makes it.
+fn modules() -> Option<PathBuf> {
+    peers::installed("node").and(peers::installed("npm"))?;
+    let folder = peers::target().join("sdk-node");
+    std::fs::create_dir_all(&folder).unwrap();
+    let lock = std::fs::File::create(folder.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let (modules, done) = (folder.join("node_modules"), folder.join("complete"));
+    if std::fs::read_to_string(&done).is_ok_and(|made_for| made_for == NODE_PACKAGE) {
+        return Some(modules);
+    }
+    std::fs::write(folder.join("package.json"), "{\"private\": true}").unwrap();
+    let words = ["install", "--no-audit", "--no-fund", "--silent", "--fetch-retries=1", NODE_PACKAGE];
+    if !run(Command::new("npm").args(words).current_dir(&folder)).status.success() {
+        return None;
+    }
+    std::fs::write(done, NODE_PACKAGE).unwrap();
+    Some(modules)
 }
 
 fn run(command: &mut Command) -> Output {

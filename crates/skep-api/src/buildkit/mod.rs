@@ -53,8 +53,9 @@ use skep_buildkit::session::Sessions;
 
 pub(crate) use builder::Builder;
 pub(crate) use builds::Builds;
+pub(crate) use progress::Progress;
 pub(crate) use request::is_git;
-pub(crate) use services::failed_sync;
+pub(crate) use services::{Client as SessionClient, failed_sync};
 
 /// The builds of a server.
 pub(crate) struct BuildKit {

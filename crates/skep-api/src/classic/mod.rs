@@ -2,6 +2,7 @@
 //! answer a stream of text.
 
 mod context;
+mod kit;
 mod options;
 mod text;
 
@@ -67,6 +68,9 @@ struct Work {
 
 impl Work {
     async fn run(self) -> Result<(), BuildError> {
+        if !self.options.request.classic {
+            return kit::run(self).await;
+        }
         let Work { kit, options, client, cancel, lines } = self;
         let _cancels = cancel.clone().drop_guard();
         let _entry = kit.builds.begin_classic(&options.id, cancel.clone());

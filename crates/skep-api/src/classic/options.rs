@@ -18,6 +18,9 @@ use crate::buildkit::is_git;
 use crate::http::query::Query;
 use crate::http::{ApiError, Request};
 
+/// What `remote` is if the context is a directory of the client's session.
+const CLIENT: &str = "client-session";
+
 /// What is asked for.
 pub(super) struct Options {
     pub(super) request: BuildRequest,
@@ -28,15 +31,15 @@ pub(super) struct Options {
     pub(super) force_remove: bool,
     /// The body is the context.
     pub(super) has_archive: bool,
+    /// The client's session, of which BuildKit's builder asks.
+    pub(super) session: String,
     /// The client's name of the build, for `POST /build/cancel`.
     pub(super) id: String,
 }
 
 pub(super) fn read(request: &Request) -> Result<Options, ApiError> {
     let query = &request.query;
-    if query.text("version") == "2" {
-        return Err(ApiError::unsupported("POST /build?version=2 (BuildKit is spoken to by POST /grpc)"));
-    }
+    let classic = query.text("version") != "2";
     if !matches!(query.text("isolation"), "" | "default") {
         return Err(ApiError::invalid("isolation is only supported on Windows"));
     }
@@ -44,6 +47,7 @@ pub(super) fn read(request: &Request) -> Result<Options, ApiError> {
         query.all("t").iter().filter(|name| !name.is_empty()).map(|name| whole(name)).collect::<Result<Vec<_>, _>>()?;
     let dockerfile = query.filled("dockerfile").unwrap_or("Dockerfile").to_owned();
     let context = match query.filled("remote") {
+        Some(CLIENT) if !classic => Context::Local("context".to_owned()),
         None => Context::Local("context".to_owned()),
         Some(url) if is_git(url) => Context::Git(url.to_owned()),
         Some(url) => Context::Http(url.to_owned()),
@@ -59,8 +63,8 @@ pub(super) fn read(request: &Request) -> Result<Options, ApiError> {
         pull: if query.flag("pull") { PullMode::Always } else { PullMode::Missing },
         network: network(query.text("networkmode"))?,
         squash: query.flag("squash"),
-        classic: true,
-        credentials_in_request: true,
+        classic,
+        credentials_in_request: classic,
         exports: vec![Export { kind: ExportKind::Image, attributes: [("name".to_owned(), names.join(","))].into() }],
         cache_from: cache_from(query)?,
         ..BuildRequest::default()
@@ -71,7 +75,8 @@ pub(super) fn read(request: &Request) -> Result<Options, ApiError> {
         build.allow.network_host = true; // the classic builder knows no entitlements
     }
     let (quiet, force_remove) = (query.flag("q"), query.flag("forcerm"));
-    Ok(Options { request: build, names, quiet, force_remove, has_archive, id: query.text("buildid").to_owned() })
+    let (id, session) = (query.text("buildid").to_owned(), query.text("session").to_owned());
+    Ok(Options { request: build, names, quiet, force_remove, has_archive, session, id })
 }
 
 /// A name with its tag, as it is said to the client.
