@@ -17,6 +17,18 @@ fn of_a_signal() {
     assert_eq!(engine.inspect("other")["State"]["ExitCode"], 137);
 }
 
+/// The kernel drops signals for a first process that has not said yet what it does with them.
+#[test]
+fn an_init_that_has_just_started_is_stopped_at_once() {
+    let engine = engine();
+    for round in 0..10 {
+        let name = format!("one{round}");
+        engine.run(["run", "-d", "--init", "--name", &name, "busybox", "sleep", "1000"]).success();
+        engine.run(["stop", "-t", "20", &name]).success();
+        assert_eq!(engine.inspect(&name)["State"]["ExitCode"], 143, "round {round}");
+    }
+}
+
 #[test]
 fn command_not_found_is_127() {
     let engine = engine();

@@ -14,7 +14,7 @@ pub(super) fn server(engine: &Engine, name: &str, arguments: &[&str]) {
     engine.run([&start, arguments, &command].concat()).success();
 }
 
-const SERVE: &str = "echo hello from inside > /tmp/index.html; exec httpd -f -p 80 -h /tmp";
+const SERVE: &str = "echo hello from inside > /tmp/index.html; exec httpd -f -v -p 80 -h /tmp";
 
 /// The page at an address; `None` if nothing serves one.
 pub(super) fn ask(address: &str) -> Option<String> {

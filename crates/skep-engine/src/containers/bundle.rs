@@ -5,7 +5,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use skep_runtime::cgroup::{Cgroup, CgroupPath};
-use skep_runtime::protocol::{Lifetime, LogConfig, OverlayOwners, OverlaySync, Rootfs, ShimConfig, StdinMode, VERSION};
+use skep_runtime::protocol::{
+    FirstProcess, Lifetime, LogConfig, OverlayOwners, OverlaySync, Rootfs, ShimConfig, StdinMode, VERSION,
+};
 use skep_types::ContainerId;
 
 use super::hosts;
@@ -122,6 +124,10 @@ pub(super) fn prepare(engine: &Inner, record: &Record, overlay: &OverlayDirs) ->
         log: log_config(record)?,
         grace: skep_runtime::protocol::Grace::default(),
         lifetime: Lifetime::Own,
+        first: match oci::has_init(&engine.config, &record.host) {
+            true => FirstProcess::Init,
+            false => FirstProcess::Program,
+        },
     };
     Ok(Prepared { bundle, config, cgroup, netns, to_plug, hostname })
 }

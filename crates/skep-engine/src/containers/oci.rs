@@ -98,8 +98,13 @@ pub(crate) fn spec(inputs: &Inputs<'_>) -> Result<Spec> {
     })
 }
 
+/// Whether the engine's init is the first process.
+pub(crate) fn has_init(engine: &EngineConfig, host: &HostConfig) -> bool {
+    host.init.unwrap_or(engine.init)
+}
+
 fn process(inputs: &Inputs<'_>, capabilities: &[String], no_new_privileges: bool) -> Process {
-    let init = inputs.host.init.unwrap_or(inputs.engine.init);
+    let init = has_init(inputs.engine, inputs.host);
     let prefix = [INIT, "--"].iter().filter(|_| init).map(|&word| word.to_owned());
     let identity = inputs.identity;
     let cwd = if inputs.config.working_dir.is_empty() { "/" } else { &inputs.config.working_dir };
@@ -258,7 +263,7 @@ fn mounts(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
             mounts.push(bind(target, source, &options));
         }
     }
-    if host.init.unwrap_or(inputs.engine.init) {
+    if has_init(inputs.engine, host) {
         let runtime = inputs.engine.runtime.to_str().ok_or_else(|| {
             Error::Invalid(format!("the runtime's path is not UTF-8: {}", inputs.engine.runtime.display()))
         })?;

@@ -7,6 +7,7 @@ use skep_runtime::cgroup::{Cgroup, CgroupPath};
 use skep_runtime::container::{
     Keyring, LaunchError, LaunchOptions, Launched, Result, Rootfs, State, Status, launch, run_hooks,
 };
+use skep_runtime::protocol::FirstProcess;
 use skep_runtime::spec::{Process, Spec};
 
 use super::args::{Args, Item, only};
@@ -169,6 +170,7 @@ fn make(
             gate: gate.as_ref().map(std::os::fd::AsFd::as_fd),
             preserve_fds,
             keyring: wanted.keyring,
+            first: FirstProcess::Program,
         })
     });
     match launched {

@@ -17,6 +17,7 @@ use super::namespaces::Detour;
 use super::task::Task;
 use super::terminal::{self, Terminal};
 use super::{ExecTarget, Keyring, Launched, Stdio};
+use crate::protocol::FirstProcess;
 use crate::spec::Process;
 
 /// The names below /proc/PID/ns.
@@ -132,6 +133,7 @@ impl Entering<'_> {
             groups,
             sets_limits: foreign & kind::USER == 0,
             keyring: Keyring::Own,
+            first: FirstProcess::Program,
             proc: None,
             preserve_fds: target.preserve_fds,
             start_hooks: &[],

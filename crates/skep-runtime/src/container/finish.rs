@@ -19,6 +19,7 @@ use super::hooks::{State, run_hooks};
 use super::identity::{self, Groups};
 use super::task::Task;
 use super::{Keyring, procfs, program, rooted};
+use crate::protocol::FirstProcess;
 use crate::spec::Hook;
 
 /// What the last steps need to know besides the task.
@@ -29,6 +30,7 @@ pub(super) struct Surroundings<'a> {
     /// Whether the process sets its own resource limits; else its parent has.
     pub(super) sets_limits: bool,
     pub(super) keyring: Keyring,
+    pub(super) first: FirstProcess,
     /// A procfs of ours, if there is one already.
     pub(super) proc: Option<OwnedFd>,
     pub(super) preserve_fds: u32,
@@ -166,6 +168,9 @@ fn execute(task: &Task, path: &CString, around: &Surroundings<'_>) -> Result<Inf
     }
     if task.no_new_privileges {
         load()?;
+    }
+    if around.first == FirstProcess::Init {
+        crate::init::hold_signals().step("sigprocmask")?;
     }
     Err(program::refused(path, process::execve(path, &task.args, &env)))
 }

@@ -116,6 +116,7 @@ impl First<'_> {
             groups,
             sets_limits: !plan.has_user(),
             keyring: options.keyring,
+            first: options.first,
             proc: made.proc,
             preserve_fds: options.preserve_fds,
             start_hooks: hooks.map(|hooks| hooks.start_container.as_slice()).unwrap_or_default(),

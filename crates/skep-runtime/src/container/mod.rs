@@ -34,7 +34,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::cgroup::Cgroup;
-use crate::protocol::{OverlayOwners, OverlaySync};
+use crate::protocol::{FirstProcess, OverlayOwners, OverlaySync};
 use crate::spec::{ConsoleSize, Process, Spec};
 pub use error::{LaunchError, LaunchErrorKind, Result};
 pub use hooks::{State, Status, run_hooks};
@@ -66,6 +66,8 @@ pub struct LaunchOptions<'a> {
     pub preserve_fds: u32,
     /// Whether the process gets a session keyring of its own.
     pub keyring: Keyring,
+    /// What the process executes.
+    pub first: FirstProcess,
 }
 
 /// The root file system of a container.

@@ -48,8 +48,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
+/// Blocks the signals that [`run`] takes over, so that none is lost which comes before that.
+pub(crate) fn hold_signals() -> io::Result<()> {
+    block_signals(&signals())
+}
+
+fn signals() -> Vec<i32> {
+    (1..=LAST_SIGNAL).filter(|s| !FAULTS.contains(s) && !INTERNAL.contains(s)).collect()
+}
+
 fn supervise(arguments: &[OsString]) -> io::Result<u8> {
-    let signals: Vec<i32> = (1..=LAST_SIGNAL).filter(|s| !FAULTS.contains(s) && !INTERNAL.contains(s)).collect();
+    let signals = signals();
     block_signals(&signals)?;
     // If this is not the first process of its pid namespace, orphans come here all the same.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));

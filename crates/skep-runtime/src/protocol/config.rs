@@ -33,6 +33,21 @@ pub struct ShimConfig {
     /// Whether the container outlives the engine.
     #[serde(default)]
     pub lifetime: Lifetime,
+    /// What the first process is.
+    #[serde(default)]
+    pub first: FirstProcess,
+}
+
+/// What a container's first process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FirstProcess {
+    /// Some program.
+    #[default]
+    Program,
+    /// The runtime's own init ([`crate::init`]). It is executed with all signals blocked: the kernel would drop those that come before
+    /// it takes them over, and a container that has just started could not be stopped.
+    Init,
 }
 
 /// How long a container runs at most.

@@ -48,7 +48,7 @@ mod config;
 pub mod frame;
 mod message;
 
-pub use config::{Grace, Lifetime, LogConfig, OverlayOwners, OverlaySync, Rootfs, ShimConfig, StdinMode};
+pub use config::{FirstProcess, Grace, Lifetime, LogConfig, OverlayOwners, OverlaySync, Rootfs, ShimConfig, StdinMode};
 pub use message::{
     Attach, Exec, ExecState, Exit, ExitRecord, Failure, FailureKind, Phase, Reply, Request, Scope, State, Target,
 };

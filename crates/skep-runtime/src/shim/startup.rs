@@ -169,6 +169,7 @@ impl Launching<'_> {
             gate: None,
             preserve_fds: 0,
             keyring: container::Keyring::Own,
+            first: self.config.first,
         })?;
         Ok(Parts { log, listener, ours, launched })
     }

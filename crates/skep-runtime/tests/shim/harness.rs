@@ -79,6 +79,7 @@ pub(crate) fn command(args: &[&str]) -> Setup {
         log: Some(LogConfig::new(directory.path().join("log"))),
         grace: Default::default(),
         lifetime: Default::default(),
+        first: Default::default(),
     };
     Setup { config, spec: spec(args, &id), directory }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use skep_build::BuildError;
 use skep_build::worker::Context;
-use skep_runtime::protocol::{Attach, Exit, Grace, Lifetime, Rootfs, ShimConfig, StdinMode, VERSION};
+use skep_runtime::protocol::{Attach, Exit, FirstProcess, Grace, Lifetime, Rootfs, ShimConfig, StdinMode, VERSION};
 use skep_runtime::spec::{Mount, Spec};
 use skep_types::ErrorKind;
 
@@ -126,6 +126,7 @@ fn prepare(engine: &Arc<Inner>, confined: &Confined) -> Result<(Room, ShimConfig
         log: None,
         grace: Grace { slow_client_ms: u64::from(u32::MAX), ..Grace::default() },
         lifetime: Lifetime::Engine,
+        first: FirstProcess::Program,
     };
     Ok((room, config))
 }

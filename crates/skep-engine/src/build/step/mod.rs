@@ -27,7 +27,8 @@ use skep_build::error::Written;
 use skep_build::graph::{Network, Run};
 use skep_build::worker::{Context, Held, Layer, Stack, Tree};
 use skep_runtime::protocol::{
-    Attach, Exit, Grace, Lifetime, OverlayOwners, OverlaySync, Rootfs, ShimConfig, StdinMode, Target, VERSION,
+    Attach, Exit, FirstProcess, Grace, Lifetime, OverlayOwners, OverlaySync, Rootfs, ShimConfig, StdinMode, Target,
+    VERSION,
 };
 use skep_store::{ChainId, UpperDir};
 use skep_types::ErrorKind;
@@ -210,6 +211,7 @@ fn prepare(
         // Whoever reads the output decides how long the step waits.
         grace: Grace { slow_client_ms: u64::from(u32::MAX), ..Grace::default() },
         lifetime: Lifetime::Engine,
+        first: FirstProcess::Program,
     };
     let process = spec.process.unwrap_or_default();
     Ok(Prepared { room, upper, config, process, root })
