@@ -9,10 +9,12 @@ use prost::Message;
 use skep_buildkit::grpc::Channel;
 use skep_buildkit::proto::moby::buildkit::v1 as wire;
 use skep_buildkit::proto::moby::buildkit::v1::control_client::ControlClient;
+use skep_buildkit::proto::moby::buildkit::v1::frontend as gateway;
+use skep_buildkit::proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
 use skep_buildkit::proto::pb;
 use skep_buildkit::proto::pb::file_action::Action;
 use skep_buildkit::proto::pb::op::Op;
-use skep_testkit::{Engine, EngineKind, sha256};
+use skep_testkit::{Command, Engine, EngineKind, sha256};
 
 use super::build_clients::Docker;
 use super::project::{Project, cat, inspect, repository};
@@ -106,8 +108,8 @@ fn remove(path: &str, missing: bool) -> Action {
     Action::Rm(pb::FileActionRm { path, allow_not_found, allow_wildcard: true })
 }
 
-/// Solves a definition, and stores the result as an image of that name.
-fn solve(engine: &Engine, definition: pb::Definition, name: &str) -> Result<(), String> {
+/// Does something with the engine's builder.
+fn with_builder<T, F: Future<Output = T>>(engine: &Engine, work: impl FnOnce(Channel) -> F) -> T {
     let mut stream = UnixStream::connect(engine.socket()).unwrap();
     stream.write_all(b"POST /grpc HTTP/1.1\r\nHost: engine\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n").unwrap();
     let mut head = Vec::new();
@@ -122,6 +124,15 @@ fn solve(engine: &Engine, definition: pb::Definition, name: &str) -> Result<(), 
     runtime.block_on(async {
         let (channel, driver) = Channel::connect(tokio::net::UnixStream::from_std(stream).unwrap()).await.unwrap();
         let driving = tokio::spawn(driver);
+        let done = work(channel).await;
+        driving.abort();
+        done
+    })
+}
+
+/// Solves a definition, and stores the result as an image of that name.
+fn solve(engine: &Engine, definition: pb::Definition, name: &str) -> Result<(), String> {
+    with_builder(engine, |channel| async {
         let mut control = ControlClient::with_origin(channel, Channel::origin());
         let attrs = HashMap::from([("name".to_owned(), name.to_owned())]);
         let request = wire::SolveRequest {
@@ -130,11 +141,91 @@ fn solve(engine: &Engine, definition: pb::Definition, name: &str) -> Result<(), 
             exporters: vec![wire::Exporter { r#type: "moby".to_owned(), attrs }],
             ..wire::SolveRequest::default()
         };
-        let solved = control.solve(request).await.map(drop).map_err(|status| status.message().to_owned());
-        drop(control);
-        driving.abort();
-        solved
+        control.solve(request).await.map(drop).map_err(|status| status.message().to_owned())
     })
+}
+
+/// What the engine knows of sources that it has not fetched.
+fn look_up(
+    engine: &Engine,
+    sources: Vec<gateway::ResolveSourceMetaRequest>,
+) -> Vec<Result<gateway::ResolveSourceMetaResponse, String>> {
+    with_builder(engine, |channel| async {
+        let mut control = ControlClient::with_origin(channel.clone(), Channel::origin());
+        let mut bridge = LlbBridgeClient::with_origin(channel, Channel::origin());
+        let request = wire::SolveRequest { r#ref: "lookup".to_owned(), ..wire::SolveRequest::default() };
+        let solving = tokio::spawn(async move { control.solve(request).await.map(drop) });
+        let mut found = Vec::new();
+        for source in sources {
+            let mut request = tonic::Request::new(source);
+            request.metadata_mut().insert("buildkit-controlapi-buildid", "lookup".parse().unwrap());
+            let answer = bridge.resolve_source_meta(request).await;
+            found.push(answer.map(|answer| answer.into_inner()).map_err(|status| status.message().to_owned()));
+        }
+        let mut end = tonic::Request::new(gateway::ReturnRequest::default());
+        end.metadata_mut().insert("buildkit-controlapi-buildid", "lookup".parse().unwrap());
+        bridge.r#return(end).await.unwrap();
+        solving.await.unwrap().unwrap();
+        found
+    })
+}
+
+#[test]
+fn sources_are_looked_up_without_being_built_from() {
+    if !own_words("sources_are_looked_up_without_being_built_from") {
+        return; // BuildKit has it since 0.26
+    }
+    let engine = engine();
+    let project = Project::empty(&engine, "project").file("file", "text\n");
+    let name = repository(&project);
+    let git = |words: &[&str]| {
+        let words = [&["-c", "user.name=test", "-c", "user.email=test@localhost"], words].concat();
+        let folder = engine.scratch().join(&name);
+        Command::new("git", words).current_dir(&folder).env("HOME", &folder).run().success().word()
+    };
+    let commit = git(&["rev-parse", "HEAD"]);
+    git(&["tag", "-a", "-m", "one", "v1"]);
+    let tag = git(&["rev-parse", "refs/tags/v1"]);
+    let server = Server::start(engine.scratch());
+    let address = server.address();
+    let url = format!("http://{address}/{name}");
+    let source = |identifier: String, attributes: &[(&str, &str)]| gateway::ResolveSourceMetaRequest {
+        source: Some(pb::SourceOp {
+            identifier,
+            attrs: attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        }),
+        git: Some(gateway::ResolveSourceGitRequest { return_object: true }),
+        http: Some(gateway::ResolveSourceHttpRequest {
+            checksum_request: Some(gateway::ChecksumRequest { algo: 0, suffix: b"!".to_vec() }),
+        }),
+        ..gateway::ResolveSourceMetaRequest::default()
+    };
+    let of_git = |reference: &str| source(format!("git://{address}/{name}{reference}"), &[("git.fullurl", &url)]);
+    let found = look_up(
+        &engine,
+        vec![
+            of_git(""),
+            of_git("#v1"),
+            of_git("#none"),
+            source(format!("http://{address}/project/file"), &[]),
+            source(format!("http://{address}/project/none"), &[]),
+            source(BUSYBOX.to_owned(), &[]),
+            source("local://x".to_owned(), &[]),
+        ],
+    );
+    let head = found[0].as_ref().unwrap().git.clone().unwrap();
+    assert_eq!((head.checksum.as_str(), head.r#ref.as_str()), (commit.as_str(), "refs/heads/main"));
+    assert!(head.commit_checksum.is_empty() && head.commit_object.starts_with(b"tree "));
+    let tagged = found[1].as_ref().unwrap().git.clone().unwrap();
+    assert_eq!((&tagged.checksum, &tagged.commit_checksum), (&tag, &commit));
+    assert!(tagged.r#ref == "refs/tags/v1" && tagged.tag_object.starts_with(b"object "));
+    assert!(found[2].as_ref().unwrap_err().contains("repository does not contain ref none"));
+    let file = found[3].as_ref().unwrap().http.clone().unwrap();
+    assert_eq!((file.filename.as_str(), file.checksum), ("file", sha256(b"text\n")));
+    assert_eq!(file.checksum_response.unwrap().digest, sha256(b"text\n!"));
+    assert!(found[4].as_ref().unwrap_err().contains("404"));
+    assert!(!found[5].as_ref().unwrap().image.clone().unwrap().config.is_empty());
+    assert!(found[6].as_ref().unwrap_err().contains("not looked up"));
 }
 
 #[test]

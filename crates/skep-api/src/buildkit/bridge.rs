@@ -194,7 +194,7 @@ impl LlbBridge for Bridge {
         request: Request<wire::ResolveSourceMetaRequest>,
     ) -> Result<Response<wire::ResolveSourceMetaResponse>, Status> {
         let build = self.build(&request).await?;
-        self.0.source(&build, request.get_ref()).await.map(Response::new)
+        self.0.source(&build, request.into_inner()).await.map(Response::new)
     }
 
     async fn read_dir(

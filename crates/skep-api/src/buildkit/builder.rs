@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use skep_build::builder::Subject;
 use skep_build::cache::{Listed, Prune};
-use skep_build::graph::ImageSource;
+use skep_build::graph::{GitSource, HttpSource, ImageSource};
 use skep_build::services::Later;
 use skep_build::worker::ResolvedImage;
 use skep_build::{BuildError, BuildRequest, Built, Definition, Job};
-use skep_engine::build::{BuildContainer, BuildRecord, Exported, FileStat, Files, Place};
+use skep_engine::build::{
+    BuildContainer, BuildRecord, Checksum, Exported, FileStat, Files, GitFacts, HttpFacts, Place,
+};
 use skep_engine::{Engine, Entitlements};
 use skep_types::{Digest, Platform};
 
@@ -39,6 +41,17 @@ pub(crate) trait Builder: Send + Sync + 'static {
 
     /// Finds an image.
     fn resolve<'a>(&'a self, image: &'a ImageSource, platform: &'a Platform, job: &'a Job) -> Later<'a, ResolvedImage>;
+
+    /// Says what a repository's reference leads to.
+    fn look_at_git<'a>(&'a self, source: &'a GitSource, with_objects: bool, job: &'a Job) -> Later<'a, GitFacts>;
+
+    /// Says what a file of a web server is.
+    fn look_at_http<'a>(
+        &'a self,
+        source: &'a HttpSource,
+        checksum: Option<Checksum>,
+        job: &'a Job,
+    ) -> Later<'a, HttpFacts>;
 
     /// A container for a client; nothing runs in it yet.
     fn container(&self, place: Place, job: &Job) -> Result<BuildContainer, BuildError>;
@@ -102,6 +115,19 @@ impl Builder for Engine {
 
     fn resolve<'a>(&'a self, image: &'a ImageSource, platform: &'a Platform, job: &'a Job) -> Later<'a, ResolvedImage> {
         Box::pin(self.resolve_build_image(image, platform, job))
+    }
+
+    fn look_at_git<'a>(&'a self, source: &'a GitSource, with_objects: bool, job: &'a Job) -> Later<'a, GitFacts> {
+        Box::pin(Engine::look_at_git(self, source, with_objects, job))
+    }
+
+    fn look_at_http<'a>(
+        &'a self,
+        source: &'a HttpSource,
+        checksum: Option<Checksum>,
+        job: &'a Job,
+    ) -> Later<'a, HttpFacts> {
+        Box::pin(Engine::look_at_http(self, source, checksum, job))
     }
 
     fn container(&self, place: Place, job: &Job) -> Result<BuildContainer, BuildError> {

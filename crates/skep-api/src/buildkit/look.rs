@@ -16,7 +16,7 @@ use super::services::Client;
 use super::{BuildKit, error};
 
 /// The scheme of images among the sources.
-const IMAGE: &str = "docker-image://";
+pub(crate) const IMAGE: &str = "docker-image://";
 
 impl Build {
     /// The files that a ref stands for.
@@ -81,9 +81,7 @@ impl BuildKit {
             .map_err(|error| Status::unknown(format!("could not parse reference {reference:?}: {error}")))?;
         let pull = if mode == "pull" { PullMode::Always } else { PullMode::Missing };
         let source = ImageSource { reference: reference.or_latest(), layout: None, pull };
-        let (events, _) = mpsc::channel(1);
-        let client = Client::new(self.sessions.clone(), build.request.session.clone());
-        let job = Job { services: client, events, cancel: build.cancel.child_token(), inputs: Default::default() };
+        let job = self.aside(build);
         let platform = platform.map_or_else(Platform::host, |given| Platform {
             os: given.os.clone(),
             architecture: given.architecture.clone(),
@@ -96,31 +94,11 @@ impl BuildKit {
         Ok((pinned, digest, found.config.to_vec()))
     }
 
-    /// What is known of a source before it is fetched. Only images are known that way here.
-    pub(crate) async fn source(
-        &self,
-        build: &Build,
-        request: &wire::ResolveSourceMetaRequest,
-    ) -> Result<wire::ResolveSourceMetaResponse, Status> {
-        let source = request.source.clone().unwrap_or_default();
-        if !source.identifier.starts_with(IMAGE) {
-            return Err(Status::unimplemented(format!(
-                "{} is not looked up before it is built: only images are",
-                source.identifier
-            )));
-        }
-        let asked = (request.platform.as_ref(), request.resolve_mode.as_str());
-        let (pinned, digest, config) = self.image(build, &source.identifier, asked.0, asked.1).await?;
-        let wants_config = !request.image.as_ref().is_some_and(|image| image.no_config);
-        Ok(wire::ResolveSourceMetaResponse {
-            source: Some(pb::SourceOp { identifier: format!("{IMAGE}{pinned}"), ..source }),
-            image: Some(wire::ResolveSourceImageResponse {
-                digest,
-                config: if wants_config { config } else { Vec::new() },
-                ..wire::ResolveSourceImageResponse::default()
-            }),
-            ..wire::ResolveSourceMetaResponse::default()
-        })
+    /// What belongs to a build and to no step of it.
+    pub(crate) fn aside(&self, build: &Build) -> Job {
+        let (events, _) = mpsc::channel(1);
+        let services = Client::new(self.sessions.clone(), build.request.session.clone());
+        Job { services, events, cancel: build.cancel.child_token(), inputs: Default::default() }
     }
 }
 

@@ -27,6 +27,7 @@ mod definition;
 mod disk;
 mod entitlements;
 mod error;
+mod facts;
 mod failed;
 mod filter;
 mod history;

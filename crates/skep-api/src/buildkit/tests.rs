@@ -9,7 +9,7 @@ use prost::Message;
 use skep_build::builder::Subject;
 use skep_build::cache::{Listed, Prune};
 use skep_build::event::{Vertex, Warning};
-use skep_build::graph::{ImageSource, LocalPart, LocalSource};
+use skep_build::graph::{GitSource, HttpSource, ImageSource, LocalPart, LocalSource};
 use skep_build::request::{Export, ExportKind, NamedContext, NoCache};
 use skep_build::services::Later;
 use skep_build::worker::ResolvedImage;
@@ -22,7 +22,7 @@ use skep_buildkit::proto::moby::buildkit::v1::frontend as gateway;
 use skep_buildkit::proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
 use skep_buildkit::provider::Provider;
 use skep_buildkit::session::Announcement;
-use skep_engine::build::{BuildRecord, Exported, FileStat, Files, RecordFile};
+use skep_engine::build::{BuildRecord, Checksum, Exported, FileStat, Files, GitFacts, HttpFacts, RecordFile};
 use skep_types::{Digest, ErrorKind, Platform};
 use tokio::task::JoinHandle;
 use tonic::{Code, Request, Status};
@@ -168,6 +168,20 @@ impl Builder for Pretender {
 
     fn resolve<'a>(&'a self, _: &'a ImageSource, _: &'a Platform, _: &'a Job) -> Later<'a, ResolvedImage> {
         Box::pin(std::future::ready(Err(BuildError::new(ErrorKind::NotFound, "there are no images"))))
+    }
+
+    fn look_at_git<'a>(&'a self, source: &'a GitSource, with_objects: bool, _: &'a Job) -> Later<'a, GitFacts> {
+        let facts = GitFacts {
+            object: "1".repeat(40),
+            reference: source.reference.clone().unwrap_or_default(),
+            commit: None,
+            objects: with_objects.then(|| (b"tree".to_vec(), None)),
+        };
+        Box::pin(std::future::ready(Ok(facts)))
+    }
+
+    fn look_at_http<'a>(&'a self, _: &'a HttpSource, _: Option<Checksum>, _: &'a Job) -> Later<'a, HttpFacts> {
+        Box::pin(std::future::ready(Err(BuildError::new(ErrorKind::NotFound, "there is no web"))))
     }
 
     fn container(

@@ -40,7 +40,7 @@ use skep_build::Cache;
 use skep_build::VertexId;
 use skep_build::builder::{Builder, DEFAULT_PARALLEL};
 use skep_build::cache::{Listed, Prune};
-use skep_build::graph::ImageSource;
+use skep_build::graph::{GitSource, HttpSource, ImageSource};
 use skep_build::worker::{Context, ResolvedImage};
 use skep_store::ChainId;
 use skep_types::Platform;
@@ -51,6 +51,8 @@ pub use cachemounts::{CacheMount, NewCacheMount};
 pub use export::Exported;
 pub use history::{BuildRecord, RecordFile};
 pub use look::{FileStat, Files};
+pub use sources::git::refs::GitFacts;
+pub use sources::http::{Algorithm, Checksum, HttpFacts};
 pub use step::{BuildContainer, BuildProcess, Pieces, Place, Process, ProcessControl, ProcessEnd};
 pub use worker::Machine;
 
@@ -163,6 +165,26 @@ pub(crate) async fn resolve(
     job: &skep_build::Job,
 ) -> Outcome<ResolvedImage> {
     Box::pin(sources::image::resolve(engine, image, &outside(job, platform))).await
+}
+
+/// Says what a repository's reference leads to.
+pub(crate) async fn look_at_git(
+    engine: &Arc<Inner>,
+    source: &GitSource,
+    with_objects: bool,
+    job: &skep_build::Job,
+) -> Outcome<GitFacts> {
+    Box::pin(sources::git::refs::look(engine, source, with_objects, &outside(job, &Platform::host()))).await
+}
+
+/// Says what a file of a web server is.
+pub(crate) async fn look_at_http(
+    engine: &Arc<Inner>,
+    source: &HttpSource,
+    checksum: Option<Checksum>,
+    job: &skep_build::Job,
+) -> Outcome<HttpFacts> {
+    Box::pin(sources::http::look(engine, source, checksum, &outside(job, &Platform::host()))).await
 }
 
 /// What belongs to no step.

@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use skep_build::builder::Subject;
 use skep_build::cache::{Listed, Prune};
-use skep_build::graph::ImageSource;
+use skep_build::graph::{GitSource, HttpSource, ImageSource};
 use skep_build::worker::ResolvedImage;
 use skep_build::{BuildError, BuildRequest, Built, Definition, Job};
 use skep_types::{Digest, ErrorKind, Platform};
 
 use super::Engine;
 use super::archive::{archive, reader};
-use crate::build::{self, BuildContainer, BuildRecord, CacheMount, Exported, FileStat, Files, NewCacheMount, Place};
+use crate::build::{
+    self, BuildContainer, BuildRecord, CacheMount, Checksum, Exported, FileStat, Files, GitFacts, HttpFacts,
+    NewCacheMount, Place,
+};
 use crate::config::Entitlements;
 use crate::model::request::ByteStream;
 
@@ -82,6 +85,16 @@ impl Engine {
         job: &Job,
     ) -> Result<ResolvedImage> {
         build::resolve(&self.inner, image, platform, job).await
+    }
+
+    /// Says what a repository's reference leads to, with the bytes of the objects if they are wanted.
+    pub async fn look_at_git(&self, source: &GitSource, with_objects: bool, job: &Job) -> Result<GitFacts> {
+        build::look_at_git(&self.inner, source, with_objects, job).await
+    }
+
+    /// Says what a file of a web server is, with another digest of it if one is wanted.
+    pub async fn look_at_http(&self, source: &HttpSource, checksum: Option<Checksum>, job: &Job) -> Result<HttpFacts> {
+        build::look_at_http(&self.inner, source, checksum, job).await
     }
 
     /// A container for a client of a build; nothing runs in it yet.

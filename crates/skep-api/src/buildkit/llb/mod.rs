@@ -28,6 +28,7 @@ use skep_buildkit::proto::pb::op::Op as Wire;
 use skep_types::{ErrorKind, Platform};
 
 use super::result::sha256;
+pub(crate) use source::{git, http};
 
 type Result<T> = std::result::Result<T, BuildError>;
 

@@ -50,7 +50,7 @@ fn each(attributes: &Attributes, mut known: impl FnMut(&str, &str) -> Result<boo
 }
 
 /// An image by its name.
-pub(crate) fn image(name: &str, attributes: &Attributes) -> Result<ImageSource> {
+fn image(name: &str, attributes: &Attributes) -> Result<ImageSource> {
     let mut pull = PullMode::Missing;
     each(attributes, |name, value| {
         if name != "image.resolvemode" {

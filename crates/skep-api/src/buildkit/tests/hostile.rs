@@ -93,6 +93,12 @@ async fn cve_2024_23650_nonsense_is_answered_and_nothing_else_happens() {
     assert!(bridge.stat_file_container(Client::in_build(stat, "n")).await.is_err());
     let meta = gateway::ResolveSourceMetaRequest::default();
     assert!(bridge.resolve_source_meta(Client::in_build(meta, "n")).await.is_err());
+    for identifier in ["git://", "git://-x/y", "http://", "nothing://x", "docker-image://%"] {
+        let source = pb::SourceOp { identifier: identifier.to_owned(), ..pb::SourceOp::default() };
+        let meta = gateway::ResolveSourceMetaRequest { source: Some(source), ..Default::default() };
+        let answer = bridge.resolve_source_meta(Client::in_build(meta, "n")).await;
+        assert!(answer.is_err() || identifier.starts_with("git"), "{identifier}: git says so itself");
+    }
     for input in [None, Some(Input::Init(gateway::InitMessage::default())), Some(Input::Done(gateway::DoneMessage {}))]
     {
         let messages = tokio_stream::iter([gateway::ExecMessage { process_id: "p".to_owned(), input }]);

@@ -7,10 +7,12 @@
 //! D/build/ssh/known_hosts           keys of servers, as they were first met
 //! ```
 
+mod auth;
+pub(in crate::build) mod refs;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base64::Engine as _;
 use bytes::Bytes;
 use chrono::Utc;
 use skep_build::event::BuildEvent;
@@ -24,7 +26,10 @@ use skep_types::{Digest, ErrorKind};
 use super::super::error::{blocking, cancelled, failed, unknown};
 use super::super::paths::locate;
 use super::super::step::confined::{self, Confined};
+use super::in_time;
+use super::slots::Slot;
 use crate::engine::Inner;
+use auth::Login;
 
 /// The largest that git may say, in bytes.
 const SAID_MAX: usize = 1 << 20;
@@ -77,7 +82,7 @@ pub(in crate::build) async fn fetch(
 ) -> Result<Tree, BuildError> {
     let fetching = Fetching::new(engine, source, context).await?;
     tokio::select! {
-        tree = fetching.run() => tree,
+        tree = in_time(&fetching.remote, fetching.run()) => tree,
         () = context.cancel.cancelled() => Err(cancelled()),
     }
 }
@@ -88,8 +93,7 @@ struct Fetching<'a> {
     context: &'a Context,
     /// The repository's address, without a password: that is in no file that is kept, and in no message.
     remote: String,
-    /// `GIT_CONFIG_KEY_n` and value: secrets are in no argument.
-    configuration: Vec<(String, String)>,
+    login: Login,
     agent: Option<(PathBuf, Box<dyn Send + Sync>)>,
 }
 
@@ -102,48 +106,19 @@ impl<'a> Fetching<'a> {
         if source.reference.as_ref().is_some_and(|text| text.starts_with('-') || text.contains(['\0', '\n', ' '])) {
             return Err(BuildError::invalid(format!("invalid git reference: {:?}", source.reference)));
         }
-        let mut configuration = Vec::new();
         let is_http = remote.starts_with("http://") || remote.starts_with("https://");
-        if is_http {
-            let header = match context.services.secret("GIT_AUTH_HEADER").await? {
-                Some(header) => Some(String::from_utf8_lossy(&header).trim().to_owned()),
-                None => context.services.secret("GIT_AUTH_TOKEN").await?.map(|token| {
-                    let token = String::from_utf8_lossy(&token).trim().to_owned();
-                    let pair = base64::engine::general_purpose::STANDARD.encode(format!("x-access-token:{token}"));
-                    format!("basic {pair}")
-                }),
-            };
-            let plain = without_password(remote);
-            configuration
-                .extend(header.map(|header| (format!("http.{plain}.extraheader"), format!("Authorization: {header}"))));
-            configuration.extend(password(remote));
-        }
+        let login = if is_http { Login::find(&*context.services, remote).await? } else { Login::default() };
         let agent = if is_http { None } else { super::super::step::agent_for_git(engine, context).await? };
         let remote = if is_http { without_password(remote) } else { remote.to_owned() };
-        Ok(Fetching { engine, source, context, remote, configuration, agent })
+        Ok(Fetching { engine, source, context, remote, login, agent })
     }
 
     async fn run(&self) -> Result<Tree, BuildError> {
         let top = self.engine.config.data_root.join("build");
-        let name = digest_of(self.source.remote.as_bytes()).hex()[..32].to_owned();
-        let repository = self.engine.builds.repositories.take(&top.join("git"), &name)?;
+        let repository = self.repository().await?;
         let bare = repository.path.as_path();
-        if !bare.join("HEAD").exists() {
-            self.git(bare, &["init", "--quiet", "--bare", "."]).await?;
-        }
         let commit = self.commit(bare).await?;
-        if let Some(wanted) = &self.source.checksum
-            && !(wanted.len() <= 64 && wanted.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        {
-            let text = format!("invalid checksum {wanted} for Git URL, expected hex commit hash");
-            return Err(unknown(BuildError::invalid(text)));
-        }
-        if let Some(wanted) = &self.source.checksum
-            && (wanted.len() < 7 || !commit.starts_with(&wanted.to_ascii_lowercase()))
-        {
-            let error = BuildError::invalid(format!("expected checksum to match {wanted}, got {commit}"));
-            return Err(unknown(error));
-        }
+        self.check(&commit)?;
         let keep = if self.source.keep_git_dir { "with" } else { "without" };
         let name = digest_of(format!("{} {commit} {keep}", self.source.remote).as_bytes()).hex()[..32].to_owned();
         let slot = self.engine.builds.checkouts.take(&top.join("checkout"), &name)?;
@@ -157,32 +132,70 @@ impl<'a> Fetching<'a> {
         Ok(Tree::Dir(Arc::new(Dir { path, identity: Some(identity), guard: Box::new(slot) })))
     }
 
+    /// Where the objects are that were fetched before.
+    async fn repository(&self) -> Result<Slot, BuildError> {
+        let name = digest_of(self.source.remote.as_bytes()).hex()[..32].to_owned();
+        let top = self.engine.config.data_root.join("build/git");
+        let repository = self.engine.builds.repositories.take(&top, &name)?;
+        if !repository.path.join("HEAD").exists() {
+            self.git(&repository.path, &["init", "--quiet", "--bare", "."]).await?;
+        }
+        Ok(repository)
+    }
+
+    /// Whether the commit is the one that is wanted.
+    fn check(&self, commit: &str) -> Result<(), BuildError> {
+        if let Some(wanted) = &self.source.checksum
+            && !(wanted.len() <= 64 && wanted.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        {
+            let text = format!("invalid checksum {wanted} for Git URL, expected hex commit hash");
+            return Err(unknown(BuildError::invalid(text)));
+        }
+        if let Some(wanted) = &self.source.checksum
+            && (wanted.len() < 7 || !commit.starts_with(&wanted.to_ascii_lowercase()))
+        {
+            let error = BuildError::invalid(format!("expected checksum to match {wanted}, got {commit}"));
+            return Err(unknown(error));
+        }
+        Ok(())
+    }
+
     /// Finds the commit, and fetches it if it isn't here.
     async fn commit(&self, bare: &Path) -> Result<String, BuildError> {
         let remote = self.remote.as_str();
         let reference = self.source.reference.as_deref().filter(|text| !text.is_empty()).unwrap_or("HEAD");
         if is_commit(reference) {
-            let present = format!("{reference}^{{commit}}");
-            if self.git(bare, &["cat-file", "-e", &present]).await.is_ok() {
-                return Ok(reference.to_owned());
-            }
-            // Not every server gives out commits by their ids.
-            if self.git(bare, &["fetch", "--quiet", "--no-tags", "--depth=1", "--", remote, reference]).await.is_err() {
-                let all = "+refs/*:refs/skep/*";
-                self.git(bare, &["fetch", "--quiet", "--no-tags", "--force", "--", remote, all]).await?;
-            }
-            self.git(bare, &["cat-file", "-e", &present]).await?;
+            self.fetch_commit(bare, reference).await?;
             return Ok(reference.to_owned());
         }
         let listed = self.git(bare, &["ls-remote", "--", remote, reference, &format!("{reference}^{{}}")]).await;
         let listed = listed.map_err(unknown)?;
-        let Some(name) = choose(&listed, reference) else {
+        let Some(name) = refs::choose(&listed, reference) else {
             let text = format!("repository does not contain ref {reference}, output: {:?}", listed.trim());
             return Err(unknown(BuildError::invalid(text)));
         };
-        self.git(bare, &["fetch", "--quiet", "--no-tags", "--force", "--depth=1", "--", remote, &name]).await?;
+        self.fetch_commit(bare, &name).await?;
         let commit = self.git(bare, &["rev-parse", "--verify", "FETCH_HEAD^{commit}"]).await?;
         Ok(commit.trim().to_owned())
+    }
+
+    /// Fetches a commit by its id or by the whole name of a reference, unless it is here.
+    async fn fetch_commit(&self, bare: &Path, wanted: &str) -> Result<(), BuildError> {
+        let remote = self.remote.as_str();
+        let fetch = ["fetch", "--quiet", "--no-tags", "--force", "--depth=1", "--", remote, wanted];
+        if !is_commit(wanted) {
+            return self.git(bare, &fetch).await.map(drop);
+        }
+        let present = format!("{wanted}^{{commit}}");
+        if self.git(bare, &["cat-file", "-e", &present]).await.is_ok() {
+            return Ok(());
+        }
+        // Not every server gives out commits by their ids.
+        if self.git(bare, &fetch).await.is_err() {
+            let all = "+refs/*:refs/skep/*";
+            self.git(bare, &["fetch", "--quiet", "--no-tags", "--force", "--", remote, all]).await?;
+        }
+        self.git(bare, &["cat-file", "-e", &present]).await.map(drop)
     }
 
     async fn check_out(&self, bare: &Path, tree: &Path, commit: &str) -> Result<(), BuildError> {
@@ -228,6 +241,10 @@ impl<'a> Fetching<'a> {
     }
 
     async fn git(&self, dir: &Path, arguments: &[&str]) -> Result<String, BuildError> {
+        self.git_bytes(dir, arguments).await.map(|said| String::from_utf8_lossy(&said).into_owned())
+    }
+
+    async fn git_bytes(&self, dir: &Path, arguments: &[&str]) -> Result<Vec<u8>, BuildError> {
         self.git_with(dir, arguments, "http:https:ssh:git", None).await
     }
 
@@ -238,7 +255,7 @@ impl<'a> Fetching<'a> {
         arguments: &[&str],
         protocols: &str,
         reading: Option<&Path>,
-    ) -> Result<String, BuildError> {
+    ) -> Result<Vec<u8>, BuildError> {
         let ssh_directory = self.engine.config.data_root.join("build/ssh");
         let mut writable = vec![dir.to_owned()];
         if !self.remote.starts_with("http") {
@@ -252,8 +269,8 @@ impl<'a> Fetching<'a> {
         let mut env: Vec<String> = ENVIRONMENT.iter().map(|&entry| entry.to_owned()).collect();
         env.push(format!("GIT_ALLOW_PROTOCOL={protocols}"));
         env.push(format!("GIT_SSH_COMMAND={ssh}"));
-        env.push(format!("GIT_CONFIG_COUNT={}", self.configuration.len()));
-        for (at, (key, value)) in self.configuration.iter().enumerate() {
+        env.push(format!("GIT_CONFIG_COUNT={}", self.login.settings.len()));
+        for (at, (key, value)) in self.login.settings.iter().enumerate() {
             env.extend([format!("GIT_CONFIG_KEY_{at}={key}"), format!("GIT_CONFIG_VALUE_{at}={value}")]);
         }
         let mut readable = reading.map(Path::to_owned).into_iter().collect::<Vec<_>>();
@@ -273,12 +290,9 @@ impl<'a> Fetching<'a> {
             kind => BuildError::new(kind, format!("failed to fetch remote {}: {error}", self.remote)),
         })?;
         if output.code == 0 {
-            return Ok(String::from_utf8_lossy(&output.output).into_owned());
+            return Ok(output.output.to_vec());
         }
-        let mut said = without_password(&String::from_utf8_lossy(&output.errors));
-        for (_, secret) in self.configuration.iter().filter(|(key, _)| key.ends_with(".extraheader")) {
-            said = said.replace(secret, "***");
-        }
+        let said = self.login.hide(&String::from_utf8_lossy(&output.errors));
         let data = Bytes::from(said.clone().into_bytes());
         let log = BuildEvent::Log { vertex: self.context.vertex, stream: 2, data, at: Utc::now() };
         // Nobody has to listen.
@@ -292,28 +306,8 @@ impl<'a> Fetching<'a> {
     }
 }
 
-/// The setting by which git logs in to a server with the name and the password of an address, if it has any.
-fn password(remote: &str) -> Option<(String, String)> {
-    let (scheme, rest) = remote.split_once("://")?;
-    let authority = rest.split('/').next()?;
-    let (_, host) = authority.rsplit_once('@')?;
-    Some((format!("url.{scheme}://{authority}/.insteadOf"), format!("{scheme}://{host}/")))
-}
-
 fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-/// The full name of what `reference` means among the lines of `ls-remote`: itself, then a tag, then a branch.
-fn choose(listed: &str, reference: &str) -> Option<String> {
-    let names: Vec<&str> = listed.lines().filter_map(|line| line.split_once('\t').map(|(_, name)| name)).collect();
-    let candidates = [
-        reference.to_owned(),
-        format!("refs/{reference}"),
-        format!("refs/tags/{reference}"),
-        format!("refs/heads/{reference}"),
-    ];
-    candidates.into_iter().find(|name| names.contains(&name.as_str()))
 }
 
 /// Removes what git keeps of a checkout and of its submodules.
@@ -338,20 +332,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_only_in_a_setting() {
-        let found = password("https://me:secret@host:8443/a/b.git").expect("a password");
-        let wanted = ("url.https://me:secret@host:8443/.insteadOf", "https://host:8443/");
-        assert_eq!((found.0.as_str(), found.1.as_str()), wanted);
-        assert_eq!(password("https://host/a@b.git"), None);
-    }
-
-    #[test]
-    fn a_reference_is_chosen_by_its_whole_name() {
-        let listed = "1\trefs/heads/v1\n2\trefs/tags/v1\n3\trefs/tags/v1^{}\n4\trefs/heads/x/v1\n";
-        assert_eq!(choose(listed, "v1").as_deref(), Some("refs/tags/v1"));
-        assert_eq!(choose(listed, "heads/v1").as_deref(), Some("refs/heads/v1"));
-        assert_eq!(choose(listed, "refs/heads/v1").as_deref(), Some("refs/heads/v1"));
-        assert_eq!(choose(listed, "v2"), None);
-        assert!(is_commit(&"a".repeat(40)) && !is_commit("abc"));
+    fn ids_of_commits() {
+        assert!(is_commit(&"a".repeat(40)) && is_commit(&"0".repeat(64)) && !is_commit("abc"));
+        assert!(!is_commit(&"g".repeat(40)));
     }
 }

@@ -7,7 +7,7 @@
 //! A file that the client itself sends comes under an address of this form, too; it is kept as long as its build needs it.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ use skep_registry::{Answer, Download, Seen, digest_of};
 use skep_types::{Digest, ErrorKind};
 use tokio_util::io::ReaderStream;
 
-use super::super::error::{cancelled, failed, unknown};
+use super::super::error::{blocking, cancelled, failed, unknown};
+use super::in_time;
 use super::slots::{Slot, make_room};
 use crate::engine::Inner;
 
@@ -49,12 +50,96 @@ pub(in crate::build) async fn fetch(
     source: &HttpSource,
     context: &Context,
 ) -> Result<Tree, BuildError> {
+    if source.url.starts_with(CLIENT) {
+        return sent(source, slot(engine, source)?, context).await;
+    }
+    let (slot, about) = obtain(engine, source, context).await?;
+    let identity = digest_of(format!("{} {:?} {}", about.digest, about.name, about.modified).as_bytes());
+    Ok(Tree::Dir(Arc::new(Dir { path: slot.path.join("file"), identity: Some(identity), guard: Box::new(slot) })))
+}
+
+/// What is known of a file once it is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpFacts {
+    /// Its name.
+    pub name: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// When it was changed last, as the server says, in seconds since 1970.
+    pub modified: Option<u64>,
+    /// Another digest, with its algorithm, if one is asked for.
+    pub checksum: Option<String>,
+}
+
+/// A digest that is asked for: of a file with something behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checksum {
+    /// How it is made.
+    pub algorithm: Algorithm,
+    /// What is behind the file.
+    pub suffix: Vec<u8>,
+}
+
+/// How a digest is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+/// Says what a file is; it is fetched for that, and is here then for who wants it.
+pub(in crate::build) async fn look(
+    engine: &Arc<Inner>,
+    source: &HttpSource,
+    wanted: Option<Checksum>,
+    context: &Context,
+) -> Result<HttpFacts, BuildError> {
+    if source.url.starts_with(CLIENT) {
+        return Err(BuildError::invalid("what a client sends is not looked at before it is built"));
+    }
+    let (slot, about) = obtain(engine, source, context).await?;
+    let path = slot.path.join("file").join(&about.name);
+    let sum = move || wanted.map(|wanted| wanted.of(&path).map_err(failed("read what was fetched"))).transpose();
+    let checksum = blocking(sum).await?;
+    drop(slot);
+    let modified = Some(about.modified).filter(|time| *time > 0);
+    Ok(HttpFacts { name: about.name, digest: about.digest, modified, checksum })
+}
+
+impl Checksum {
+    fn of(&self, path: &Path) -> std::io::Result<String> {
+        let (name, algorithm) = match self.algorithm {
+            Algorithm::Sha256 => ("sha256", &aws_lc_rs::digest::SHA256),
+            Algorithm::Sha384 => ("sha384", &aws_lc_rs::digest::SHA384),
+            Algorithm::Sha512 => ("sha512", &aws_lc_rs::digest::SHA512),
+        };
+        let mut sum = aws_lc_rs::digest::Context::new(algorithm);
+        let (mut file, mut buffer) = (File::open(path)?, vec![0; 1 << 17]);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                count => sum.update(&buffer[..count]),
+            }
+        }
+        sum.update(&self.suffix);
+        let hex: String = sum.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(format!("{name}:{hex}"))
+    }
+}
+
+fn slot(engine: &Inner, source: &HttpSource) -> Result<Slot, BuildError> {
     let key = format!("{:?} {:?}", source.url, source.name);
     let name = &digest_of(key.as_bytes()).hex()[..32];
-    let slot = engine.builds.downloads.take(&engine.config.data_root.join("build/http"), name)?;
-    if source.url.starts_with(CLIENT) {
-        return sent(source, slot, context).await;
-    }
+    engine.builds.downloads.take(&engine.config.data_root.join("build/http"), name)
+}
+
+/// Fetches a file, unless it is here and still what it is to be.
+async fn obtain(engine: &Arc<Inner>, source: &HttpSource, context: &Context) -> Result<(Slot, About), BuildError> {
+    let slot = slot(engine, source)?;
     let known = known(&slot.path).filter(|about| source.checksum.is_none_or(|wanted| wanted == about.digest));
     // A file whose digest is asked for and known needs nobody's word.
     let about = match known {
@@ -62,15 +147,14 @@ pub(in crate::build) async fn fetch(
         known => {
             let asking = ask(engine, source, &slot.path, known);
             let answer = tokio::select! {
-                answer = asking => answer,
+                answer = in_time(&source.url, asking) => answer,
                 () = context.cancel.cancelled() => return Err(cancelled()),
             };
             // As BuildKit says it, which has to fetch the file only to know it where no digest is given.
             answer.map_err(|error| if source.checksum.is_none() { unknown(error) } else { error })?
         }
     };
-    let identity = digest_of(format!("{} {:?} {}", about.digest, about.name, about.modified).as_bytes());
-    Ok(Tree::Dir(Arc::new(Dir { path: slot.path.join("file"), identity: Some(identity), guard: Box::new(slot) })))
+    Ok((slot, about))
 }
 
 /// A file that the client sends once.
