@@ -20,6 +20,8 @@ pub enum Source<'a> {
     DockerArchive,
     /// An archive in OCI layout.
     OciArchive,
+    /// An OCI layout, whose path is its client's own matter.
+    OciLayout,
     /// An archive of files, to become an image (`docker import`).
     Tarball,
 }
@@ -31,6 +33,7 @@ impl Source<'_> {
             Source::Docker(_) => "docker",
             Source::DockerArchive => "docker-archive",
             Source::OciArchive => "oci-archive",
+            Source::OciLayout => "oci",
             Source::Tarball => "tarball",
         }
     }
@@ -59,8 +62,11 @@ impl Policy {
 
     /// Whether the transport of `source` has requirements for paths, which can't be told apart in a stream.
     pub(crate) fn asks_for_paths(&self, source: &Source<'_>) -> bool {
-        matches!(source, Source::OciArchive)
-            && self.transports.get("oci-archive").is_some_and(|scopes| scopes.keys().any(|scope| !scope.is_empty()))
+        matches!(source, Source::OciArchive | Source::OciLayout)
+            && self
+                .transports
+                .get(source.transport())
+                .is_some_and(|scopes| scopes.keys().any(|scope| !scope.is_empty()))
     }
 }
 

@@ -166,6 +166,8 @@ fn paths_of_archives_that_come_as_streams_refuse() {
         "transports": {"oci-archive": {"/srv": [{"type": "reject"}]}}});
     let image = Candidate { source: Source::OciArchive, digests: &[], signatures: &[] };
     assert!(evaluate(&policy(&document), &image, &no_files).is_err());
+    let image = Candidate { source: Source::OciLayout, ..image };
+    assert!(evaluate(&policy(&document), &image, &no_files).is_ok());
     let image = Candidate { source: Source::DockerArchive, ..image };
     assert!(evaluate(&policy(&document), &image, &no_files).is_ok());
 }

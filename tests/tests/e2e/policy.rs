@@ -214,3 +214,33 @@ fn archives_have_transports_of_their_own() {
     assert_ne!(outcome.code, 0, "{outcome}");
     outcome.stderr_has("Source image rejected: Running image tarball: is rejected by policy.");
 }
+
+/// What a client gives as a layout has no name that a signature could be for: it comes in if the transport's requirements let it.
+#[test]
+fn a_layout_that_is_a_context_is_held_to_the_policy() {
+    let Some(guarded) = Guarded::start() else { return };
+    let engine = &guarded.engine;
+    let accept = json!([{"type": "insecureAcceptAnything"}]);
+    let reject: Value = serde_json::from_str(REJECT).unwrap();
+    guarded.policy(&json!({"default": accept}));
+    engine.load(Image::busybox());
+    let project = engine.scratch().join("project");
+    std::fs::create_dir_all(&project).unwrap();
+    let layout = engine.scratch().join("layout");
+    let build = |text: &str, more: &[&str]| {
+        std::fs::write(project.join("Dockerfile"), text).unwrap();
+        let folder = project.display().to_string();
+        engine.run([&["build"], more, &[folder.as_str()]].concat())
+    };
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    build("FROM busybox\nLABEL a=b\n", &["--output", &output]).success();
+    let context = format!("made=oci-layout://{}", layout.display());
+    for (transport, code) in [("docker", 0), ("oci", 1)] {
+        let transports = json!({ transport: {"": reject} });
+        guarded.policy(&json!({"default": accept, "transports": transports}));
+        let outcome = build("FROM made\n", &["--no-cache", "--build-context", &context]).code_is(code);
+        if code != 0 {
+            outcome.stderr_has("Source image rejected: Running image oci: is rejected by policy.");
+        }
+    }
+}

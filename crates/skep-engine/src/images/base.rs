@@ -11,6 +11,7 @@ use super::change::{Claim, run_blocking};
 use super::config::ConfigFile;
 use super::pull::{self, Chosen, Progress};
 use super::{ImageError, Images, Result};
+use skep_policy::Source;
 
 /// The media type of a cache's configuration.
 pub(crate) const CACHE_CONFIG: &str = "application/vnd.buildkit.cacheconfig.v0";
@@ -94,6 +95,12 @@ impl Images {
         let chain = ChainId::chain(&diff_ids).last().copied();
         let remote = Some(Remote { repository, reference, manifest, diff_ids });
         Ok(Base { platform: parsed.platform(), digest: Some(digest), config, chain, remote })
+    }
+
+    /// Whether an image of a layout that a client has may come in.
+    pub(crate) async fn admit_layout(&self) -> Result<()> {
+        let inner = Arc::clone(&self.inner);
+        run_blocking(move || inner.guards.admit_archive(Source::OciLayout)).await
     }
 
     /// Brings the layers of such an image here.

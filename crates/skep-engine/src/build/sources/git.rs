@@ -164,6 +164,8 @@ impl<'a> Fetching<'a> {
     async fn commit(&self, bare: &Path) -> Result<String, BuildError> {
         let remote = self.remote.as_str();
         let reference = self.source.reference.as_deref().filter(|text| !text.is_empty()).unwrap_or("HEAD");
+        // A checksum that is a whole id names the commit, wherever the reference is now, as for BuildKit.
+        let reference = self.source.checksum.as_deref().filter(|wanted| is_commit(wanted)).unwrap_or(reference);
         if is_commit(reference) {
             self.fetch_commit(bare, reference).await?;
             return Ok(reference.to_owned());

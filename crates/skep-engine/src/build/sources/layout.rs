@@ -34,6 +34,8 @@ pub(in crate::build) async fn resolve(
     reference: &Reference,
     context: &Context,
 ) -> Result<ResolvedImage, BuildError> {
+    let admitted = engine.images.admit_layout().await;
+    admitted.map_err(|error: ImageError| engine_error(error.into()))?;
     let top = reference.digest();
     let top = top.ok_or_else(|| BuildError::invalid(format!("{reference}: an OCI layout is named with a digest")))?;
     let manifest = image_of(engine, store, top, context).await?;

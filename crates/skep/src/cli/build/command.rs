@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tonic::Status;
 
 use super::context::{self, Found};
+use super::newfile::NewFile;
 use super::output::{Destination, Output};
 use super::request::{BuildFlags, Cache, Request};
 use super::{failed, layout, result, session, shell, updates};
@@ -175,7 +176,8 @@ async fn build(cli: &Cli, flags: &BuildFlags, style: Style, prepared: Prepared) 
     let build = skep_fs::atomic::random_name();
     let solve = solve_request(&request, &id, &build);
     let shared_key = shared_key(&request);
-    let mut provider = provide(cli, request, uploads)?;
+    let mut files = Vec::new();
+    let mut provider = provide(cli, request, uploads, &mut files)?;
     provider.stores.extend(contexts);
     session::open(client, provider, &id, &shared_key).await?;
     let channel = session::builder(client).await?;
@@ -196,6 +198,9 @@ async fn build(cli: &Cli, flags: &BuildFlags, style: Style, prepared: Prepared) 
     }
     match outcome {
         Ok(values) => {
+            for file in files {
+                file.keep().map_err(Failure::message)?;
+            }
             for (path, key, tag) in &layouts {
                 name_layout(path, values.get(*key), tag)?;
             }
@@ -307,8 +312,13 @@ fn shared_key(request: &Request) -> String {
     format!("{host}:{}:{}", rustix::process::getuid().as_raw(), path.display())
 }
 
-/// What of this machine the engine may have.
-fn provide(cli: &Cli, request: Request, uploads: BTreeMap<String, provider::Upload>) -> Result<Provider, Failure> {
+/// What of this machine the engine may have. `files` gets those that are to be kept in the end.
+fn provide(
+    cli: &Cli,
+    request: Request,
+    uploads: BTreeMap<String, provider::Upload>,
+    files: &mut Vec<NewFile>,
+) -> Result<Provider, Failure> {
     let mut secrets = BTreeMap::new();
     for secret in &request.secrets {
         let value = secret.read().map_err(|text| Failure::message(format!("ERROR: failed to build: {text}")))?;
@@ -334,7 +344,7 @@ fn provide(cli: &Cli, request: Request, uploads: BTreeMap<String, provider::Uplo
         secrets,
         agents,
         logins: logins(cli),
-        exports: request.outputs.iter().map(destination).collect::<Result<_, _>>()?,
+        exports: request.outputs.iter().map(|output| destination(output, files)).collect::<Result<_, _>>()?,
         uploads,
         stores,
     })
@@ -422,7 +432,7 @@ fn logins(cli: &Cli) -> provider::Logins {
     })
 }
 
-fn destination(output: &Output) -> Result<provider::Destination, Failure> {
+fn destination(output: &Output, files: &mut Vec<NewFile>) -> Result<provider::Destination, Failure> {
     let stream = |stream: Box<dyn AsyncWrite + Send + Unpin>| provider::Destination::Stream(Mutex::new(Some(stream)));
     Ok(match &output.destination {
         Destination::Engine => provider::Destination::Nowhere,
@@ -433,8 +443,10 @@ fn destination(output: &Output) -> Result<provider::Destination, Failure> {
         }
         Destination::Stdout => stream(Box::new(tokio::io::stdout())),
         Destination::File(path) => {
-            let file = std::fs::File::create(path)
-                .map_err(|error| Failure::message(format!("ERROR: {}", go_path_error("open", path, &error))))?;
+            let opened = NewFile::create(path);
+            let (file, new) =
+                opened.map_err(|error| Failure::message(format!("ERROR: {}", go_path_error("open", path, &error))))?;
+            files.extend(new);
             stream(Box::new(tokio::fs::File::from_std(file)))
         }
     })

@@ -16,6 +16,7 @@ pub(crate) mod command;
 mod context;
 mod failed;
 mod layout;
+mod newfile;
 mod output;
 mod request;
 mod result;
