@@ -3,6 +3,7 @@
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use skep_testkit::{Command, Engine, EngineKind, Image, ImageBuilder, Outcome, subordinate_ids, until};
 
 use super::network::{ask, server};
@@ -22,7 +23,8 @@ impl Remapped {
         let base = subordinate_ids("dockremap");
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("daemon.json");
-        std::fs::write(&file, r#"{"userns-remap": "default"}"#).unwrap();
+        let builder = json!({"entitlements": {"security-insecure": true}});
+        std::fs::write(&file, json!({"userns-remap": "default", "builder": builder}).to_string()).unwrap();
         let engine = Engine::builder().argument("--config-file").argument(&file).start();
         engine.load(Image::busybox());
         Remapped { engine, file, base, _folder: folder }
@@ -273,6 +275,22 @@ fn mounts_of_steps_belong_to_the_ids_they_name() {
     for line in ["5 /c", "6 /s", "3 /o/x", "0 /ctx/file", "0 /c/kept", "0 /o/new", "hidden"] {
         assert!(said.contains(&format!(" {line}")), "{line}: {said}");
     }
+}
+
+#[test]
+fn all_privileges_of_a_step_are_those_of_its_namespace() {
+    let remapped = Remapped::start();
+    if remapped.engine.kind() == EngineKind::Docker {
+        return println!("SKIPPED all_privileges_of_a_step_are_those_of_its_namespace: its frontend has to be pulled");
+    }
+    let script =
+        "mount -t tmpfs x /mnt && cat /proc/self/uid_map; echo 1 > /proc/sys/vm/drop_caches || echo not the host";
+    let said = remapped.build(
+        &format!("# syntax=docker/dockerfile:1-labs\nFROM busybox\nRUN --security=insecure mkdir -p /mnt; {script}\n"),
+        &["--allow", "security.insecure"],
+    );
+    let said = said.success().stderr;
+    assert!(said.contains(&remapped.base.to_string()) && said.contains("not the host"), "{said}");
 }
 
 #[test]
