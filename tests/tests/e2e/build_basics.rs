@@ -1,6 +1,6 @@
 //! Images built from a Dockerfile: where its files come from, and what the flags of `build` do.
 
-use skep_testkit::{Engine, EngineKind};
+use skep_testkit::{Engine, EngineKind, ImageBuilder, Registry};
 
 use super::engine;
 use super::project::{Project, cat, inspect, repository};
@@ -177,6 +177,25 @@ fn what_is_known_is_used_unless_something_else_is_said() {
     assert!(only_b.0 == first.0 && only_b.1 != first.1);
     let none = both(&["--no-cache"]);
     assert!(none.0 != first.0 && none.1 != only_b.1);
+}
+
+#[test]
+fn bases_are_asked_for_anew_if_that_is_wanted() {
+    let engine = engine();
+    let registry = Registry::start();
+    let image = |text: &[u8]| ImageBuilder::empty("base:1").layer(&[("f", 0o644, text)]).build();
+    let name = engine.pull(&registry, &image(b"one"));
+    let project = Project::new(&engine, "based", &format!("FROM {name}\nCOPY Dockerfile /\n"));
+    // The same directory: both files have the same size and time.
+    let out = engine.scratch().join("out");
+    let built = |flags: &[&str]| {
+        project.build(&engine, &[flags, &["--output", &out.display().to_string()]].concat()).success();
+        std::fs::read_to_string(out.join("f")).unwrap()
+    };
+    registry.push("base:1", &image(b"two"));
+    assert_eq!(built(&[]), "one", "what is here is used");
+    assert_eq!(built(&["--pull"]), "two");
+    assert_eq!(built(&["--pull"]), "two", "the same again");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use skep_testkit::Engine;
 
 use super::engine;
 use super::project::Project;
+use super::upkeep::own_words;
 
 const TEXT: &str = "# check=skip=FromAsCasing\nARG V=1\nFROM busybox AS Base\nARG WHO=me\n\
     RUN --mount=type=secret,id=token,required --mount=type=ssh true\nFROM base AS second\nMAINTAINER me\n";
@@ -79,6 +80,26 @@ fn help() {
     {
         assert!(help.contains(flag), "{flag} in {help}");
     }
+}
+
+#[test]
+fn flags_are_completed() {
+    if !own_words("flags_are_completed") {
+        return;
+    }
+    let engine = engine();
+    for (words, wanted) in [
+        (["build", "--sec"], "--secret"),
+        (["build", "--cache-f"], "--cache-from"),
+        (["buildx", "hist"], "history"),
+        (["builder", "ca"], "cache"),
+    ] {
+        let found = engine.run(["__complete"].iter().chain(&words)).success().stdout;
+        let names: Vec<&str> = found.lines().filter_map(|line| line.split('\t').next()).collect();
+        assert_eq!(names, [wanted], "{words:?}");
+    }
+    let found = engine.run(["__complete", "buildx", "history", "inspect", "--"]).success().stdout;
+    assert!(found.contains("--format"), "{found}");
 }
 
 #[test]

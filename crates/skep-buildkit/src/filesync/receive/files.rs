@@ -39,7 +39,9 @@ impl Receiver<'_> {
     ) -> Result<(), SyncError> {
         let Some(level) = self.levels.last_mut() else { return Err(SyncError::CutShort) };
         let name = OsStr::new(order::split(&stat.path).1);
+        // What is there is what was received last time only where nobody else writes: not where a result is laid over other files.
         if let Some(there) = existing
+            && !self.options.merge
             && same::is_same(level.dir.as_fd(), name, &there, &stat)
             // Two names of one inode, which are two files for the sender.
             && (there.st_nlink == 1 || self.kept.insert((there.st_dev, there.st_ino)))

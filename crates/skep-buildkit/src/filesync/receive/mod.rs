@@ -48,7 +48,7 @@ impl Default for Limits {
 pub struct ReceiveOptions {
     /// What is taken at most.
     pub limits: Limits,
-    /// Leave what the sender doesn't have.
+    /// Leave what the sender doesn't have, and take all files that it has, also those that look the same.
     pub merge: bool,
     /// Everything belongs to this user and group, whatever the sender says.
     pub owner: Option<(u32, u32)>,
