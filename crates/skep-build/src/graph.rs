@@ -329,6 +329,25 @@ pub struct Files {
     pub time: Option<DateTime<Utc>>,
 }
 
+impl Files {
+    /// All that a tree has, on top of another one.
+    pub fn all_of(from: StepId, base: StepId) -> Self {
+        let copy = Copy {
+            from,
+            sources: vec!["/".to_owned()],
+            dest: "/".to_owned(),
+            owner: Owner::Keep,
+            mode: Mode::Keep,
+            exclude: Vec::new(),
+            parents: false,
+            unpack: Unpack::No,
+            fetched: Fetched::No,
+            rules: Rules::default(),
+        };
+        Files { base, actions: vec![FileAction::Copy(copy)], link: false, time: None }
+    }
+}
+
 /// One change of files.
 #[derive(Debug, Clone)]
 pub enum FileAction {

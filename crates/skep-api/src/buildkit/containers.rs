@@ -18,7 +18,7 @@ use super::builds::Build;
 use super::entitlements::{NETWORK_HOST, SECURITY_INSECURE};
 use super::failed::{Ground, tree_of};
 use super::services::Client;
-use super::{BuildKit, error};
+use super::{BuildKit, error, mounts};
 
 /// Containers of one build at a time.
 const MOST: usize = 64;
@@ -155,52 +155,11 @@ fn kind(wanted: &pb::Mount, ground: Option<&Ground>) -> Result<(MountKind, Optio
         let mount = step.run.mounts.get(*index).ok_or_else(|| Status::not_found("no such mount"))?;
         return Ok((mount.kind.clone(), tree_of(step, *index).cloned()));
     }
-    let stack = ground.and_then(Ground::stack);
-    let invalid = || Status::invalid_argument(format!("the mount at {} has no options", wanted.dest));
-    let kind = match pb::MountType::try_from(wanted.mount_type) {
-        Ok(pb::MountType::Bind) => {
-            let missing = || Status::invalid_argument(format!("the mount at {} is of nothing", wanted.dest));
-            let tree = Tree::Layers(stack.ok_or_else(missing)?);
-            let selector = if wanted.selector.is_empty() { "/" } else { &wanted.selector };
-            return Ok((MountKind::Bind { from: StepId(0), source: selector.into() }, Some(tree)));
-        }
-        Ok(pb::MountType::Tmpfs) => {
-            let size = wanted.tmpfs_opt.map_or(0, |options| options.size);
-            MountKind::Tmpfs { size: u64::try_from(size).unwrap_or(0) }
-        }
-        Ok(pb::MountType::Cache) => {
-            let options = wanted.cache_opt.as_ref().ok_or_else(invalid)?;
-            let sharing = match options.sharing() {
-                pb::CacheSharingOpt::Shared => Sharing::Shared,
-                pb::CacheSharingOpt::Private => Sharing::Private,
-                pb::CacheSharingOpt::Locked => Sharing::Locked,
-            };
-            let (id, from) = (options.id.clone(), None);
-            MountKind::Cache { id, sharing, from, mode: 0o755, uid: 0, gid: 0 }
-        }
-        Ok(pb::MountType::Secret) => {
-            let options = wanted.secret_opt.as_ref().ok_or_else(invalid)?;
-            MountKind::Secret(Secret {
-                id: options.id.clone(),
-                required: !options.optional,
-                env: None,
-                file: true,
-                mode: options.mode,
-                uid: options.uid,
-                gid: options.gid,
-            })
-        }
-        Ok(pb::MountType::Ssh) => {
-            let options = wanted.ssh_opt.as_ref().ok_or_else(invalid)?;
-            MountKind::Ssh {
-                id: options.id.clone(),
-                required: !options.optional,
-                mode: options.mode,
-                uid: options.uid,
-                gid: options.gid,
-            }
-        }
-        Err(_) => return Err(Status::invalid_argument(format!("unknown mount type {}", wanted.mount_type))),
-    };
-    Ok((kind, None))
+    if wanted.mount_type != i32::from(pb::MountType::Bind) {
+        return Ok((mounts::kind(wanted, None).map_err(|error| error::status(&error))?, None));
+    }
+    let missing = || Status::invalid_argument(format!("the mount at {} is of nothing", wanted.dest));
+    let stack = ground.and_then(Ground::stack).ok_or_else(missing)?;
+    let kind = mounts::kind(wanted, Some(StepId(0))).map_err(|error| error::status(&error))?;
+    Ok((kind, Some(Tree::Layers(stack))))
 }

@@ -33,6 +33,7 @@ mod filter;
 mod history;
 mod llb;
 mod look;
+mod mounts;
 mod options;
 mod processes;
 mod progress;

@@ -294,19 +294,7 @@ impl Converter<'_> {
     /// A directory as layers, so that a stage can begin with it.
     fn layered(&mut self, from: StepId, name: String, platform: &Platform) -> StepId {
         let base = self.push(Op::Scratch, "scratch".to_owned(), platform);
-        let copy = Copy {
-            from,
-            sources: vec!["/".to_owned()],
-            dest: "/".to_owned(),
-            owner: Owner::Keep,
-            mode: Mode::Keep,
-            exclude: Vec::new(),
-            parents: false,
-            unpack: Unpack::No,
-            fetched: Fetched::No,
-            rules: Rules::default(),
-        };
-        let files = Files { base, actions: vec![FileAction::Copy(copy)], link: false, time: None };
+        let files = Files::all_of(from, base);
         self.push(Op::Files(Box::new(files)), name, platform)
     }
 

@@ -8,6 +8,7 @@ use skep_buildkit::proto::pb;
 use skep_types::ErrorKind;
 
 use super::super::entitlements::{NETWORK_HOST, SECURITY_INSECURE};
+use super::super::mounts;
 use super::{Common, Loader, Output, Result, refused};
 
 impl Loader<'_> {
@@ -56,50 +57,13 @@ impl Loader<'_> {
     }
 
     fn mount(&mut self, mount: &pb::Mount, inputs: &[pb::Input], common: &Common) -> Result<Mount> {
-        let invalid = || BuildError::invalid(format!("the mount at {} has no options", mount.dest));
-        let source = PathBuf::from("/").join(&mount.selector);
         let from = match inputs.get(usize::try_from(mount.input).unwrap_or(usize::MAX)) {
             Some(input) => Some(self.tree(input)?),
             None if mount.input >= 0 => return Err(BuildError::invalid(format!("invalid input {}", mount.input))),
+            None if mount.mount_type == i32::from(pb::MountType::Bind) => Some(self.scratch(common)),
             None => None,
         };
-        let kind = match pb::MountType::try_from(mount.mount_type) {
-            Ok(pb::MountType::Bind) => {
-                let from = from.unwrap_or_else(|| self.scratch(common));
-                MountKind::Bind { from, source }
-            }
-            Ok(pb::MountType::Cache) => {
-                let options = mount.cache_opt.as_ref().ok_or_else(invalid)?;
-                let sharing = match options.sharing() {
-                    pb::CacheSharingOpt::Shared => Sharing::Shared,
-                    pb::CacheSharingOpt::Private => Sharing::Private,
-                    pb::CacheSharingOpt::Locked => Sharing::Locked,
-                };
-                let from = from.map(|from| (from, source));
-                MountKind::Cache { id: options.id.clone(), sharing, from, mode: 0o755, uid: 0, gid: 0 }
-            }
-            Ok(pb::MountType::Tmpfs) => {
-                let size = mount.tmpfs_opt.map_or(0, |options| options.size);
-                MountKind::Tmpfs { size: u64::try_from(size).unwrap_or(0) }
-            }
-            Ok(pb::MountType::Secret) => {
-                let options = mount.secret_opt.as_ref().ok_or_else(invalid)?;
-                MountKind::Secret(Secret {
-                    id: options.id.clone(),
-                    required: !options.optional,
-                    env: None,
-                    file: true,
-                    mode: options.mode,
-                    uid: options.uid,
-                    gid: options.gid,
-                })
-            }
-            Ok(pb::MountType::Ssh) => {
-                let pb::SshOpt { id, uid, gid, mode, optional } = mount.ssh_opt.clone().ok_or_else(invalid)?;
-                MountKind::Ssh { id, required: !optional, mode, uid, gid }
-            }
-            Err(_) => return Err(BuildError::invalid(format!("unknown mount type {}", mount.mount_type))),
-        };
+        let kind = mounts::kind(mount, from)?;
         Ok(Mount { target: PathBuf::from(&mount.dest), kind, readonly: mount.readonly })
     }
 

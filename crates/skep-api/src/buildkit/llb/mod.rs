@@ -229,19 +229,7 @@ impl<'d> Loader<'d> {
         let common =
             Common { name: "copy / /".to_owned(), platform: from.platform.clone(), lines: None, ignore_cache: false };
         let base = self.scratch(&common);
-        let copy = Copy {
-            from: step,
-            sources: vec!["/".to_owned()],
-            dest: "/".to_owned(),
-            owner: Owner::Keep,
-            mode: Mode::Keep,
-            exclude: Vec::new(),
-            parents: false,
-            unpack: Unpack::No,
-            fetched: Fetched::No,
-            rules: Rules::default(),
-        };
-        let files = Files { base, actions: vec![FileAction::Copy(copy)], link: false, time: None };
+        let files = Files::all_of(step, base);
         let made = self.push(Op::Files(Box::new(files)), &common);
         self.layered.insert(step, made);
         Ok(made)

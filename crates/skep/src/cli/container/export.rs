@@ -28,19 +28,34 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 async fn run(cli: &Cli, flags: ExportFlags, words: Vec<String>) -> Outcome {
-    if flags.output.is_empty() && std::io::stdout().is_terminal() {
-        return Err(Failure::message("cowardly refusing to save to a terminal. Use the -o flag or redirect"));
-    }
-    let file = match flags.output.as_str() {
-        "" => None,
-        path => Some(OutputFile::check(Path::new(path)).map_err(|e| format!("failed to export container: {e}"))?),
-    };
+    let target = Target::check(&flags.output, "failed to export container")?;
     let name = words.first().map(String::as_str).unwrap_or_default();
     let client = cli.client().await?;
-    let archive = client.request(Method::GET, reference::container(name, "/export")?).send().await?;
-    match file {
-        None => to_stdout(archive).await,
-        Some(file) => file.write(archive).await,
+    target.write(client.request(Method::GET, reference::container(name, "/export")?).send().await?).await
+}
+
+/// Where an archive goes: a file, or standard output if that is no terminal.
+pub(crate) struct Target(Option<OutputFile>);
+
+impl Target {
+    /// Looks whether it can be written, before the engine is asked. `failed` begins what is said if not.
+    pub(crate) fn check(output: &str, failed: &str) -> Result<Self, Failure> {
+        if output.is_empty() && std::io::stdout().is_terminal() {
+            return Err(Failure::message("cowardly refusing to save to a terminal. Use the -o flag or redirect"));
+        }
+        let file = match output {
+            "" => None,
+            path => Some(OutputFile::check(Path::new(path)).map_err(|e| format!("{failed}: {e}"))?),
+        };
+        Ok(Target(file))
+    }
+
+    /// Writes what the engine answers.
+    pub(crate) async fn write(self, archive: Response) -> Outcome {
+        match self.0 {
+            None => to_stdout(archive).await,
+            Some(file) => file.write(archive).await,
+        }
     }
 }
 
