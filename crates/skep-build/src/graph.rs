@@ -175,10 +175,19 @@ pub struct Run {
     pub network: Network,
     /// `--security=insecure`.
     pub insecure: bool,
-    /// Devices, by CDI name.
-    pub devices: Vec<String>,
+    /// What devices it asks for; they are granted.
+    pub devices: Vec<Device>,
     /// Limits, host entries and the like of the whole build.
     pub limits: Limits,
+}
+
+/// A device that a step asks for, as its vendor describes it (CDI).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// `vendor/class=name`; `vendor/class` for the first of a kind, `vendor/class=*` for all.
+    pub name: String,
+    /// Whether the step fails without it.
+    pub required: bool,
 }
 
 /// The network of a step.

@@ -187,6 +187,18 @@ pub enum Devices {
     Named(BTreeMap<String, Option<String>>),
 }
 
+impl Devices {
+    /// The device that a step may have for the one it names; none if it may have none.
+    pub fn grant<'a>(&'a self, wanted: &'a str) -> Option<&'a str> {
+        let Devices::Named(names) = self else { return Some(wanted) };
+        if let Some(other) = names.get(wanted) {
+            return Some(other.as_deref().unwrap_or(wanted));
+        }
+        let (kind, _) = wanted.split_once('=')?;
+        names.get(kind).filter(|other| other.is_none()).map(|_| wanted)
+    }
+}
+
 impl Default for Devices {
     fn default() -> Self {
         Devices::Named(BTreeMap::new())

@@ -60,6 +60,8 @@ pub struct EngineConfig {
     pub no_new_privileges: bool,
     /// What clients may allow their builds.
     pub entitlements: Entitlements,
+    /// Where vendors describe their devices (CDI); a later directory goes before an earlier one.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// The user namespace of containers and steps of builds; the host's when absent.
     pub userns_remap: Option<IdMaps>,
     /// Collection of garbage when the disk runs full.
@@ -170,6 +172,7 @@ impl EngineConfig {
             init: false,
             no_new_privileges: false,
             entitlements: Entitlements::default(),
+            cdi_spec_dirs: crate::cdi::DIRECTORIES.iter().map(PathBuf::from).collect(),
             userns_remap: None,
             gc: GcSettings::default(),
             labels: Vec::new(),

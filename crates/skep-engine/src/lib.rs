@@ -10,6 +10,7 @@ pub mod model;
 pub mod shim;
 
 pub mod build;
+mod cdi;
 mod containers;
 mod error;
 mod events;

@@ -13,6 +13,7 @@ mod build_classic;
 mod build_clients;
 mod build_crash;
 mod build_definitions;
+mod build_devices;
 mod build_disk;
 mod build_exports;
 mod build_failed;

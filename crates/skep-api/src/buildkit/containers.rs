@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use skep_build::Job;
-use skep_build::graph::{Limits, Mount, MountKind, Network, Run, Secret, Sharing, StepId};
+use skep_build::graph::{Limits, Mount, MountKind, Network, Run, Secret, StepId};
 use skep_build::worker::Tree;
 use skep_buildkit::proto::moby::buildkit::v1::frontend as wire;
 use skep_buildkit::proto::pb;

@@ -81,6 +81,7 @@ pub(crate) fn info(facts: SystemInfo, config: &EngineConfig) -> Info {
         runc_commit: Commit { id: version.to_owned() },
         init_commit: Commit { id: version.to_owned() },
         security_options: security_options(config),
+        cdi_spec_dirs: config.cdi_spec_dirs.iter().map(|path| path.display().to_string()).collect(),
         firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), info: Vec::new() }),
         warnings: facts.warnings,
         ..Info::default()

@@ -34,10 +34,7 @@ use skep_types::{Digest, Platform, Reference};
 use crate::attest::without_password;
 use crate::builder::{Built, BuiltImage};
 use crate::error::{BuildError, Result};
-use crate::graph::{
-    Copy, Fetched, FileAction, Files, Given, Graph, HttpSource, ImageSource, LocalPart, LocalSource, Mode, Op, Owner,
-    Rules, Step, StepId, Unpack,
-};
+use crate::graph::{Files, Given, Graph, HttpSource, ImageSource, LocalPart, LocalSource, Op, Step, StepId};
 use crate::image::ImageConfig;
 use crate::request::NamedContext;
 use crate::solve::Image;

@@ -8,8 +8,7 @@ use skep_dockerfile::instructions::{self, Script};
 use skep_dockerfile::scope::{Scope, proxies};
 
 use crate::error::{BuildError, Result};
-use crate::graph::{Mount, MountKind, Network, Op, Run, Secret, Sharing, StepId};
-use crate::request::Devices;
+use crate::graph::{Device, Mount, MountKind, Network, Op, Run, Secret, Sharing, StepId};
 
 use super::Converter;
 use super::stage::{Here, State};
@@ -53,8 +52,10 @@ impl Converter<'_> {
         if insecure && !request.allow.insecure {
             return Err(not_allowed("security.insecure"));
         }
-        if !run.devices.is_empty() && request.allow.devices == Devices::default() {
-            return Err(not_allowed("device"));
+        let mut devices = Vec::new();
+        for instructions::Device { name, required } in &run.devices {
+            let granted = request.allow.devices.grant(name).ok_or_else(|| not_allowed(&format!("device {name}")))?;
+            devices.push(Device { name: granted.to_owned(), required: *required });
         }
         let pair = |(name, value): &(String, String)| format!("{name}={value}");
         let mut env: Vec<String> = state.scope.variables().iter().map(pair).collect();
@@ -73,7 +74,7 @@ impl Converter<'_> {
             mounts,
             network,
             insecure,
-            devices: run.devices.iter().map(|device| device.name.clone()).collect(),
+            devices,
             limits: request.limits.clone(),
         };
         let text = shown(&name, here.plan.file.escape(), &Masked { secrets: &secrets, rest: &state.scope }, true);

@@ -250,7 +250,10 @@ fn define_run<'c>(canon: &'c mut Canon, run: &Run) -> &'c mut Canon {
         Network::None => 1,
         Network::Host => 2,
     });
-    canon.flag(run.insecure).texts(&run.devices);
+    canon.flag(run.insecure).number(run.devices.len() as u64);
+    for device in &run.devices {
+        canon.text(&device.name).flag(device.required);
+    }
     define_limits(canon, &run.limits);
     canon.number(run.mounts.len() as u64);
     for mount in &run.mounts {

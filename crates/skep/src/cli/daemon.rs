@@ -47,6 +47,7 @@ flags! {
         max_concurrent_uploads: Option<String> => "max-concurrent-uploads", "Layers uploaded at once (default: 5)";
         max_download_attempts: Option<String> => "max-download-attempts", "How often a download is begun before it fails (default: 5)";
         mtu: Option<String> => "mtu", "Largest packet of the default bridge (default: 1500)";
+        cdi_spec_dirs: Vec<String> => "cdi-spec-dir", "Directories with descriptions of devices (default: /etc/cdi, /var/run/cdi)";
         no_proxy: Option<String> => "no-proxy", "Hosts and ranges that are reached without a proxy";
         registry_mirrors: Vec<String> => "registry-mirror", "Mirrors of Docker Hub";
         no_new_privileges: bool => "no-new-privileges", "Set no-new-privileges for all containers";

@@ -16,6 +16,7 @@ pub(crate) struct File {
     pub(crate) bip: Option<String>,
     pub(crate) bridge: Option<String>,
     pub(crate) builder: Option<FileBuilder>,
+    pub(crate) cdi_spec_dirs: Option<Vec<String>>,
     pub(crate) certs_dirs: Option<Vec<String>>,
     pub(crate) cgroup_parent: Option<String>,
     pub(crate) data_root: Option<String>,

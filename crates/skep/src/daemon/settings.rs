@@ -94,6 +94,9 @@ impl Settings {
             host_ip: either("ip", flags.ip, file.ip, c),
         })?;
         engine.cgroup_parent = either("cgroup-parent", flags.cgroup_parent, file.cgroup_parent, c);
+        if let Some(directories) = either("cdi-spec-dirs", list(flags.cdi_spec_dirs), file.cdi_spec_dirs, c) {
+            engine.cdi_spec_dirs = directories.into_iter().filter(|path| !path.is_empty()).map(Into::into).collect();
+        }
         engine.dns = either("dns", list(flags.dns), file.dns, c).unwrap_or_default();
         engine.dns_options = either("dns-opts", list(flags.dns_options), file.dns_opts, c).unwrap_or_default();
         engine.dns_search = either("dns-search", list(flags.dns_search), file.dns_search, c).unwrap_or_default();

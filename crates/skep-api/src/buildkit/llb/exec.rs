@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use skep_build::BuildError;
-use skep_build::graph::{Limits, Mount, MountKind, Network, Op, Run, Secret, Sharing, StepId};
+use skep_build::graph::{Device, Limits, Mount, MountKind, Network, Op, Run, Secret, StepId};
 use skep_buildkit::proto::pb;
 use skep_types::ErrorKind;
 
@@ -32,7 +32,7 @@ impl Loader<'_> {
             base,
             network: self.network(exec)?,
             insecure: self.insecure(exec)?,
-            devices: exec.cdi_devices.iter().map(|device| device.name.clone()).collect(),
+            devices: self.devices(exec)?,
             silent_env: meta.proxy_env.as_ref().map(proxies).unwrap_or_default(),
             limits: limits(&meta),
             argv: meta.args,
@@ -75,6 +75,15 @@ impl Loader<'_> {
             Ok(pb::NetMode::Host) => Err(not_allowed(NETWORK_HOST)),
             Err(_) => Err(BuildError::invalid(format!("unknown network mode {}", exec.network))),
         }
+    }
+
+    fn devices(&self, exec: &pb::ExecOp) -> Result<Vec<Device>> {
+        let granted = |device: &pb::CdiDevice| {
+            let name = self.around.allow.devices.grant(&device.name);
+            let name = name.ok_or_else(|| not_allowed(&format!("device {}", device.name)))?;
+            Ok(Device { name: name.to_owned(), required: !device.optional })
+        };
+        exec.cdi_devices.iter().map(granted).collect()
     }
 
     fn insecure(&self, exec: &pb::ExecOp) -> Result<bool> {

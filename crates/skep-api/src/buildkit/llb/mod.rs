@@ -18,9 +18,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use prost::Message;
-use skep_build::graph::{
-    Copy, Fetched, FileAction, Files, Given, Graph, Mode, Op, Owner, Rules, SourceFile, Step, StepId, Unpack,
-};
+use skep_build::graph::{Files, Given, Graph, Op, SourceFile, Step, StepId};
 use skep_build::request::Allow;
 use skep_build::{BuildError, Definition};
 use skep_buildkit::proto::pb;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use skep_build::graph::{MountKind, Network, Run};
+use skep_build::graph::{FileAction, MountKind, Network, Owner, Run};
 use skep_build::request::PullMode;
 
 use super::*;

@@ -143,10 +143,6 @@ fn prepare(
     context: &Context,
     streams: Streams,
 ) -> Result<Prepared, BuildError> {
-    if let Some(device) = run.devices.first() {
-        let text = format!("CDI device injection failed: unresolvable CDI devices {device}");
-        return Err(BuildError::new(ErrorKind::NotImplemented, text));
-    }
     let upper = engine.storage.store().layers().stage_upper(ground.base.as_ref()).map_err(store)?;
     let below: Vec<PathBuf> =
         ground.written.map(UpperDir::path).into_iter().chain(upper.lower().iter().cloned()).collect();

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use skep_build::BuildError;
 use skep_build::graph::{Limits, Network, Run};
 use skep_runtime::spec::{Mount, Spec};
+use skep_types::ErrorKind;
 
 use super::super::error::{engine as engine_error, failed};
+use crate::cdi::Registry;
 use crate::containers::oci::{self, Inputs};
 use crate::containers::users::Identity;
 use crate::engine::Inner;
@@ -66,7 +68,30 @@ pub(super) fn make(engine: &Inner, parts: Parts<'_>) -> Result<Spec, BuildError>
         let home = &parts.identity.home;
         process.env = environment(&run.env, &run.silent_env, parts.secret_env, home, parts.terminal);
     }
+    add_devices(engine, run, &mut spec)?;
     Ok(spec)
+}
+
+/// Gives it the devices that it asks for; one that is not there and not required is left out.
+fn add_devices(engine: &Inner, run: &Run, spec: &mut Spec) -> Result<(), BuildError> {
+    if run.devices.is_empty() {
+        return Ok(());
+    }
+    let registry = Registry::read(&engine.config.cdi_spec_dirs);
+    let mut names: Vec<String> = Vec::new();
+    for device in &run.devices {
+        let found = registry.find(&device.name).map_err(engine_error)?;
+        if found.is_empty() && device.required {
+            let text = format!("required device {:?} is not registered{}", device.name, registry.excuse());
+            return Err(BuildError::new(ErrorKind::NotFound, text));
+        }
+        if found.is_empty() {
+            tracing::warn!(device = device.name, "a step's device is not registered{}", registry.excuse());
+        }
+        let known: Vec<String> = found.into_iter().filter(|name| !names.contains(name)).collect();
+        names.extend(known);
+    }
+    registry.inject(&names, spec).map_err(engine_error)
 }
 
 /// What the step sets, what the client adds, what it can't do without.
