@@ -171,7 +171,7 @@ mod tests {
         list.push_str("basics::two: test\nlimits::use_is_shown_twice: test\nnetwork::one: test\n");
         assert_eq!(matching(&list, "").unwrap().len(), CHOSEN.len() + 1);
         assert_eq!(matching(&list, "t").unwrap()[..2], ["basics::two", "limits::limits_are_in_the_cgroup"]);
-        assert_eq!(matching(&list, "use").unwrap(), ["limits::use_is_shown"]);
+        assert_eq!(matching(&list, "limits::use").unwrap(), ["limits::use_is_shown"]);
         assert!(matching("basics::one: test\n", "").is_err(), "a name that is no scenario's");
     }
 }

@@ -23,7 +23,8 @@ pub(crate) fn progress(text: &str, same: impl Fn(&str) -> String) -> Progress {
     let mut in_warnings = false;
     for line in without_colours(text).lines() {
         if !progress.error.is_empty() || line == "------" || line.starts_with("ERROR:") {
-            progress.error.push(same(line));
+            // The client says the one or the other, by which of its two calls it hears first of the failure.
+            progress.error.push(same(&line.replace("failed to run Build function: ", "failed to solve: ")));
             continue;
         }
         if let Some((number, rest)) = line.strip_prefix('#').and_then(|rest| rest.split_once(' ')) {

@@ -13,7 +13,7 @@ use skep_build::graph::LocalSource;
 use skep_build::worker::{Context, Dir, Tree};
 use skep_registry::digest_of;
 
-use super::super::error::{cancelled, failed};
+use super::super::error::{blocking, cancelled, failed};
 use super::slots::make_room;
 use crate::engine::Inner;
 
@@ -63,16 +63,20 @@ pub(in crate::build) async fn bring(
 
 /// Where the directory was left by the last build, or an empty place that is there for this build alone.
 async fn room(engine: &Inner, source: &LocalSource, context: &Context) -> Result<(PathBuf, Guard), BuildError> {
-    let top = engine.config.data_root.join("build/context");
-    let (contexts, part) = (&engine.builds.contexts, &source.part);
-    if let Some(key) = context.services.shared_key(&source.name).await? {
-        let key = format!("{key:?} {:?} {part:?}", source.name);
-        let slot = contexts.take(&top, &digest_of(key.as_bytes()).hex()[..32])?;
-        return Ok((slot.path.clone(), Box::new(slot)));
-    }
-    let slot = contexts.take(&top, "once")?;
-    let path = slot.path.clone();
-    // What a crash may have left.
-    make_room(&path).map_err(failed("make room for a context"))?;
-    Ok((path, Box::new(slot.once())))
+    let (top, contexts) = (engine.config.data_root.join("build/context"), engine.builds.contexts.clone());
+    let key = context.services.shared_key(&source.name).await?;
+    let name = key.map(|key| digest_of(format!("{key:?} {:?} {:?}", source.name, source.part).as_bytes()).hex());
+    // A directory may have to wait for the disk.
+    blocking(move || {
+        if let Some(name) = name {
+            let slot = contexts.take(&top, &name[..32])?;
+            return Ok((slot.path.clone(), Box::new(slot) as Guard));
+        }
+        let slot = contexts.take(&top, "once")?;
+        let path = slot.path.clone();
+        // What a crash may have left.
+        make_room(&path).map_err(failed("make room for a context"))?;
+        Ok((path, Box::new(slot.once()) as Guard))
+    })
+    .await
 }
