@@ -60,7 +60,11 @@ fn listing(records: &[Record], whole: bool) -> String {
 pub(super) fn duration(time: TimeDelta) -> String {
     let (minutes, seconds) = (time.num_minutes(), time.num_seconds());
     match minutes {
-        0 => format!("{seconds}.{}s", time.subsec_millis() / 100),
+        0 => {
+            // Rounded, as Docker's plugin does it.
+            let tenths = (time.num_milliseconds() + 50) / 100;
+            format!("{}.{}s", tenths / 10, tenths % 10)
+        }
         _ => format!("{minutes}m {:02}s", seconds % 60),
     }
 }
@@ -87,6 +91,13 @@ fn lines_of_json(records: &[Record]) -> String {
 mod tests {
     use super::super::record::tests::record;
     use super::*;
+
+    #[test]
+    fn durations_are_rounded() {
+        for (milliseconds, text) in [(0, "0.0s"), (49, "0.0s"), (50, "0.1s"), (1_949, "1.9s"), (125_700, "2m 05s")] {
+            assert_eq!(duration(TimeDelta::milliseconds(milliseconds)), text, "{milliseconds} ms");
+        }
+    }
 
     #[test]
     fn a_line_for_each_build() {
