@@ -179,29 +179,22 @@ pub struct Allow {
 }
 
 /// Which devices steps may ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Devices {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Devices {
     /// All that there are.
-    All,
-    /// Those of these names; one that stands for another by its value.
-    Named(BTreeMap<String, Option<String>>),
+    pub all: bool,
+    /// Those of these names, or of these kinds; one that stands for another by its value.
+    pub names: BTreeMap<String, Option<String>>,
 }
 
 impl Devices {
     /// The device that a step may have for the one it names; none if it may have none.
     pub fn grant<'a>(&'a self, wanted: &'a str) -> Option<&'a str> {
-        let Devices::Named(names) = self else { return Some(wanted) };
-        if let Some(other) = names.get(wanted) {
+        if let Some(other) = self.names.get(wanted) {
             return Some(other.as_deref().unwrap_or(wanted));
         }
-        let (kind, _) = wanted.split_once('=')?;
-        names.get(kind).filter(|other| other.is_none()).map(|_| wanted)
-    }
-}
-
-impl Default for Devices {
-    fn default() -> Self {
-        Devices::Named(BTreeMap::new())
+        let kind = wanted.split_once('=').and_then(|(kind, _)| self.names.get(kind));
+        (self.all || kind.is_some_and(Option::is_none)).then_some(wanted)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use skep_build::Job;
-use skep_build::graph::{Limits, Mount, MountKind, Network, Run, Secret, StepId};
+use skep_build::graph::{Limits, Mount, MountKind, Network, Run, StepId};
 use skep_build::worker::Tree;
 use skep_buildkit::proto::moby::buildkit::v1::frontend as wire;
 use skep_buildkit::proto::pb;
@@ -69,19 +69,10 @@ pub(crate) fn process(build: &Build, init: &wire::InitMessage) -> Result<Process
     if insecure && !allows(build, SECURITY_INSECURE) {
         return Err(Status::unknown("security.insecure is not allowed"));
     }
-    let secret = |secret: &pb::SecretEnv| Secret {
-        id: secret.id.clone(),
-        required: !secret.optional,
-        env: Some(secret.name.clone()),
-        file: false,
-        mode: 0o400,
-        uid: 0,
-        gid: 0,
-    };
     Ok(Process {
         argv: meta.args,
         env: meta.env,
-        secrets: init.secretenv.iter().map(secret).collect(),
+        secrets: init.secretenv.iter().map(mounts::secret_env).collect(),
         cwd: meta.cwd,
         user: meta.user,
         terminal: init.tty,

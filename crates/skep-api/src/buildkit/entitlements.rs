@@ -16,7 +16,7 @@ pub(crate) fn granted(entitlements: &[String]) -> Result<Allow, BuildError> {
         match entitlement.split_once('=') {
             None if entitlement == NETWORK_HOST => allow.network_host = true,
             None if entitlement == SECURITY_INSECURE => allow.insecure = true,
-            None if entitlement == DEVICE => allow.devices = Devices::All,
+            None if entitlement == DEVICE => allow.devices.all = true,
             Some((DEVICE, text)) => device(&mut allow.devices, text)?,
             _ => return Err(BuildError::invalid(format!("unknown entitlement {entitlement}"))),
         }
@@ -36,13 +36,8 @@ fn device(devices: &mut Devices, text: &str) -> Result<(), BuildError> {
             Some((key, _)) => return Err(BuildError::invalid(format!("unknown device config key {key:?}"))),
         }
     }
-    match devices {
-        Devices::All => {}
-        Devices::Named(names) => {
-            let (key, value) = alias.map_or((name, ""), |alias| (alias, name));
-            names.insert(key.to_owned(), Some(value.to_owned()).filter(|value| !value.is_empty()));
-        }
-    }
+    let (key, other) = alias.filter(|alias| !alias.is_empty()).map_or((name, None), |alias| (alias, Some(name)));
+    devices.names.insert(key.to_owned(), other.map(str::to_owned));
     Ok(())
 }
 
@@ -97,14 +92,12 @@ mod tests {
 
     #[test]
     fn devices_are_granted_by_name_or_all() {
-        let Ok(Allow { devices: Devices::Named(names), .. }) =
-            granted(&words(&["device=a.com/b=c", "device=a.com/b=d,alias=own"]))
-        else {
-            panic!("names");
-        };
-        assert_eq!(names["a.com/b=c"], None);
-        assert_eq!(names["own"].as_deref(), Some("a.com/b=d"));
-        let all = granted(&words(&["device", "device=a.com/b=c"])).expect("good");
-        assert_eq!(all.devices, Devices::All);
+        let devices = granted(&words(&["device=a.com/b=c", "device=a.com/b=d,alias=own"])).expect("good").devices;
+        let grants = ["a.com/b=c", "own", "a.com/b=d", "a.com/b=e"].map(|name| devices.grant(name));
+        assert_eq!(grants, [Some("a.com/b=c"), Some("a.com/b=d"), None, None]);
+        let all = granted(&words(&["device=a.com/b=d,alias=own", "device", "device=a.com/x"])).expect("good").devices;
+        assert_eq!(["own", "e.org/f"].map(|name| all.grant(name)), [Some("a.com/b=d"), Some("e.org/f")], "both hold");
+        let kind = granted(&words(&["device=a.com/b"])).expect("good").devices;
+        assert_eq!(["a.com/b=c", "a.com/c=c"].map(|name| kind.grant(name)), [Some("a.com/b=c"), None]);
     }
 }

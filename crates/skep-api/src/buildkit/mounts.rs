@@ -48,3 +48,16 @@ pub(crate) fn kind(mount: &pb::Mount, from: Option<StepId>) -> Result<MountKind,
         Err(_) => Err(BuildError::invalid(format!("unknown mount type {}", mount.mount_type))),
     }
 }
+
+/// A secret that is a variable.
+pub(crate) fn secret_env(secret: &pb::SecretEnv) -> Secret {
+    Secret {
+        id: secret.id.clone(),
+        required: !secret.optional,
+        env: Some(secret.name.clone()),
+        file: false,
+        mode: 0o400,
+        uid: 0,
+        gid: 0,
+    }
+}

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use skep_build::BuildError;
-use skep_build::graph::{Device, Limits, Mount, MountKind, Network, Op, Run, Secret, StepId};
+use skep_build::graph::{Device, Limits, Mount, MountKind, Network, Op, Run, StepId};
 use skep_buildkit::proto::pb;
 use skep_types::ErrorKind;
 
@@ -23,11 +23,13 @@ impl Loader<'_> {
         let root = exec.mounts.iter().position(|mount| mount.dest == "/");
         let root = root.ok_or_else(|| BuildError::invalid("invalid exec op with no root mount"))?;
         let base = self.root(&exec.mounts[root], inputs, common)?;
-        let mut mounts = Vec::new();
+        let mut mounted = Vec::new();
         for mount in exec.mounts.iter().enumerate().filter(|(index, _)| *index != root).map(|(_, mount)| mount) {
-            mounts.push(self.mount(mount, inputs, common)?);
+            mounted.push(self.mount(mount, inputs, common)?);
         }
-        mounts.extend(exec.secretenv.iter().map(secret_env));
+        let variable =
+            |secret| Mount { target: "/".into(), kind: MountKind::Secret(mounts::secret_env(secret)), readonly: true };
+        mounted.extend(exec.secretenv.iter().map(variable));
         let run = Run {
             base,
             network: self.network(exec)?,
@@ -40,7 +42,7 @@ impl Loader<'_> {
             cwd: PathBuf::from("/").join(meta.cwd),
             user: meta.user,
             hostname: Some(meta.hostname).filter(|name| !name.is_empty()),
-            mounts,
+            mounts: mounted,
         };
         let step = self.push(Op::Run(Box::new(run)), common);
         Ok(outputs(&exec.mounts, root, step))
@@ -114,19 +116,6 @@ fn outputs(mounts: &[pb::Mount], root: usize, step: StepId) -> Vec<Output> {
         }
     }
     outputs
-}
-
-fn secret_env(secret: &pb::SecretEnv) -> Mount {
-    let kind = MountKind::Secret(Secret {
-        id: secret.id.clone(),
-        required: !secret.optional,
-        env: Some(secret.name.clone()),
-        file: false,
-        mode: 0o400,
-        uid: 0,
-        gid: 0,
-    });
-    Mount { target: "/".into(), kind, readonly: true }
 }
 
 /// Both spellings, as programs want the one or the other.
