@@ -30,6 +30,7 @@ mod filter;
 mod holder;
 pub mod hosts;
 mod ipam;
+mod monitor;
 mod netlink;
 mod netns;
 mod ports;

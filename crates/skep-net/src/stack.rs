@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 use parking_lot::Mutex;
@@ -12,8 +13,9 @@ use crate::config::{
     BridgeConfig, Endpoint, EndpointConfig, ForwardPolicy, LinkStats, MacAddr, PortMapping, Published, Restored, Saved,
     StackConfig,
 };
-use crate::filter::{Element, Filter, Others};
+use crate::filter::{Change, Element, Filter, Others};
 use crate::ipam::Pool;
+use crate::monitor::Monitor;
 use crate::netlink::Socket;
 use crate::netns::Netns;
 use crate::ports::{Ports, Target};
@@ -23,7 +25,9 @@ use crate::{NetError, conntrack, endpoint, subnet, sysctl};
 /// anyway, so one lock is held around each operation.
 #[derive(Debug)]
 pub struct NetworkStack {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    /// Puts the table back when others remove it.
+    monitor: Monitor,
     /// Deletes links: the kernel takes milliseconds for that, during which others may attach.
     reaper: Mutex<Socket>,
 }
@@ -83,8 +87,13 @@ impl NetworkStack {
             published: BTreeSet::new(),
         };
         let restored = state.restore(saved)?;
-        state.rebuild()?;
-        Ok((NetworkStack { state: Mutex::new(state), reaper: Mutex::new(reaper) }, restored))
+        let (table, port) = state.filter.identity();
+        let state = Arc::new(Mutex::new(state));
+        let watched = Arc::clone(&state);
+        // Listening begins before the table is there, so that no change of it is missed.
+        let monitor = Monitor::start(table, port, move |change| watched.lock().others_changed(change))?;
+        state.lock().rebuild()?;
+        Ok((NetworkStack { state, monitor, reaper: Mutex::new(reaper) }, restored))
     }
 
     /// A subnet for a new network: the first of Docker's pools that overlaps no route of the host and no network.
@@ -186,7 +195,8 @@ impl NetworkStack {
 
     /// Removes every network of the engine, with its links, and the table. Goes on after an error and returns the first.
     pub fn destroy(self) -> Result<(), NetError> {
-        let mut state = self.state.into_inner();
+        drop(self.monitor);
+        let mut state = self.state.lock();
         let mut first = Ok(());
         let bridges: BTreeMap<u32, String> =
             state.networks.values().map(|network| (network.index, network.config.bridge.clone())).collect();
@@ -385,6 +395,16 @@ impl State {
         match self.filter.remove(elements)? {
             Some(()) => Ok(()),
             None => self.rebuild(),
+        }
+    }
+
+    /// Answers to what the monitor has heard.
+    fn others_changed(&mut self, change: Change) {
+        if change == Change::Ours {
+            match self.rebuild() {
+                Ok(()) => tracing::warn!("the firewall table was changed by another program; it is put back"),
+                Err(error) => tracing::error!(%error, "putting the firewall table back"),
+            }
         }
     }
 

@@ -2,9 +2,11 @@
 //!
 //! One table of family inet holds a fixed set of chains and rules ([`rules`]); networks and published ports are only
 //! elements of its sets and maps ([`elements`]). Every change is one netlink batch, which the kernel applies whole or not
-//! at all. If somebody flushed the table away, the next change puts it back whole.
+//! at all. If somebody flushes the table away, it is put back whole, at once ([`crate::monitor`]).
 
 mod elements;
+mod events;
+mod present;
 mod rules;
 mod write;
 
@@ -13,6 +15,7 @@ use std::io;
 use rustix::io::Errno;
 
 pub(crate) use elements::Element;
+pub(crate) use events::{Change, read as read_event};
 use write::{DELETE_TABLE, FilterBatch, NEW_TABLE};
 
 use crate::error::NetError;
@@ -24,6 +27,9 @@ pub(crate) enum Others {
     Accept,
     Drop,
 }
+
+/// How often the table may change under the engine's hands while it is being replaced.
+const ATTEMPTS: u32 = 5;
 
 /// The table and the socket to change it with.
 #[derive(Debug)]
@@ -39,16 +45,37 @@ impl Filter {
         Ok(Filter { socket, table: table.to_owned() })
     }
 
-    /// Puts the whole table in force in one step, in place of whatever it was.
+    /// Puts the whole table in force in one step, in place of whatever it was. The administrator's chain is kept.
     pub(crate) fn replace(&mut self, others: Others, elements: &[Element]) -> Result<(), NetError> {
-        let mut batch = FilterBatch::new(&self.table);
-        batch.table(NEW_TABLE);
-        batch.table(DELETE_TABLE);
-        batch.table(NEW_TABLE);
-        rules::write(&mut batch, others);
-        elements::add(&mut batch, elements);
-        let batch = batch.finish();
-        self.commit(&batch, "replace").map_err(|e| self.error("replace", e))
+        let mut attempt = 1;
+        loop {
+            let present = present::read(&mut self.socket, &self.table).map_err(|e| self.error("read", e))?;
+            let mut batch = FilterBatch::new(&self.table);
+            batch.table(NEW_TABLE);
+            present.remove(&mut batch);
+            rules::write(&mut batch, others);
+            elements::add(&mut batch, elements);
+            let batch = batch.finish();
+            match self.commit(&batch, "replace") {
+                Ok(()) => return Ok(()),
+                // Somebody else removed a part of it since it was read.
+                Err(Refused { errno: Errno::NOENT, .. }) if attempt < ATTEMPTS => attempt += 1,
+                // It was put to sleep: a table that wakes up can't have its chains changed in the same step.
+                Err(Refused { errno: Errno::INVAL, .. }) if attempt < ATTEMPTS => {
+                    attempt += 1;
+                    let mut batch = FilterBatch::new(&self.table);
+                    batch.table(NEW_TABLE);
+                    let batch = batch.finish();
+                    self.commit(&batch, "wake").map_err(|e| self.error("wake", e))?;
+                }
+                Err(e) => return Err(self.error("replace", e)),
+            }
+        }
+    }
+
+    /// The table's name, and the number under which the kernel announces changes made here.
+    pub(crate) fn identity(&self) -> (String, u32) {
+        (self.table.clone(), self.socket.port())
     }
 
     /// Adds elements; `None` if the table is not there.

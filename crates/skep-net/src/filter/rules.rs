@@ -11,13 +11,17 @@
 //! postrouting  from 127.0.0.0/8 into a bridge: masquerade       (the container answers to the bridge)
 //!              from a subnet of ours into a bridge, destination changed: masquerade   (hairpin)
 //!              from a subnet that masquerades, to no bridge of ours: masquerade
-//! forward      of a known connection: accept
+//! forward      whatever the administrator has put into `user`
+//!              of a known connection: accept
 //!              within a bridge whose containers may talk: accept
 //!              from or to an internal bridge: drop
 //!              to a bridge, to a published port: accept
 //!              to a bridge: drop                                (other networks, direct routing, unpublished ports)
 //!              from a bridge: accept
 //! ```
+//!
+//! `user` belongs to the administrator: it is made empty, and whatever happens to the table, its rules are left alone. So
+//! are other sets and chains without a hook that the table may have.
 //!
 //! Postrouting goes by addresses, since it does not know the incoming interface of frames that br_netfilter shows it.
 //!
@@ -48,8 +52,28 @@ const LOCAL: u32 = libc::RTN_LOCAL as u32;
 const IPV4: u32 = 2;
 const IPV6: u32 = 10;
 
-/// Writes sets, chains and rules of an empty table.
+/// The administrator's chain.
+pub(super) const USER: &str = "user";
+/// The engine's chains.
+pub(super) const CHAINS: [&str; 5] = ["guard", "prerouting", "output", "postrouting", "forward"];
+/// The engine's sets and maps.
+pub(super) const SETS: [&str; 11] = [
+    "bridges",
+    "internal",
+    "open_bridge",
+    "subnets",
+    "subnets6",
+    "masquerade",
+    "masquerade6",
+    "published",
+    "published_on",
+    "published6",
+    "published6_on",
+];
+
+/// Writes sets, chains and rules into a table that has none of them.
 pub(super) fn write(batch: &mut FilterBatch<'_>, others: Others) {
+    batch.plain_chain(USER);
     sets(batch);
     let policy = if others == Others::Drop { DROP } else { ACCEPT };
     batch.chain("guard", "filter", HOOK_PREROUTING, -300, ACCEPT);
@@ -120,6 +144,7 @@ fn publishing(batch: &mut FilterBatch<'_>, chain: &str) {
 }
 
 fn forwarding(batch: &mut FilterBatch<'_>) {
+    batch.rule("forward", |r| r.jump(USER).end());
     batch.rule("forward", |r| r.known_connection().verdict(ACCEPT).end());
     batch.rule("forward", |r| r.pair("open_bridge").verdict(ACCEPT).end());
     batch.rule("forward", |r| r.on("internal", META_IIFNAME).verdict(DROP).end());

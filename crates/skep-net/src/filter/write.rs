@@ -14,14 +14,18 @@ pub(super) const NEW_TABLE: u16 = 0;
 pub(super) const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 pub(super) const GET_CHAIN: u16 = 4;
+const DELETE_CHAIN: u16 = 5;
 const NEW_RULE: u16 = 6;
 const NEW_SET: u16 = 9;
+pub(super) const GET_SET: u16 = 10;
+const DELETE_SET: u16 = 11;
 pub(super) const NEW_ELEMENT: u16 = 12;
 pub(super) const DELETE_ELEMENT: u16 = 14;
 
 pub(super) const ACCEPT: i32 = 1;
 pub(super) const DROP: i32 = 0;
 pub(super) const RETURN: i32 = -5;
+const JUMP: i32 = -3;
 
 /// The `n`th of the 32-bit registers; four of them make one of the 128-bit registers.
 pub(super) const fn register(n: u32) -> u32 {
@@ -53,7 +57,40 @@ impl<'a> FilterBatch<'a> {
 
     pub(super) fn table(&mut self, kind: u16) {
         let name = self.table;
-        self.message(kind, libc::NLM_F_CREATE, |m| m.text(1, name));
+        self.message(kind, libc::NLM_F_CREATE, |m| {
+            m.text(1, name);
+            // Not dormant, whatever it was.
+            if kind == NEW_TABLE {
+                m.be32(2, 0);
+            }
+        });
+    }
+
+    /// A chain that is only jumped to; one that is there keeps its rules.
+    pub(super) fn plain_chain(&mut self, name: &str) {
+        let table = self.table;
+        self.message(NEW_CHAIN, libc::NLM_F_CREATE, |m| {
+            m.text(1, table);
+            m.text(3, name);
+        });
+    }
+
+    /// Removes a chain with its rules.
+    pub(super) fn delete_chain(&mut self, name: &str) {
+        let table = self.table;
+        self.message(DELETE_CHAIN, 0, |m| {
+            m.text(1, table);
+            m.text(3, name);
+        });
+    }
+
+    /// Removes a set that no rule uses any more.
+    pub(super) fn delete_set(&mut self, name: &str) {
+        let table = self.table;
+        self.message(DELETE_SET, 0, |m| {
+            m.text(1, table);
+            m.text(2, name);
+        });
     }
 
     pub(super) fn chain(&mut self, name: &str, kind: &str, hook: i32, priority: i32, policy: i32) {
@@ -256,6 +293,19 @@ impl Rule<'_, '_> {
         self.expression("immediate", |m| {
             m.be32(1, 0);
             m.nest(2, |m| m.nest(2, |m| m.be32(1, code.cast_unsigned())));
+        })
+    }
+
+    /// Goes through another chain and comes back, unless that one decides.
+    pub(super) fn jump(&mut self, chain: &str) -> &mut Self {
+        self.expression("immediate", |m| {
+            m.be32(1, 0);
+            m.nest(2, |m| {
+                m.nest(2, |m| {
+                    m.be32(1, JUMP.cast_unsigned());
+                    m.text(2, chain);
+                });
+            });
         })
     }
 }

@@ -8,5 +8,5 @@ pub(crate) mod route;
 mod socket;
 mod wire;
 
-pub(crate) use socket::{Refused, Socket};
-pub(crate) use wire::{Batch, Message, find};
+pub(crate) use socket::{Events, Refused, Socket};
+pub(crate) use wire::{Batch, Message, Received, find};

@@ -1,12 +1,13 @@
 //! A synchronous netlink socket.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_sys::Socket as RawSocket;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::wire::{Batch, find, messages, read_u32};
+use super::wire::{Batch, Received, find, messages, read_u32};
 
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
@@ -46,6 +47,7 @@ impl From<Refused> for io::Error {
 #[derive(Debug)]
 pub(crate) struct Socket {
     raw: RawSocket,
+    port: u32,
 }
 
 impl Socket {
@@ -61,9 +63,15 @@ impl Socket {
         Ok(socket)
     }
 
-    fn prepare(raw: RawSocket) -> io::Result<Self> {
+    fn prepare(mut raw: RawSocket) -> io::Result<Self> {
         raw.set_ext_ack(true)?;
-        Ok(Socket { raw })
+        let port = raw.bind_auto()?.port_number();
+        Ok(Socket { raw, port })
+    }
+
+    /// The number that the kernel knows the socket by.
+    pub(crate) fn port(&self) -> u32 {
+        self.port
     }
 
     /// Sends a batch and waits until it is done. The first refusal is returned.
@@ -95,6 +103,44 @@ impl Socket {
             }
         }
         refusal.map_or(Ok(()), Err)
+    }
+}
+
+/// A socket that hears what changes in the packet filter of its network namespace.
+#[derive(Debug)]
+pub(crate) struct Events {
+    raw: RawSocket,
+    buffer: Vec<u8>,
+}
+
+/// The group of nf_tables' announcements.
+const GROUP_NFTABLES: u32 = 7;
+
+impl Events {
+    pub(crate) fn open() -> io::Result<Self> {
+        let mut raw = RawSocket::new(netlink_sys::protocols::NETLINK_NETFILTER)?;
+        raw.bind_auto()?;
+        raw.add_membership(GROUP_NFTABLES)?;
+        Ok(Events { raw, buffer: vec![0; RECEIVE] })
+    }
+
+    /// Hands everything that is queued to `each`. `false`: some were lost, since they came faster than they were read.
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(&Received<'_>)) -> rustix::io::Result<bool> {
+        let mut complete = true;
+        loop {
+            match retry(|| recv(&self.raw, self.buffer.as_mut_slice(), RecvFlags::DONTWAIT)) {
+                Ok((size, _)) => messages(&self.buffer[..size]).for_each(|message| each(&message)),
+                Err(Errno::AGAIN) => return Ok(complete),
+                Err(Errno::NOBUFS) => complete = false,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+impl AsFd for Events {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.raw.as_fd()
     }
 }
 

@@ -114,6 +114,8 @@ pub(crate) struct Received<'a> {
     pub(crate) kind: u16,
     pub(crate) flags: u16,
     pub(crate) sequence: u32,
+    /// Of an announcement: the socket whose request it comes from.
+    pub(crate) port: u32,
     pub(crate) payload: &'a [u8],
 }
 
@@ -126,6 +128,7 @@ pub(crate) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Received<'_>> {
             kind: read_u16(bytes.get(4..)?)?,
             flags: read_u16(bytes.get(6..)?)?,
             sequence: read_u32(bytes.get(8..)?)?,
+            port: read_u32(bytes.get(12..)?)?,
             payload,
         };
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
