@@ -2,11 +2,13 @@
 
 use std::io;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
+use skep_types::{ContainerId, NetworkId};
 
-use crate::config::{BridgeConfig, MacAddr};
 use crate::error::NetError;
+use crate::mac::MacAddr;
 use crate::netlink::{Batch, Refused, Socket, route};
+use crate::network::{BridgeLink, GatewayMode, NetworkConfig};
 use crate::sysctl;
 
 /// Longest name of a link, without the closing NUL.
@@ -14,29 +16,18 @@ const NAME_LENGTH: usize = 15;
 /// Present and 1 where the kernel shows bridged IPv4 frames to the packet filter.
 const BRIDGE_FILTER: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 
-/// Refuses configurations that can't work, before anything is changed.
-pub(crate) fn check(config: &BridgeConfig) -> Result<(), NetError> {
-    let name = config.bridge.as_str();
+/// Refuses names that no link can have, or that mean something else below /proc/sys/net.
+pub(crate) fn check_name(name: &str) -> Result<(), NetError> {
     let plain = name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b':'));
     if name.is_empty() || name.len() > NAME_LENGTH || !plain || matches!(name, "." | ".." | "all" | "default") {
-        return Err(NetError::Config(format!("{name:?} is no name for a bridge")));
-    }
-    if config.subnet.prefix_len() > 30 {
-        return Err(NetError::Config(format!("subnet {} has no room for containers", config.subnet)));
-    }
-    let gateway = config.gateway_address();
-    if !config.subnet.contains(&gateway) {
-        return Err(NetError::AddressOutside { address: gateway.into(), subnet: config.subnet.to_string() });
-    }
-    if let Some(range) = config.ip_range.filter(|range| !config.subnet.contains(range)) {
-        return Err(NetError::Config(format!("range {range} is not within the subnet {}", config.subnet)));
+        return Err(NetError::Config(format!("{name:?} is no name for a link")));
     }
     Ok(())
 }
 
 /// Makes the bridge, or brings one that is there into the wished state. Returns its index.
-pub(crate) fn ensure(socket: &mut Socket, config: &BridgeConfig) -> Result<u32, NetError> {
-    let name = config.bridge.as_str();
+pub(crate) fn ensure(socket: &mut Socket, config: &NetworkConfig, bridge: &BridgeLink) -> Result<u32, NetError> {
+    let name = bridge.name.as_str();
     let index = match find(socket, name)? {
         Some(index) => index,
         None => {
@@ -46,20 +37,26 @@ pub(crate) fn ensure(socket: &mut Socket, config: &BridgeConfig) -> Result<u32, 
             find(socket, name)?.ok_or_else(|| failed("find bridge", name, rustix::io::Errno::NODEV.into()))?
         }
     };
-    let ipv6 = if config.subnet6.is_some() { "0" } else { "1" };
+    let ipv6 = if config.subnet6().is_some() { "0" } else { "1" };
     sysctl::set_if_there(&format!("ipv6/conf/{name}/disable_ipv6"), ipv6)?;
+    // Containers are no routers: what they announce is not believed (CVE-2020-13401).
+    sysctl::set_if_there(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
     let mut batch = Batch::new();
-    if let Ok(net) = Ipv4Net::new(config.gateway_address(), config.subnet.prefix_len()) {
-        route::add_address(&mut batch, index, IpNet::V4(net));
-    }
-    if let (Some(gateway), Some(subnet)) = (config.gateway6_address(), config.subnet6)
-        && let Ok(net) = Ipv6Net::new(gateway, subnet.prefix_len())
-    {
-        route::add_address(&mut batch, index, IpNet::V6(net));
+    for address in own_addresses(config, bridge) {
+        route::add_address(&mut batch, index, address);
     }
     route::set_up(&mut batch, index);
     socket.run(&batch).map_err(|e| failed("configure bridge", name, e))?;
     Ok(index)
+}
+
+/// The addresses of the bridge itself: the gateways, unless somebody else is.
+fn own_addresses(config: &NetworkConfig, bridge: &BridgeLink) -> Vec<IpNet> {
+    let own = config.subnets.iter().filter(|subnet| match subnet.subnet {
+        IpNet::V4(_) => !bridge.inhibit_ipv4 && bridge.gateway_mode_v4 != GatewayMode::Isolated,
+        IpNet::V6(_) => bridge.gateway_mode_v6 != GatewayMode::Isolated,
+    });
+    own.filter_map(|subnet| IpNet::new(subnet.gateway_address(), subnet.subnet.prefix_len()).ok()).collect()
 }
 
 fn find(socket: &mut Socket, name: &str) -> Result<Option<u32>, NetError> {
@@ -71,10 +68,10 @@ fn find(socket: &mut Socket, name: &str) -> Result<Option<u32>, NetError> {
 }
 
 /// The bridge's own address, fixed: by default a bridge takes that of one of its ports and changes with them.
-fn mac(config: &BridgeConfig) -> MacAddr {
+fn mac(config: &NetworkConfig) -> MacAddr {
     let id = config.id.to_string();
     let byte = |n: usize| id.get(n * 2..n * 2 + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or_default();
-    MacAddr([0x02, 0x42, byte(0), byte(1), byte(2), byte(3)])
+    MacAddr::local([byte(0), byte(1), byte(2), byte(3)])
 }
 
 /// Removes a link; one that is gone is no error.
@@ -92,14 +89,24 @@ pub(crate) fn failed(operation: &'static str, object: &str, refused: Refused) ->
     NetError::Link { operation, object: object.to_owned(), source: io::Error::from(refused) }
 }
 
-/// Name of an endpoint's link on the host: `veth` and 44 bits of a hash of both ids (FNV-1a), so that it can be found
-/// again. A container has one endpoint per network.
-pub(crate) fn host_link(network: &skep_types::NetworkId, container: &skep_types::ContainerId) -> String {
+/// 64 bits of a hash of both ids (FNV-1a). A container has one endpoint per network.
+fn hash(network: &NetworkId, container: &ContainerId) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in format!("{network}{container}").bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
-    format!("veth{:011x}", hash >> 20)
+    hash
+}
+
+/// Name of an endpoint's link on the host: `veth` and 44 bits of a hash, so that it can be found again.
+pub(crate) fn host_link(network: &NetworkId, container: &ContainerId) -> String {
+    format!("veth{:011x}", hash(network, container) >> 20)
+}
+
+/// The hardware address of an endpoint that has no IPv4 address to take it from.
+pub(crate) fn hashed_mac(network: &NetworkId, container: &ContainerId) -> MacAddr {
+    let [a, b, c, d, ..] = hash(network, container).to_be_bytes();
+    MacAddr::local([a, b, c, d])
 }
 
 /// True for names that [`host_link`] makes.
@@ -112,9 +119,9 @@ pub(crate) fn is_host_link(name: &str) -> bool {
 /// With br_netfilter, frames between containers pass the forward chain, which then does what isolation is for; and
 /// a frame whose destination was changed stays on the bridge, so that a container reaches itself only by hairpin. Without
 /// it, such packets are routed, and the forward chain never sees frames that stay on the bridge.
-pub(crate) fn set_port_mode(socket: &mut Socket, config: &BridgeConfig, name: &str) -> Result<(), NetError> {
+pub(crate) fn set_port_mode(socket: &mut Socket, bridge: &BridgeLink, name: &str) -> Result<(), NetError> {
     let filtered = std::fs::read(BRIDGE_FILTER).is_ok_and(|value| value.starts_with(b"1"));
-    let mode = match (filtered, config.icc) {
+    let mode = match (filtered, bridge.icc) {
         (true, _) => route::PortMode::Hairpin,
         (false, false) => route::PortMode::Isolated,
         (false, true) => return Ok(()),
@@ -130,30 +137,21 @@ pub(crate) fn set_port_mode(socket: &mut Socket, config: &BridgeConfig, name: &s
 mod tests {
     use super::*;
 
-    fn config(bridge: &str, subnet: &str) -> BridgeConfig {
-        let id = skep_types::NetworkId::from_bytes([7; 32]);
-        BridgeConfig::new(id, bridge, subnet.parse().unwrap())
-    }
-
     #[test]
-    fn configurations_are_checked() {
-        assert!(check(&config("skep0", "172.17.0.0/16")).is_ok());
+    fn names_are_checked() {
+        assert!(check_name("skep0").is_ok());
         for bad in ["", "..", "a/b", "sixteen-bytes-ab", "a b", "all"] {
-            assert!(check(&config(bad, "172.17.0.0/16")).is_err(), "{bad}");
+            assert!(check_name(bad).is_err(), "{bad}");
         }
-        assert!(check(&config("skep0", "172.17.0.0/31")).is_err());
-        let mut wrong = config("skep0", "172.17.0.0/16");
-        wrong.gateway = Some([10, 0, 0, 1].into());
-        assert!(check(&wrong).is_err());
     }
 
     #[test]
     fn host_links_have_names_that_are_known_again() {
-        let network = skep_types::NetworkId::from_bytes([0x5a; 32]);
-        let container = skep_types::ContainerId::from_bytes([0x0f; 32]);
+        let network = NetworkId::from_bytes([0x5a; 32]);
+        let container = ContainerId::from_bytes([0x0f; 32]);
         let name = host_link(&network, &container);
         assert_eq!(name.len(), 15);
-        assert_ne!(name, host_link(&skep_types::NetworkId::from_bytes([0x0f; 32]), &container));
+        assert_ne!(name, host_link(&NetworkId::from_bytes([0x0f; 32]), &container));
         assert!(is_host_link(&name) && !is_host_link("veth0") && !is_host_link("vethzzzzzzzzzzz"));
     }
 }

@@ -1,14 +1,16 @@
-//! What callers say and get back: configurations of the stack, of networks and endpoints, and their stored forms.
+//! What callers say and get back: configurations of the stack and of endpoints, ports, and what is found at a restart.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
+use std::num::NonZeroU64;
 
-use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use skep_types::{ContainerId, NetworkId};
 
 use crate::error::{NetError, PortHolder};
+use crate::mac::MacAddr;
+use crate::network::NetworkConfig;
+use crate::stored;
 
 /// How an engine sets up its part of the host's network.
 #[derive(Debug, Clone)]
@@ -28,62 +30,6 @@ pub enum ForwardPolicy {
     DropIfEnabledHere,
 }
 
-/// A bridge network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BridgeConfig {
-    /// The network's id.
-    pub id: NetworkId,
-    /// Name of the bridge link on the host, at most 15 bytes.
-    pub bridge: String,
-    /// The IPv4 subnet.
-    pub subnet: Ipv4Net,
-    /// The bridge's address; by default the first of the subnet.
-    pub gateway: Option<Ipv4Addr>,
-    /// Part of the subnet from which addresses are drawn; by default all of it.
-    pub ip_range: Option<Ipv4Net>,
-    /// The IPv6 subnet, if the network has one. The bridge gets its first address.
-    pub subnet6: Option<Ipv6Net>,
-    /// Largest packet of the network's links; `None` for the kernel's default.
-    pub mtu: Option<u32>,
-    /// Containers of the network may talk to each other.
-    pub icc: bool,
-    /// Outgoing connections take an address of the host.
-    pub masquerade: bool,
-    /// The network has no way out and no way in.
-    pub internal: bool,
-    /// Host address that ports are published on when a mapping names none.
-    pub host_binding: Option<IpAddr>,
-}
-
-impl BridgeConfig {
-    /// A network with Docker's defaults.
-    pub fn new(id: NetworkId, bridge: impl Into<String>, subnet: Ipv4Net) -> Self {
-        BridgeConfig {
-            id,
-            bridge: bridge.into(),
-            subnet,
-            gateway: None,
-            ip_range: None,
-            subnet6: None,
-            mtu: None,
-            icc: true,
-            masquerade: true,
-            internal: false,
-            host_binding: None,
-        }
-    }
-
-    /// The bridge's IPv4 address.
-    pub fn gateway_address(&self) -> Ipv4Addr {
-        self.gateway.unwrap_or_else(|| self.subnet.hosts().next().unwrap_or(self.subnet.addr()))
-    }
-
-    /// The bridge's IPv6 address.
-    pub fn gateway6_address(&self) -> Option<Ipv6Addr> {
-        self.subnet6.map(|net| Ipv6Addr::from(u128::from(net.network()) + 1))
-    }
-}
-
 /// What a container asks of a network.
 #[derive(Debug, Clone)]
 pub struct EndpointConfig {
@@ -91,35 +37,58 @@ pub struct EndpointConfig {
     pub container: ContainerId,
     /// Name of the interface inside the container: `eth0`.
     pub ifname: String,
-    /// A wished IPv4 address; by default the next free one.
+    /// A wished IPv4 address; by default the next free one, on networks with an IPv4 subnet.
     pub address: Option<Ipv4Addr>,
     /// A wished IPv6 address; by default the next free one, on networks with an IPv6 subnet.
     pub address6: Option<Ipv6Addr>,
+    /// Further addresses that mean something on the link only, such as 169.254.3.4.
+    pub link_local: Vec<IpAddr>,
     /// A wished hardware address; by default `02:42:` and the IPv4 address.
     pub mac: Option<MacAddr>,
-    /// The container's default routes go through this endpoint.
+    /// The container's IPv4 default route goes through this endpoint.
     pub default_route: bool,
+    /// The container's IPv6 default route goes through this endpoint.
+    pub default_route6: bool,
+    /// Kernel settings of the interface, by names such as `net.ipv4.conf.IFNAME.log_martians`, where `IFNAME` stands for
+    /// the interface.
+    pub sysctls: Vec<(String, String)>,
+    /// How much may flow.
+    pub rate: Rate,
     /// Ports to publish at once.
     pub ports: Vec<PortMapping>,
 }
 
 impl EndpointConfig {
-    /// An endpoint `eth0` with the default route and no wishes.
+    /// An endpoint `eth0` with the default routes and no wishes.
     pub fn new(container: ContainerId) -> Self {
         EndpointConfig {
             container,
             ifname: "eth0".to_owned(),
             address: None,
             address6: None,
+            link_local: Vec::new(),
             mac: None,
             default_route: true,
+            default_route6: true,
+            sysctls: Vec::new(),
+            rate: Rate::default(),
             ports: Vec::new(),
         }
     }
 }
 
+/// How much may flow through an endpoint, in bits per second and as the container sees it; `None` for all that fits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Into the container.
+    pub inbound: Option<NonZeroU64>,
+    /// Out of it.
+    pub outbound: Option<NonZeroU64>,
+}
+
 /// A container plugged into a network. The engine stores it; [`crate::NetworkStack::open`] takes it back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "stored::AnyEndpoint")]
 pub struct Endpoint {
     /// The network.
     pub network: NetworkId,
@@ -127,22 +96,42 @@ pub struct Endpoint {
     pub container: ContainerId,
     /// The interface inside the container.
     pub ifname: String,
-    /// The other end of the veth pair, on the host.
-    pub host_link: String,
+    /// The other end of the veth pair, on the host; macvlan and ipvlan have none.
+    pub host_link: Option<String>,
     /// Hardware address of the interface.
     pub mac: MacAddr,
-    /// IPv4 address.
-    pub address: Ipv4Addr,
-    /// Length of the IPv4 subnet's prefix.
-    pub prefix: u8,
-    /// IPv4 gateway; none on internal networks.
+    /// IPv4 address and prefix length.
+    pub address: Option<(Ipv4Addr, u8)>,
+    /// The network's IPv4 gateway, whether or not the container's default route leads there; none where there is no way
+    /// out, and with ipvlan in mode `l3`, where the default route leads into the interface.
     pub gateway: Option<Ipv4Addr>,
     /// IPv6 address and prefix length.
     pub address6: Option<(Ipv6Addr, u8)>,
-    /// IPv6 gateway.
+    /// The network's IPv6 gateway, as with IPv4.
     pub gateway6: Option<Ipv6Addr>,
+    /// Further addresses that mean something on the link only.
+    pub link_local: Vec<IpAddr>,
+    /// How much may flow.
+    pub rate: Rate,
     /// The ports published now.
     pub published: Vec<Published>,
+}
+
+impl Endpoint {
+    /// Its addresses that others can reach it by, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let v4 = self.address.map(|(address, _)| IpAddr::V4(address));
+        v4.into_iter().chain(self.address6.map(|(address, _)| IpAddr::V6(address)))
+    }
+}
+
+/// Families of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Families {
+    /// IPv4.
+    pub v4: bool,
+    /// IPv6.
+    pub v6: bool,
 }
 
 /// A transport protocol that has ports.
@@ -221,7 +210,7 @@ pub struct Published {
 #[derive(Debug, Clone, Default)]
 pub struct Saved {
     /// Networks.
-    pub networks: Vec<BridgeConfig>,
+    pub networks: Vec<NetworkConfig>,
     /// Endpoints of containers that still run.
     pub endpoints: Vec<Endpoint>,
 }
@@ -249,71 +238,4 @@ pub struct LinkStats {
     pub tx_packets: u64,
     pub tx_errors: u64,
     pub tx_dropped: u64,
-}
-
-/// A hardware address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MacAddr(pub [u8; 6]);
-
-impl MacAddr {
-    /// `02:42:` and the four bytes of `ip`: unique on its network, and the same again for the same address, so that
-    /// neighbours' caches stay right.
-    pub fn for_ip(ip: Ipv4Addr) -> Self {
-        let [a, b, c, d] = ip.octets();
-        MacAddr([0x02, 0x42, a, b, c, d])
-    }
-}
-
-impl fmt::Display for MacAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-/// A text that is not a hardware address.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid MAC address: {0}")]
-pub struct MacAddrError(String);
-
-impl FromStr for MacAddr {
-    type Err = MacAddrError;
-
-    fn from_str(text: &str) -> Result<Self, MacAddrError> {
-        let mut bytes = [0; 6];
-        let mut parts = text.split([':', '-']);
-        for byte in &mut bytes {
-            let part = parts.next().filter(|p| p.len() == 2);
-            *byte = part.and_then(|p| u8::from_str_radix(p, 16).ok()).ok_or_else(|| MacAddrError(text.to_owned()))?;
-        }
-        if parts.next().is_some() { Err(MacAddrError(text.to_owned())) } else { Ok(MacAddr(bytes)) }
-    }
-}
-
-impl Serialize for MacAddr {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for MacAddr {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mac_addresses_parse_and_print() {
-        let mac = MacAddr::for_ip(Ipv4Addr::new(172, 17, 0, 2));
-        assert_eq!(mac.to_string(), "02:42:ac:11:00:02");
-        assert_eq!("02:42:ac:11:00:02".parse(), Ok(mac));
-        assert_eq!("02-42-AC-11-00-02".parse(), Ok(mac));
-        for bad in ["", "02:42", "02:42:ac:11:00:02:03", "2:42:ac:11:0:02", "02:42:ac:11:00:zz"] {
-            assert!(bad.parse::<MacAddr>().is_err(), "{bad}");
-        }
-    }
 }

@@ -127,9 +127,14 @@ pub enum NetError {
         /// The subnet.
         subnet: String,
     },
-    /// The subnet has no free address.
-    #[error("no available IPv4 addresses on this network's address pools: {0}")]
-    AddressesExhausted(String),
+    /// The subnets of a family have no free address.
+    #[error("no available {family} addresses on this network's address pools: {pools}")]
+    AddressesExhausted {
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+        /// The subnets.
+        pools: String,
+    },
     /// No pool has a free subnet.
     #[error("all predefined address pools have been fully subnetted")]
     SubnetsExhausted,
@@ -177,7 +182,7 @@ impl NetError {
             | NetError::NotABridge(_)
             | NetError::SubnetOverlap { .. } => ErrorKind::Conflict,
             NetError::NoSuchNetwork(_) => ErrorKind::NotFound,
-            NetError::PortsExhausted | NetError::AddressesExhausted(_) | NetError::SubnetsExhausted => {
+            NetError::PortsExhausted | NetError::AddressesExhausted { .. } | NetError::SubnetsExhausted => {
                 ErrorKind::Exhausted
             }
             // dockerd answers 500 to a taken port, and its clients match on the text.

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use crate::error::NetError;
+use crate::network::Subnet;
 
 /// The addresses of one subnet.
 #[derive(Debug)]
@@ -17,14 +18,20 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// All of `subnet` but its first and last address and `reserved`; drawn from `range`, if there is one.
-    pub(crate) fn new(subnet: IpNet, range: Option<IpNet>, reserved: IpAddr) -> Self {
-        let drawn = range.unwrap_or(subnet);
-        let mut taken = BTreeSet::from([number(subnet.network()), number(reserved)]);
+    /// All of the subnet but its own address, its broadcast address, the gateway and what is reserved.
+    pub(crate) fn of(config: &Subnet) -> Self {
+        let subnet = config.subnet;
+        let drawn = config.range.unwrap_or(subnet);
+        let mut taken = BTreeSet::from([number(subnet.network()), number(config.gateway_address())]);
         if subnet.addr().is_ipv4() {
             taken.insert(number(subnet.broadcast()));
         }
+        taken.extend(config.reserved.values().map(|address| number(*address)));
         Pool { subnet, range: (number(drawn.network()), number(drawn.broadcast())), taken }
+    }
+
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        self.subnet.contains(&address)
     }
 
     /// Takes the wished address, or the lowest free one.
@@ -44,7 +51,8 @@ impl Pool {
             free += 1;
         }
         if free > last {
-            return Err(NetError::AddressesExhausted(self.subnet.to_string()));
+            let family = if self.subnet.addr().is_ipv4() { "IPv4" } else { "IPv6" };
+            return Err(NetError::AddressesExhausted { family, pools: self.subnet.to_string() });
         }
         self.taken.insert(free);
         Ok(self.address(free))
@@ -75,7 +83,11 @@ mod tests {
     use super::*;
 
     fn pool(subnet: &str, range: Option<&str>, gateway: &str) -> Pool {
-        Pool::new(subnet.parse().unwrap(), range.map(|r| r.parse().unwrap()), gateway.parse().unwrap())
+        let mut config = Subnet::new(subnet.parse::<IpNet>().unwrap());
+        config.range = range.map(|r| r.parse().unwrap());
+        config.gateway = gateway.parse().ok();
+        config.reserved.insert("router".to_owned(), config.subnet.hosts().nth(8).unwrap_or(config.subnet.addr()));
+        Pool::of(&config)
     }
 
     fn next(pool: &mut Pool) -> String {
@@ -95,7 +107,7 @@ mod tests {
         let mut p = pool("10.0.0.0/30", None, "10.0.0.1");
         assert!(matches!(p.allocate(Some("10.0.0.3".parse().unwrap())), Err(NetError::AddressInUse(_))));
         assert_eq!(next(&mut p), "10.0.0.2");
-        assert!(matches!(p.allocate(None), Err(NetError::AddressesExhausted(_))));
+        assert!(matches!(p.allocate(None), Err(NetError::AddressesExhausted { .. })));
         assert!(matches!(p.allocate(Some("10.0.1.2".parse().unwrap())), Err(NetError::AddressOutside { .. })));
     }
 

@@ -8,7 +8,7 @@
 //! - a bound socket per published port, so that no other program takes the port.
 //!
 //! It never touches a table, a link or an address that it did not make. What it keeps in memory can be rebuilt from the
-//! [`BridgeConfig`]s and [`Endpoint`]s that the engine has stored ([`NetworkStack::open`]); dropping the stack leaves
+//! [`NetworkConfig`]s and [`Endpoint`]s that the engine has stored ([`NetworkStack::open`]); dropping the stack leaves
 //! links and rules in place, so containers stay reachable while no engine runs.
 //!
 //! ```text
@@ -30,19 +30,24 @@ mod filter;
 mod holder;
 pub mod hosts;
 mod ipam;
+mod mac;
 mod monitor;
 mod netlink;
 mod netns;
+mod network;
 mod ports;
 pub mod resolv;
 mod stack;
+mod stored;
 mod subnet;
 mod sysctl;
 
 pub use config::{
-    BridgeConfig, Endpoint, EndpointConfig, ForwardPolicy, HostPort, LinkStats, MacAddr, PortMapping, Protocol,
-    Published, Restored, Saved, StackConfig,
+    Endpoint, EndpointConfig, Families, ForwardPolicy, HostPort, LinkStats, PortMapping, Protocol, Published, Rate,
+    Restored, Saved, StackConfig,
 };
 pub use error::{NetError, PortHolder};
+pub use mac::{MacAddr, MacAddrError};
 pub use netns::{Netns, NetnsPool};
+pub use network::{BridgeLink, GatewayMode, IpvlanFlag, IpvlanMode, LinkConfig, MacvlanMode, NetworkConfig, Subnet};
 pub use stack::NetworkStack;

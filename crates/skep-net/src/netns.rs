@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::thread;
 
 use parking_lot::Mutex;
@@ -66,25 +67,54 @@ impl Netns {
         &self.route
     }
 
-    /// Turns IPv6 off or on for one interface.
-    pub(crate) fn set_ipv6(&self, ifname: &str, wanted: Ipv6) -> io::Result<()> {
+    /// Gives a new interface IPv6, or takes it away so that it does not take addresses and routes that others on the link
+    /// announce. Routers are the engine's business in either case.
+    pub(crate) fn set_up_ipv6(&self, ifname: &str, wanted: bool) -> io::Result<()> {
+        if !wanted {
+            return self.write_ipv6(&format!("{ifname}/disable_ipv6"), "1");
+        }
+        self.write_ipv6(&format!("{ifname}/accept_ra"), "0")?;
+        // The engine gives each address away once only; waiting for objections would delay the first packet by a second.
+        self.write_ipv6(&format!("{ifname}/accept_dad"), "0")?;
+        self.write_ipv6(&format!("{ifname}/disable_ipv6"), "0")
+    }
+
+    /// Writes a setting of an interface: `net.ipv4.conf.IFNAME.log_martians`, where `IFNAME` stands for its name.
+    pub(crate) fn set_sysctl(&self, ifname: &str, name: &str, value: &str) -> Result<(), NetError> {
+        let path = interface_setting(ifname, name)?;
+        in_thread(|| {
+            netns::enter(self.fd()).map_err(|source| NetError::Namespace { operation: "enter", source })?;
+            std::fs::write(&path, value).map_err(|source| NetError::File { path: path.clone(), source })
+        })
+    }
+
+    fn write_ipv6(&self, name: &str, value: &str) -> io::Result<()> {
         let Some(settings) = &self.ipv6 else { return Ok(()) };
-        let file = openat(settings, format!("{ifname}/disable_ipv6"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let value: &[u8] = if wanted == Ipv6::Off { b"1" } else { b"0" };
-        rustix::io::write(file, value)?;
+        let file = openat(settings, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::io::write(file, value.as_bytes())?;
         Ok(())
     }
 }
 
-/// Whether an interface has IPv6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ipv6 {
-    On,
-    Off,
+/// The file of an interface's setting. Nothing but settings of this one interface can be named.
+fn interface_setting(ifname: &str, name: &str) -> Result<PathBuf, NetError> {
+    let parts: Vec<&str> = name.splitn(5, '.').collect();
+    match parts[..] {
+        ["net", family @ ("ipv4" | "ipv6" | "mpls"), group, "IFNAME" | "ifname", setting]
+            if plain(group) && plain(setting) =>
+        {
+            Ok(["/proc/sys/net", family, group, ifname, setting].iter().collect())
+        }
+        _ => Err(NetError::Config(format!("unrecognised network interface sysctl '{name}'"))),
+    }
+}
+
+fn plain(part: &str) -> bool {
+    !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 /// Runs `work` in a thread of its own, since it changes the thread's namespace.
-fn in_thread(work: impl FnOnce() -> Result<Netns, NetError> + Send) -> Result<Netns, NetError> {
+fn in_thread<T: Send>(work: impl FnOnce() -> Result<T, NetError> + Send) -> Result<T, NetError> {
     let failed = |source| NetError::Namespace { operation: "start a thread", source };
     thread::scope(|scope| {
         let worker = thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, work).map_err(failed)?;
@@ -122,5 +152,21 @@ impl NetnsPool {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_one_interface_only_can_be_named() {
+        let path = |name: &str| interface_setting("eth0.5", name).ok().map(|p| p.display().to_string());
+        let expected = "/proc/sys/net/ipv4/conf/eth0.5/log_martians".to_owned();
+        assert_eq!(path("net.ipv4.conf.IFNAME.log_martians"), Some(expected));
+        for bad in ["net.ipv4.conf.eth1.log_martians", "net.ipv4.conf.IFNAME.../ip_forward", "kernel.a.b.IFNAME.c", "x"]
+        {
+            assert_eq!(path(bad), None, "{bad}");
+        }
     }
 }

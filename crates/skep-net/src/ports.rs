@@ -39,7 +39,7 @@ struct Held {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target {
     pub(crate) container: ContainerId,
-    pub(crate) address: Ipv4Addr,
+    pub(crate) address: Option<Ipv4Addr>,
     pub(crate) address6: Option<Ipv6Addr>,
     pub(crate) default_host_ip: Option<IpAddr>,
 }
@@ -152,18 +152,16 @@ impl Ports {
 
 /// The host addresses that a mapping means, each with the container's address of the same family.
 fn pairs(target: &Target, wish: Option<IpAddr>) -> Result<Vec<(IpAddr, IpAddr)>, NetError> {
-    let v4 = IpAddr::V4(target.address);
-    match (wish.or(target.default_host_ip), target.address6) {
-        (Some(ip @ IpAddr::V4(_)), _) => Ok(vec![(ip, v4)]),
-        (Some(ip @ IpAddr::V6(_)), Some(own)) => Ok(vec![(ip, own.into())]),
-        (Some(ip @ IpAddr::V6(_)), None) => {
-            Err(NetError::Config(format!("cannot publish on {ip}: the container has no IPv6 address")))
-        }
-        (None, own) => {
-            let mut pairs = vec![(Ipv4Addr::UNSPECIFIED.into(), v4)];
-            pairs.extend(own.map(|own| (Ipv6Addr::UNSPECIFIED.into(), own.into())));
-            Ok(pairs)
-        }
+    let v4 = target.address.map(IpAddr::V4);
+    let v6 = target.address6.map(IpAddr::V6);
+    let Some(ip) = wish.or(target.default_host_ip) else {
+        let all = [(Ipv4Addr::UNSPECIFIED.into(), v4), (Ipv6Addr::UNSPECIFIED.into(), v6)];
+        return Ok(all.into_iter().filter_map(|(host, own)| Some((host, own?))).collect());
+    };
+    let (own, family) = if ip.is_ipv4() { (v4, "IPv4") } else { (v6, "IPv6") };
+    match own {
+        Some(own) => Ok(vec![(ip, own)]),
+        None => Err(NetError::Config(format!("cannot publish on {ip}: the container has no {family} address"))),
     }
 }
 

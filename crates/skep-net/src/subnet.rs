@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 /// Docker's pools: 172.17.0.0/16 to 172.31.0.0/16, then the /20s of 192.168.0.0/16.
 fn candidates() -> impl Iterator<Item = Ipv4Net> {
@@ -17,7 +17,8 @@ pub(crate) fn first_free(used: &[Ipv4Net]) -> Option<Ipv4Net> {
 }
 
 /// Whether two subnets share addresses. A default route shares nothing.
-pub(crate) fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
+pub(crate) fn overlap(a: impl Into<IpNet>, b: impl Into<IpNet>) -> bool {
+    let (a, b) = (a.into(), b.into());
     a.prefix_len() != 0 && b.prefix_len() != 0 && (a.contains(&b.network()) || b.contains(&a.network()))
 }
 

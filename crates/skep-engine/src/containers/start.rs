@@ -205,7 +205,7 @@ async fn plug(
     let plug = blocking(move || {
         let plug = engine.networks.plug(&engine, &record, &netns)?;
         if let Some(plug) = &plug {
-            let written = bundle::write_hosts(&engine, &record, &hostname, Some(plug.endpoint.address.into()));
+            let written = bundle::write_hosts(&engine, &record, &hostname, plug.endpoint.addresses().next());
             if let Err(error) = written {
                 engine.networks.unplug(plug)?;
                 return Err(error);

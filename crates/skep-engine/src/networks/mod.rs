@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::Utc;
-use skep_net::{BridgeConfig, ForwardPolicy, NetError, NetnsPool, NetworkStack, Restored, Saved, StackConfig};
+use skep_net::{ForwardPolicy, NetError, NetnsPool, NetworkConfig, NetworkStack, Restored, Saved, StackConfig};
 use skep_types::NetworkId;
 
 use crate::config::{BridgeSettings, EngineConfig};
@@ -57,7 +57,7 @@ impl Networks {
                 known.insert(name.to_owned(), network);
             }
         }
-        let stored: Option<BridgeConfig> = known.get(BRIDGE).and_then(|network| network.bridge.clone());
+        let stored: Option<NetworkConfig> = known.get(BRIDGE).and_then(|network| network.bridge.clone());
         let wanted = store::wanted_bridge(config, stored.as_ref());
         let saved = Saved {
             networks: match (&stored, &wanted) {
@@ -70,11 +70,12 @@ impl Networks {
             None => (None, Restored::default()),
             Some(mut bridge) => {
                 let adopt = !saved.networks.is_empty();
-                let stack_config = StackConfig { table: bridge.bridge.clone(), forward: ForwardPolicy::Leave };
+                let table = bridge.as_bridge().map(|link| link.name.clone()).unwrap_or_default();
+                let stack_config = StackConfig { table, forward: ForwardPolicy::Leave };
                 let (stack, restored) = NetworkStack::open(stack_config, saved).map_err(failed)?;
                 if !adopt {
-                    if bridge.subnet.prefix_len() == 0 {
-                        bridge.subnet = stack.free_subnet().map_err(failed)?;
+                    if bridge.subnets.is_empty() {
+                        bridge.subnets.push(skep_net::Subnet::new(stack.free_subnet().map_err(failed)?));
                     }
                     stack.create_network(bridge.clone()).map_err(failed)?;
                     let network = StoredNetwork {
@@ -131,7 +132,7 @@ impl Networks {
         }
     }
 
-    fn bridge_of(&self, name: &str) -> Option<&BridgeConfig> {
+    fn bridge_of(&self, name: &str) -> Option<&NetworkConfig> {
         self.known.get(name).and_then(|network| network.bridge.as_ref())
     }
 

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 impl Networks {
     /// The address of the host as containers see it (`host-gateway`).
     pub(crate) fn host_gateway(&self) -> Option<IpAddr> {
-        self.bridge_of(BRIDGE).map(|bridge| IpAddr::V4(bridge.gateway_address()))
+        self.bridge_of(BRIDGE).and_then(|network| network.subnet4()).map(|subnet| subnet.gateway_address())
     }
 
     /// Text of /etc/resolv.conf.

@@ -70,11 +70,11 @@ impl Plug {
         if let Some(endpoint) = endpoints.get_mut(&self.network) {
             endpoint.attached = Some(Attached {
                 endpoint_id: self.id.clone(),
-                address: own.address,
-                prefix: own.prefix,
+                address: own.address.map_or(Ipv4Addr::UNSPECIFIED, |(address, _)| address),
+                prefix: own.address.map_or(0, |(_, prefix)| prefix),
                 gateway: own.gateway.unwrap_or(Ipv4Addr::UNSPECIFIED),
                 mac: own.mac.to_string(),
-                host_link: own.host_link.clone(),
+                host_link: own.host_link.clone().unwrap_or_default(),
             });
         }
         ports.clear();

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use skep_net::BridgeConfig;
+use skep_net::{BridgeLink, LinkConfig, NetworkConfig, Subnet};
 use skep_types::NetworkId;
 
 use super::random_id;
@@ -17,32 +17,38 @@ pub(crate) struct StoredNetwork {
     pub(crate) created: DateTime<Utc>,
     pub(crate) id: NetworkId,
     /// Absent for `host` and `none`, which need nothing of the kernel.
-    pub(crate) bridge: Option<BridgeConfig>,
+    pub(crate) bridge: Option<NetworkConfig>,
 }
 
-/// The default bridge as the settings want it. A subnet of length 0 stands for one that is still to be chosen; one that was
-/// chosen before is kept.
-pub(super) fn wanted_bridge(config: &EngineConfig, stored: Option<&BridgeConfig>) -> Option<BridgeConfig> {
+/// The default bridge as the settings want it. Without a subnet one is still to be chosen; one that was chosen before is
+/// kept.
+pub(super) fn wanted_bridge(config: &EngineConfig, stored: Option<&NetworkConfig>) -> Option<NetworkConfig> {
     let BridgeSettings::Managed { link, address, range, mtu, inter_container, masquerade, default_host_ip } =
         &config.bridge
     else {
         return None;
     };
-    let id = stored.map_or_else(random_id, |bridge| bridge.id);
-    let subnet = match (address, stored) {
-        (Some((ip, prefix)), _) => ipnet::Ipv4Net::new(*ip, *prefix).ok()?.trunc(),
-        (None, Some(bridge)) => bridge.subnet,
-        (None, None) => ipnet::Ipv4Net::default(),
+    let old = stored.and_then(NetworkConfig::subnet4);
+    let range = range.and_then(|(ip, prefix)| ipnet::IpNet::new(ip.into(), prefix).ok());
+    let subnet = match (address, old) {
+        (Some((ip, prefix)), _) => {
+            let net = ipnet::Ipv4Net::new(*ip, *prefix).ok()?.trunc();
+            Some(Subnet { gateway: Some(IpAddr::V4(*ip)), range, ..Subnet::new(net) })
+        }
+        (None, Some(old)) => Some(Subnet { range, ..old.clone() }),
+        (None, None) => None,
     };
-    let mut bridge = BridgeConfig::new(id, link.clone(), subnet);
-    bridge.gateway = match address {
-        Some((ip, _)) => Some(*ip),
-        None => stored.and_then(|bridge| bridge.gateway),
+    let bridge = BridgeLink {
+        icc: *inter_container,
+        masquerade: *masquerade,
+        host_binding: (!default_host_ip.is_unspecified()).then_some(IpAddr::V4(*default_host_ip)),
+        ..BridgeLink::new(link.clone())
     };
-    bridge.ip_range = range.and_then(|(ip, prefix)| ipnet::Ipv4Net::new(ip, prefix).ok());
-    bridge.mtu = Some(*mtu);
-    bridge.icc = *inter_container;
-    bridge.masquerade = *masquerade;
-    bridge.host_binding = (!default_host_ip.is_unspecified()).then_some(IpAddr::V4(*default_host_ip));
-    Some(bridge)
+    Some(NetworkConfig {
+        id: stored.map_or_else(random_id, |network| network.id),
+        link: LinkConfig::Bridge(bridge),
+        subnets: subnet.into_iter().collect(),
+        mtu: Some(*mtu),
+        internal: false,
+    })
 }

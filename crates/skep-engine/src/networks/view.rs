@@ -20,16 +20,19 @@ pub(super) fn view(network: &StoredNetwork, containers: &[Arc<ContainerView>]) -
     });
     let mut options = BTreeMap::new();
     let mut ipam = Vec::new();
-    if let Some(bridge) = &network.bridge {
-        ipam.push(IpamPool { subnet: bridge.subnet.to_string(), gateway: bridge.gateway_address().to_string() });
+    let config = network.bridge.as_ref();
+    for subnet in config.iter().flat_map(|config| &config.subnets) {
+        ipam.push(IpamPool { subnet: subnet.subnet.to_string(), gateway: subnet.gateway_address().to_string() });
+    }
+    if let Some((config, bridge)) = config.and_then(|config| Some((config, config.as_bridge()?))) {
         let option = |name: &str| format!("com.docker.network.{name}");
         options.insert(option("bridge.default_bridge"), (network.name == BRIDGE).to_string());
         options.insert(option("bridge.enable_icc"), bridge.icc.to_string());
         options.insert(option("bridge.enable_ip_masquerade"), bridge.masquerade.to_string());
         let host_ip = bridge.host_binding.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         options.insert(option("bridge.host_binding_ipv4"), host_ip.to_string());
-        options.insert(option("bridge.name"), bridge.bridge.clone());
-        options.insert(option("driver.mtu"), bridge.mtu.unwrap_or(1500).to_string());
+        options.insert(option("bridge.name"), bridge.name.clone());
+        options.insert(option("driver.mtu"), config.mtu.unwrap_or(1500).to_string());
     }
     NetworkView {
         id: network.id,

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::write::{DELETE_ELEMENT, FilterBatch, NEW_ELEMENT};
-use crate::config::{BridgeConfig, Published};
+use crate::config::Published;
+use crate::network::NetworkConfig;
 
 /// Elements per message: an attribute holds 64 KiB, and an element takes up to about 100 bytes.
 const PER_MESSAGE: usize = 256;
@@ -22,21 +23,21 @@ pub(crate) struct Element {
 }
 
 impl Element {
-    /// What makes a bridge one of the engine's.
-    pub(crate) fn of_network(network: &BridgeConfig) -> Vec<Element> {
-        let name = interface(&network.bridge);
+    /// What makes a bridge one of the engine's; networks of other kinds pass the packet filter by.
+    pub(crate) fn of_network(network: &NetworkConfig) -> Vec<Element> {
+        let Some(bridge) = network.as_bridge() else { return Vec::new() };
+        let name = interface(&bridge.name);
         let mut elements = vec![Element::key("bridges", name.to_vec())];
-        if network.icc {
+        if bridge.icc {
             elements.push(Element::key("open_bridge", [name, name].concat()));
         }
         if network.internal {
             elements.push(Element::key("internal", name.to_vec()));
         }
-        let subnets = [Some(IpNet::V4(network.subnet)), network.subnet6.map(IpNet::V6)];
-        for subnet in subnets.into_iter().flatten() {
+        for subnet in network.subnets.iter().map(|subnet| subnet.subnet) {
             let v4 = subnet.addr().is_ipv4();
             elements.extend(Element::interval(if v4 { "subnets" } else { "subnets6" }, subnet));
-            if network.masquerade && !network.internal {
+            if bridge.masquerade && !network.internal {
                 elements.extend(Element::interval(if v4 { "masquerade" } else { "masquerade6" }, subnet));
             }
         }

@@ -8,7 +8,8 @@ use rustix::io::Errno;
 
 use super::socket::{Refused, Socket};
 use super::wire::{Batch, Message, find, read_u32};
-use crate::config::{LinkStats, MacAddr};
+use crate::config::LinkStats;
+use crate::mac::MacAddr;
 
 const ACK: i32 = libc::NLM_F_ACK;
 const CREATE: i32 = ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
@@ -237,9 +238,9 @@ pub(crate) fn add_address(batch: &mut Batch, index: u32, address: IpNet) {
     });
 }
 
-/// A default route through `gateway`.
-pub(crate) fn add_default_route(batch: &mut Batch, index: u32, gateway: IpAddr) {
-    batch.message(libc::RTM_NEWROUTE, CREATE, |m| {
+/// A default route through `gateway`, in place of the one that there is.
+pub(crate) fn set_default_route(batch: &mut Batch, index: u32, gateway: IpAddr) {
+    batch.message(libc::RTM_NEWROUTE, ACK | libc::NLM_F_CREATE | libc::NLM_F_REPLACE, |m| {
         let mut header = [0; ROUTE_HEADER];
         header[0] = family(gateway);
         header[4] = libc::RT_TABLE_MAIN;

@@ -7,8 +7,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use skep_net::{
-    BridgeConfig, EndpointConfig, ForwardPolicy, HostPort, Netns, NetworkStack, PortMapping, Protocol, Saved,
+    EndpointConfig, ForwardPolicy, HostPort, Netns, NetworkConfig, NetworkStack, PortMapping, Protocol, Saved,
     StackConfig,
 };
 use skep_types::{ContainerId, NetworkId};
@@ -92,9 +93,9 @@ pub(crate) fn open(table: &str) -> NetworkStack {
     NetworkStack::open(config(table), Saved::default()).unwrap().0
 }
 
-pub(crate) fn network(n: u8, bridge: &str) -> BridgeConfig {
-    let subnet = format!("172.{n}.0.0/16").parse().unwrap();
-    BridgeConfig::new(NetworkId::from_bytes([n; 32]), bridge, subnet)
+pub(crate) fn network(n: u8, bridge: &str) -> NetworkConfig {
+    let subnet: Ipv4Net = format!("172.{n}.0.0/16").parse().unwrap();
+    NetworkConfig::bridge(NetworkId::from_bytes([n; 32]), bridge, subnet)
 }
 
 pub(crate) fn container(n: u8) -> EndpointConfig {

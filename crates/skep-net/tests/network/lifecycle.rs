@@ -3,7 +3,8 @@
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use skep_net::{HostPort, NetError, Netns, NetnsPool, PortHolder, PortMapping};
+use ipnet::Ipv6Net;
+use skep_net::{HostPort, NetError, Netns, NetnsPool, PortHolder, PortMapping, Subnet};
 use skep_types::ContainerId;
 
 use crate::lab::{address, assert_clean, connect, container, fd, host, inside, ip, lab, network, open, serve, tcp};
@@ -50,7 +51,8 @@ fn assert_clean_but_uplink() {
 fn ipv6_networks_get_both_families() {
     lab(|_| {
         let stack = open("skep-t");
-        let config = skep_net::BridgeConfig { subnet6: Some("fd00:17::/64".parse().unwrap()), ..network(17, "skep0") };
+        let mut config = network(17, "skep0");
+        config.subnets.push(Subnet::new("fd00:17::/64".parse::<Ipv6Net>().unwrap()));
         stack.create_network(config).unwrap();
         let netns = Netns::create().unwrap();
         let endpoint = stack.attach(&network(17, "").id, &netns, &container(2)).unwrap();
@@ -119,7 +121,7 @@ fn wrong_networks_are_refused() {
         assert_eq!(stack.free_subnet().unwrap().to_string(), "172.17.0.0/16");
         stack.create_network(network(17, "skep0")).unwrap();
         assert_eq!(stack.free_subnet().unwrap().to_string(), "172.18.0.0/16");
-        let overlapping = skep_net::BridgeConfig { id: network(18, "").id, ..network(17, "skep1") };
+        let overlapping = skep_net::NetworkConfig { id: network(18, "").id, ..network(17, "skep1") };
         assert!(matches!(stack.create_network(overlapping), Err(NetError::SubnetOverlap { .. })));
         assert!(matches!(stack.create_network(network(18, "skep0")), Err(NetError::NetworkExists(_))));
         assert!(matches!(stack.create_network(network(18, "up0")), Err(NetError::NotABridge(_))));

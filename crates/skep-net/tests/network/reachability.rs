@@ -33,7 +33,7 @@ fn ports_on_all_addresses_are_reached_from_everywhere_with(bridge_filter: Bridge
         let published = format!("{HOST}:8080");
         let host = host();
 
-        assert_eq!(endpoint.address.to_string(), "172.17.0.2");
+        assert_eq!(endpoint.addresses().next(), address("172.17.0.2"));
         assert_eq!(connect(outside.fd(), &published), address(OUTSIDE), "the source address is kept");
         assert_eq!(connect(fd(&host), &published), address(HOST), "from the host by its address");
         assert_eq!(connect(fd(&host), "127.0.0.1:8080"), address("172.17.0.1"), "from the host by loopback");
@@ -124,8 +124,10 @@ fn the_way_out_is_masqueraded_and_networks_are_apart_with(bridge_filter: BridgeF
         let stack = open("skep-t");
         stack.create_network(network(17, "skep0")).unwrap();
         stack.create_network(network(18, "skep1")).unwrap();
-        stack.create_network(skep_net::BridgeConfig { internal: true, ..network(19, "skep2") }).unwrap();
-        stack.create_network(skep_net::BridgeConfig { icc: false, ..network(20, "skep3") }).unwrap();
+        stack.create_network(skep_net::NetworkConfig { internal: true, ..network(19, "skep2") }).unwrap();
+        let mut closed = network(20, "skep3");
+        closed.as_bridge_mut().unwrap().icc = false;
+        stack.create_network(closed).unwrap();
         serve(outside.fd(), 80);
         let (a, _) = server(&stack, 17, 2, vec![]);
         let (b, _) = server(&stack, 18, 3, vec![tcp(None, 8081, 80)]);

@@ -22,16 +22,16 @@ fn everything_goes_on_without_the_engine_and_is_found_again() {
         assert_eq!(connect(outside.fd(), &format!("{HOST}:8080")), address(OUTSIDE), "while no engine runs");
 
         let mut lost = endpoint.clone();
-        lost.host_link = "vethaaaaaaaaaaa".to_owned();
+        lost.host_link = Some("vethaaaaaaaaaaa".to_owned());
         let saved = Saved { networks: vec![network(17, "skep0")], endpoints: vec![endpoint.clone(), lost] };
         let (stack, restored) = NetworkStack::open(config("skep-t"), saved).unwrap();
         assert_eq!(restored.lost.len(), 1);
         assert!(restored.contested.is_empty() && restored.failed.is_empty(), "{restored:?}");
-        assert!(!ip("-o link").contains(&unknown.host_link), "what was never stored is gone");
+        assert!(!ip("-o link").contains(unknown.host_link.as_deref().unwrap()), "what was never stored is gone");
         assert_eq!(connect(outside.fd(), &format!("{HOST}:8080")), address(OUTSIDE));
         assert_eq!(connect(fd(&host()), "127.0.0.1:8080"), address("172.17.0.1"));
         let next = stack.attach(&network(17, "").id, &half_made, &container(4)).unwrap();
-        assert_eq!(next.address.to_string(), "172.17.0.3", "taken addresses stay taken");
+        assert_eq!(next.addresses().next(), address("172.17.0.3"), "taken addresses stay taken");
         assert!(stack.publish(&mut next.clone(), &[tcp(None, 8080, 80)]).is_err(), "taken ports too");
         stack.detach(&endpoint).unwrap();
         stack.destroy().unwrap();

@@ -1,0 +1,175 @@
+//! What is in force: networks, ports, the table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use skep_types::NetworkId;
+
+use super::members::Network;
+use crate::config::{Endpoint, EndpointConfig, PortMapping, Published};
+use crate::error::NetError;
+use crate::filter::{Change, Element, Filter, Others};
+use crate::netlink::Socket;
+use crate::netns::Netns;
+use crate::network::{LinkConfig, NetworkConfig};
+use crate::ports::{Ports, Target};
+use crate::{bridge, conntrack, endpoint, sysctl};
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) route: Socket,
+    pub(super) filter: Filter,
+    /// For connection tracking, which shares netlink's netfilter protocol but not the filter's batches.
+    flows: Socket,
+    others: Others,
+    pub(super) networks: BTreeMap<NetworkId, Network>,
+    pub(super) ports: Ports,
+    /// All ports in force, to put a lost table back.
+    pub(super) published: BTreeSet<PublishedKey>,
+}
+
+/// A published port with the network that it leads to.
+type PublishedKey = (NetworkId, Published);
+
+impl State {
+    pub(super) fn new(route: Socket, filter: Filter, flows: Socket, others: Others) -> Self {
+        let (networks, ports, published) = (BTreeMap::new(), Ports::default(), BTreeSet::new());
+        State { route, filter, flows, others, networks, ports, published }
+    }
+
+    /// Makes the network's link and its pools; the table is not touched.
+    pub(super) fn add_network(&mut self, config: NetworkConfig) -> Result<(), NetError> {
+        let index = match &config.link {
+            LinkConfig::Bridge(bridge) => {
+                if config.subnet6().is_some() {
+                    sysctl::set_if_there("ipv6/conf/all/forwarding", "1")?;
+                }
+                bridge::ensure(&mut self.route, &config, bridge)?
+            }
+            LinkConfig::Macvlan { .. } | LinkConfig::Ipvlan { .. } => {
+                return Err(NetError::Config("networks without a bridge are not supported".to_owned()));
+            }
+        };
+        self.networks.insert(config.id, Network::new(config, index));
+        Ok(())
+    }
+
+    /// Removes a network's link from the host.
+    pub(super) fn delete_link(&mut self, config: &NetworkConfig) -> Result<(), NetError> {
+        match config.as_bridge() {
+            Some(link) => bridge::delete(&mut self.route, &link.name),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn draw_addresses(&mut self, id: &NetworkId, wish: &EndpointConfig) -> Result<Endpoint, NetError> {
+        self.networks.get_mut(id).ok_or(NetError::NoSuchNetwork(*id))?.draw(wish)
+    }
+
+    pub(super) fn release_addresses(&mut self, endpoint: &Endpoint) {
+        if let Some(network) = self.networks.get_mut(&endpoint.network) {
+            network.release(endpoint);
+        }
+    }
+
+    pub(super) fn plug(
+        &mut self,
+        netns: &Netns,
+        endpoint: &mut Endpoint,
+        wish: &EndpointConfig,
+    ) -> Result<(), NetError> {
+        let network = self.networks.get(&endpoint.network).ok_or(NetError::NoSuchNetwork(endpoint.network))?;
+        if let Some(bridge) = network.config.as_bridge() {
+            endpoint::plug(&mut self.route, (&network.config, bridge, network.index), netns, endpoint, wish)?;
+        }
+        self.publish(endpoint, &wish.ports).map(drop)
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        endpoint: &mut Endpoint,
+        ports: &[PortMapping],
+    ) -> Result<Vec<Published>, NetError> {
+        let network = self.networks.get(&endpoint.network).ok_or(NetError::NoSuchNetwork(endpoint.network))?;
+        // As with Docker, ports of a container whose network has no way in, or one past this host, are ignored.
+        if ports.is_empty() || network.config.internal || network.config.as_bridge().is_none() {
+            return Ok(Vec::new());
+        }
+        let target = Target {
+            container: endpoint.container,
+            address: endpoint.address.map(|(address, _)| address),
+            address6: endpoint.address6.map(|(address, _)| address),
+            default_host_ip: network.config.as_bridge().and_then(|bridge| bridge.host_binding),
+        };
+        let published = self.ports.reserve(&target, ports)?;
+        let elements: Vec<_> = published.iter().map(Element::of_port).collect();
+        let done = self.allow_loopback(endpoint.network, &published).and_then(|()| self.add_elements(&elements));
+        if let Err(e) = done {
+            self.ports.release(&published);
+            return Err(e);
+        }
+        self.published.extend(published.iter().map(|port| (endpoint.network, *port)));
+        conntrack::forget_udp(&mut self.flows, &published);
+        endpoint.published.extend(&published);
+        Ok(published)
+    }
+
+    pub(super) fn unpublish(&mut self, network: NetworkId, ports: &[Published]) -> Result<(), NetError> {
+        let own: Vec<_> = ports.iter().filter(|port| self.published.remove(&(network, **port))).copied().collect();
+        let elements: Vec<_> = own.iter().map(Element::of_port).collect();
+        let removed = self.remove_elements(&elements);
+        conntrack::forget_udp(&mut self.flows, &own);
+        self.ports.release(&own);
+        removed
+    }
+
+    /// Lets the host's loopback addresses reach the bridge, once a port is published that they can use.
+    pub(super) fn allow_loopback(&mut self, network: NetworkId, ports: &[Published]) -> Result<(), NetError> {
+        let usable = |ip: IpAddr| matches!(ip, IpAddr::V4(ip) if ip.is_unspecified() || ip.is_loopback());
+        let Some(network) = self.networks.get_mut(&network) else { return Ok(()) };
+        if !network.loopback && ports.iter().any(|port| usable(port.host_ip)) {
+            if let Some(bridge) = network.config.as_bridge() {
+                sysctl::set(&format!("ipv4/conf/{}/route_localnet", bridge.name), "1")?;
+            }
+            network.loopback = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_elements(&mut self, elements: &[Element]) -> Result<(), NetError> {
+        match self.filter.add(elements)? {
+            Some(()) => Ok(()),
+            None => {
+                tracing::warn!("the firewall table was gone; putting it back");
+                self.rebuild()?;
+                self.filter.add(elements).map(drop)
+            }
+        }
+    }
+
+    /// The elements are gone from memory already, so a rebuilt table does not have them.
+    pub(super) fn remove_elements(&mut self, elements: &[Element]) -> Result<(), NetError> {
+        match self.filter.remove(elements)? {
+            Some(()) => Ok(()),
+            None => self.rebuild(),
+        }
+    }
+
+    /// Answers to what the monitor has heard.
+    pub(super) fn others_changed(&mut self, change: Change) {
+        if change == Change::Ours {
+            match self.rebuild() {
+                Ok(()) => tracing::warn!("the firewall table was changed by another program; it is put back"),
+                Err(error) => tracing::error!(%error, "putting the firewall table back"),
+            }
+        }
+    }
+
+    pub(super) fn rebuild(&mut self) -> Result<(), NetError> {
+        let networks = self.networks.values().flat_map(|network| Element::of_network(&network.config));
+        let mut elements: Vec<_> =
+            networks.chain(self.published.iter().map(|(_, port)| Element::of_port(port))).collect();
+        elements.sort();
+        self.filter.replace(self.others, &elements)
+    }
+}
