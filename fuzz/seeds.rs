@@ -41,6 +41,16 @@ fn main() {
     {
         write("change", number, text.as_bytes());
     }
+    for (number, message) in [
+        &b"\x12\x34\x01\0\0\x01\0\0\0\0\0\x01\x03web\x05front\0\0\x01\0\x01\0\0\x29\x10\0\0\0\0\0\0\0"[..],
+        b"\x12\x34\x81\x80\0\x01\0\x01\0\0\0\0\x03web\0\0\x01\0\x01\xc0\x0c\0\x01\0\x01\0\0\0\x05\0\x04\x0a\0\0\x02",
+        b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\xc0\x0c\0\x01\0\x01",
+    ]
+    .iter()
+    .enumerate()
+    {
+        write("dns", number, message);
+    }
     let hosts = "server = \"https://a.b\"\n[host.\"http://c:5\"]\ncapabilities = [\"pull\"]\nca = \"ca.pem\"\n\
                  client = [[\"c\", \"k\"], \"b\"]\ndial_timeout = \"1.5s\"\noverride_path = true\n[host.\"http://c:5\".header]\nx = [\"a\"]";
     write("hosts", 0, hosts.as_bytes());

@@ -7,11 +7,12 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail, ensure};
 
 /// What each target needs built besides skep-fs; the slow ones last.
-const TARGETS: [(&str, &str); 13] = [
+const TARGETS: [(&str, &str); 14] = [
     ("tar_apply", ""),
     ("tar_diff", ""),
     ("reference", ""),
     ("policy", ""),
+    ("dns", ""),
     ("dockerfile", ""),
     ("dockerignore", ""),
     ("credentials", ""),

@@ -24,6 +24,9 @@ pub struct ShimConfig {
     /// The descriptor of the network namespace that the shim inherits; `ShimHandle::spawn` fills it in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns_fd: Option<i32>,
+    /// The file ([`skep_dns::Client`]) that the container's name server answers from; none if missing. It may change at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<PathBuf>,
     /// Where the output is logged; nowhere if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogConfig>,

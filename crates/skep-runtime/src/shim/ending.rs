@@ -103,6 +103,8 @@ impl Shim {
             self.broadcast(&Reply::Trouble(format!("cannot write the container's exit record: {e}")));
         }
         self.listener = None;
+        // It holds the network namespace.
+        self.names = None;
         let _ = rustix::fs::unlinkat(&self.bundle.directory, SHIM_SOCKET, AtFlags::empty());
         self.phase = Phase::Exited(exit);
         self.broadcast(&Reply::Exited { target: Target::Container, exit });

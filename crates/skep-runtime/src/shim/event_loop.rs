@@ -10,6 +10,7 @@ use rustix::net::SocketFlags;
 use rustix::process::{WaitOptions, WaitStatus};
 
 use super::connection::Connection;
+use super::dns::NameServer;
 use super::now;
 use super::poll::{EventFlags, Poller, ProcessKey, Token, Watched};
 use super::process::Process;
@@ -46,6 +47,8 @@ pub(super) struct Shim {
     pub(super) next_connection: u32,
     /// The connection on which an exec was asked for, which hears of its end.
     pub(super) waiters: BTreeMap<ProcessKey, u32>,
+    /// The container's name server, if it has one, until the container has ended.
+    pub(super) names: Option<Box<NameServer>>,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -122,6 +125,12 @@ impl Shim {
             Token::Client(key, number) => {
                 if let Some(process) = self.processes.get_mut(&key) {
                     process.on_client(number, flags, &mut self.buffer);
+                }
+                None
+            }
+            Token::Names(event) => {
+                if let Some(names) = &mut self.names {
+                    names.on_event(event, flags, &mut self.buffer);
                 }
                 None
             }
@@ -204,10 +213,14 @@ impl Shim {
         for trouble in troubles {
             self.report_trouble(Some(trouble));
         }
+        if let Some(names) = &mut self.names {
+            names.on_time();
+        }
     }
 
     fn next_deadline(&self, ended: Option<Instant>) -> Option<Instant> {
-        let mut next = self.processes.values().filter_map(Process::next_deadline).min();
+        let names = self.names.as_ref().and_then(|names| names.next_deadline());
+        let mut next = self.processes.values().filter_map(Process::next_deadline).chain(names).min();
         if let Some(ended) = ended {
             let last = ended + LAST_WORDS;
             next = Some(next.map_or(last, |n| n.min(last)));

@@ -9,6 +9,7 @@
 //!                    │         ▲                      │  │   ▲                │
 //!                    │         └── Exited ── ending ◀─┘  │   └── client ◀──▶ data sockets
 //!                    │                          │        └─▶ log ──▶ <id>-json.log
+//!                    │  dns ◀──▶ 127.0.0.11:53   │                              │
 //!                    └──────────────────────────┼──────────────────────────────┘
 //!                                               └─▶ exit.json
 //! ```
@@ -20,10 +21,12 @@
 //! removal of the cgroup, which can take until the kernel has torn down the last process.
 //!
 //! Memory is bounded: for each stream one unfinished line (1 MiB), for each client what one read of output gives (64 KiB; at the
-//! end of the container once more what its pipes still hold), for each stdin what one read of a client gives.
+//! end of the container once more what its pipes still hold), for each stdin what one read of a client gives; for questions about names,
+//! see [`dns`].
 
 mod client;
 mod connection;
+mod dns;
 mod ending;
 mod event_loop;
 mod input;

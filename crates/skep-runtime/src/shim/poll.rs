@@ -26,6 +26,23 @@ pub(super) enum Token {
     Input(ProcessKey),
     /// A data socket of a process, by its number.
     Client(ProcessKey, u32),
+    /// A socket of the name server.
+    Names(NameEvent),
+}
+
+/// The sockets of the name server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NameEvent {
+    /// Questions over UDP.
+    Datagrams,
+    /// The answer to a question over UDP, by its number and that of the server.
+    Answer(u32, u16),
+    /// Programs that want to ask over TCP.
+    Listener,
+    /// Questions over TCP, by the number of the stream.
+    Stream(u32),
+    /// The answer to a question of a stream.
+    StreamAnswer(u32),
 }
 
 /// Numbers the processes of a shim; the container's init is 0.
@@ -41,6 +58,11 @@ impl Token {
             Token::Output(process, Stream::Stderr) => (4, process, 0),
             Token::Input(process) => (5, process, 0),
             Token::Client(process, number) => (6, process, number),
+            Token::Names(NameEvent::Datagrams) => (7, 0, 0),
+            Token::Names(NameEvent::Answer(number, server)) => (8, server, number),
+            Token::Names(NameEvent::Listener) => (9, 0, 0),
+            Token::Names(NameEvent::Stream(number)) => (10, 0, number),
+            Token::Names(NameEvent::StreamAnswer(number)) => (11, 0, number),
         };
         tag << 48 | u64::from(process) << 32 | u64::from(number)
     }
@@ -55,7 +77,12 @@ impl Token {
             3 => Token::Output(process, Stream::Stdout),
             4 => Token::Output(process, Stream::Stderr),
             5 => Token::Input(process),
-            _ => Token::Client(process, number),
+            6 => Token::Client(process, number),
+            7 => Token::Names(NameEvent::Datagrams),
+            8 => Token::Names(NameEvent::Answer(number, process)),
+            9 => Token::Names(NameEvent::Listener),
+            10 => Token::Names(NameEvent::Stream(number)),
+            _ => Token::Names(NameEvent::StreamAnswer(number)),
         }
     }
 }
@@ -147,6 +174,11 @@ mod tests {
             Token::Output(u16::MAX, Stream::Stderr),
             Token::Input(3),
             Token::Client(u16::MAX, 9),
+            Token::Names(NameEvent::Datagrams),
+            Token::Names(NameEvent::Answer(u32::MAX, 2)),
+            Token::Names(NameEvent::Listener),
+            Token::Names(NameEvent::Stream(5)),
+            Token::Names(NameEvent::StreamAnswer(u32::MAX)),
         ] {
             assert_eq!(Token::from_u64(token.to_u64()), token);
         }

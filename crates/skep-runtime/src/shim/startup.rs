@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::connection::Connection;
+use super::dns::NameServer;
 use super::event_loop::{Bundle, CONTROL, INIT, Pids, Shim};
 use super::log::Log;
 use super::poll::{EventFlags, Poller, Token, Watched};
@@ -86,7 +87,7 @@ fn set_up(bundle: &Path, inherited: Inherited) -> Result<Shim, Failure> {
     let launched =
         Launching { bundle: &bundle, config: &config, spec: &spec, inherited: &inherited, cgroup: &cgroup.0 };
     match launched.go() {
-        Ok(parts) => build(bundle, config, &spec, inherited.control, signals, cgroup, parts),
+        Ok(parts) => build(bundle, config, &spec, inherited, signals, cgroup, parts),
         Err(failure) => {
             let _ = cgroup.0.remove();
             let _ = rustix::fs::unlinkat(&bundle.directory, SHIM_SOCKET, AtFlags::empty());
@@ -179,7 +180,7 @@ fn build(
     bundle: Bundle,
     config: ShimConfig,
     spec: &Spec,
-    control: OwnedFd,
+    inherited: Inherited,
     signals: OwnedFd,
     (cgroup, warnings): (Cgroup, Vec<String>),
     parts: Parts,
@@ -199,10 +200,17 @@ fn build(
     signals.watch(Some(EventFlags::IN));
     let mut listener = Watched::new(&poller, listener, Token::Listener);
     listener.watch(Some(EventFlags::IN));
-    let mut connection = Connection::new(&poller, control, CONTROL);
+    let mut connection = Connection::new(&poller, inherited.control, CONTROL);
     connection.subscribed = true;
     write_pid(&bundle, init.pid).map_err(|e| failed("write the pid file", e))?;
     connection.send(&Reply::Created { pid: init.pid, start_time: init.start_time, warnings });
+    // The engine has things to do before it says "start"; nothing asks for names before that.
+    let names = config.names.clone().map(|file| open_names(&poller, inherited.netns, &config, init.pid, file));
+    let names = names.transpose().unwrap_or_else(|error| {
+        let text = format!("the container has no name server: {error}");
+        connection.send(&Reply::Trouble(text));
+        None
+    });
 
     Ok(Shim {
         poller,
@@ -222,8 +230,18 @@ fn build(
         connections: BTreeMap::from([(CONTROL, connection)]),
         next_connection: CONTROL + 1,
         waiters: BTreeMap::new(),
+        names: names.map(Box::new),
         buffer: vec![0; READ_SIZE],
     })
+}
+
+/// The name server, in the namespace that the container was given or has made for itself.
+fn open_names(poller: &Poller, given: OwnedFd, config: &ShimConfig, pid: i32, file: PathBuf) -> io::Result<NameServer> {
+    let netns = match config.netns_fd {
+        Some(_) => given,
+        None => fs::File::open(format!("/proc/{pid}/ns/net"))?.into(),
+    };
+    NameServer::open(poller, netns, file)
 }
 
 /// A container has pids of its own if it gets a new pid namespace, not one to join.

@@ -76,6 +76,7 @@ pub(crate) fn command(args: &[&str]) -> Setup {
         rootfs: Rootfs::Spec,
         stdin: StdinMode::Closed,
         netns_fd: None,
+        names: None,
         log: Some(LogConfig::new(directory.path().join("log"))),
         grace: Default::default(),
         lifetime: Default::default(),

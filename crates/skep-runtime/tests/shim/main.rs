@@ -8,5 +8,7 @@ mod harness;
 mod life;
 mod logs;
 mod mapped;
+mod name_clients;
+mod names;
 mod survival;
 mod terminal;
