@@ -121,6 +121,7 @@ pub(super) fn prepare(engine: &Inner, record: &Record, overlay: &OverlayDirs) ->
             (true, true) => StdinMode::Once,
         },
         netns_fd: None,
+        names: None,
         log: log_config(record)?,
         grace: skep_runtime::protocol::Grace::default(),
         lifetime: Lifetime::Own,

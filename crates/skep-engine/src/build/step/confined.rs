@@ -123,6 +123,7 @@ fn prepare(engine: &Arc<Inner>, confined: &Confined) -> Result<(Room, ShimConfig
         rootfs: Rootfs::Spec,
         stdin: StdinMode::Closed,
         netns_fd: None,
+        names: None,
         log: None,
         grace: Grace { slow_client_ms: u64::from(u32::MAX), ..Grace::default() },
         lifetime: Lifetime::Engine,

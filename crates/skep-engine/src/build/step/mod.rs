@@ -203,6 +203,7 @@ fn prepare(
         },
         stdin: if streams == Streams::Output { StdinMode::Closed } else { StdinMode::Once },
         netns_fd: None,
+        names: None,
         log: None,
         // Whoever reads the output decides how long the step waits.
         grace: Grace { slow_client_ms: u64::from(u32::MAX), ..Grace::default() },
