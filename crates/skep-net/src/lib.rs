@@ -35,11 +35,11 @@ mod monitor;
 mod netlink;
 mod netns;
 mod network;
+mod pools;
 mod ports;
 pub mod resolv;
 mod stack;
 mod stored;
-mod subnet;
 mod sysctl;
 
 pub use config::{
@@ -50,4 +50,5 @@ pub use error::{NetError, PortHolder};
 pub use mac::{MacAddr, MacAddrError};
 pub use netns::{Netns, NetnsPool};
 pub use network::{BridgeLink, GatewayMode, IpvlanFlag, IpvlanMode, LinkConfig, MacvlanMode, NetworkConfig, Subnet};
+pub use pools::AddressPool;
 pub use stack::NetworkStack;

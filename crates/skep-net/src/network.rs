@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use skep_types::NetworkId;
 
 use crate::error::NetError;
-use crate::{bridge, stored, subnet};
+use crate::{bridge, pools, stored};
 
 /// A network. The engine stores it; [`crate::NetworkStack::open`] takes it back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -253,7 +253,7 @@ impl NetworkConfig {
         }
         for (n, subnet) in self.subnets.iter().enumerate() {
             subnet.check()?;
-            if let Some(with) = self.subnets[..n].iter().find(|other| subnet::overlap(other.subnet, subnet.subnet)) {
+            if let Some(with) = self.subnets[..n].iter().find(|other| pools::overlap(other.subnet, subnet.subnet)) {
                 return Err(overlap(subnet, with));
             }
         }
@@ -271,7 +271,7 @@ impl NetworkConfig {
             return Err(NetError::NetworkExists(own.name.clone()));
         }
         for subnet in &new.subnets {
-            if let Some(with) = self.subnets.iter().find(|own| subnet::overlap(own.subnet, subnet.subnet)) {
+            if let Some(with) = self.subnets.iter().find(|own| pools::overlap(own.subnet, subnet.subnet)) {
                 return Err(overlap(subnet, with));
             }
         }

@@ -7,7 +7,7 @@ mod state;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use parking_lot::Mutex;
 use skep_types::NetworkId;
 
@@ -21,7 +21,8 @@ use crate::monitor::Monitor;
 use crate::netlink::Socket;
 use crate::netns::Netns;
 use crate::network::NetworkConfig;
-use crate::{endpoint, subnet, sysctl};
+use crate::pools::{self, AddressPool};
+use crate::{endpoint, sysctl};
 use state::State;
 
 /// The networks of one engine. All methods may be called from several threads; the kernel changes links one at a time
@@ -64,12 +65,23 @@ impl NetworkStack {
         Ok((NetworkStack { state, monitor, reaper: Mutex::new(reaper) }, restored))
     }
 
-    /// A subnet for a new network: the first of Docker's pools that overlaps no route of the host and no network.
-    pub fn free_subnet(&self) -> Result<Ipv4Net, NetError> {
+    /// A subnet for a new network: the first one of `pools` that overlaps no route of the host, none of its name servers
+    /// and no network.
+    pub fn free_subnet(&self, pools: &[AddressPool]) -> Result<IpNet, NetError> {
+        self.free(pools, true)
+    }
+
+    /// As [`NetworkStack::free_subnet`], of IPv6.
+    pub fn free_subnet6(&self, pools: &[AddressPool]) -> Result<IpNet, NetError> {
+        self.free(pools, false)
+    }
+
+    fn free(&self, pools: &[AddressPool], ipv4: bool) -> Result<IpNet, NetError> {
         let mut state = self.state.lock();
         let mut used = state.route.route_destinations().map_err(|e| failed("list", "routes", e))?;
-        used.extend(state.networks.values().filter_map(|network| network.config.net4()));
-        subnet::first_free(&used).ok_or(NetError::SubnetsExhausted)
+        used.extend(pools::name_servers());
+        used.extend(state.networks.values().flat_map(|network| &network.config.subnets).map(|s| s.subnet));
+        pools::first_free(pools, ipv4, used)
     }
 
     /// Makes a network.

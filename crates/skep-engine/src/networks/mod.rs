@@ -75,7 +75,9 @@ impl Networks {
                 let (stack, restored) = NetworkStack::open(stack_config, saved).map_err(failed)?;
                 if !adopt {
                     if bridge.subnets.is_empty() {
-                        bridge.subnets.push(skep_net::Subnet::new(stack.free_subnet().map_err(failed)?));
+                        bridge.subnets.push(skep_net::Subnet::new(
+                            stack.free_subnet(&skep_net::AddressPool::defaults()).map_err(failed)?,
+                        ));
                     }
                     stack.create_network(bridge.clone()).map_err(failed)?;
                     let network = StoredNetwork {

@@ -1,9 +1,9 @@
 //! The rtnetlink requests of container networks (rtnetlink(7)): links, addresses, routes.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use rustix::io::Errno;
 
 use super::socket::{Refused, Socket};
@@ -74,26 +74,30 @@ impl Socket {
         Ok(links)
     }
 
-    /// Destinations of all IPv4 routes of the main table, without the default route.
-    pub(crate) fn route_destinations(&mut self) -> Result<Vec<Ipv4Net>, Refused> {
-        let mut batch = Batch::new();
-        batch.message(libc::RTM_GETROUTE, libc::NLM_F_DUMP, |m| {
-            m.raw(&[AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        });
+    /// Destinations of all routes of the host, of every table but that of its own addresses.
+    pub(crate) fn route_destinations(&mut self) -> Result<Vec<IpNet>, Refused> {
         let mut nets = Vec::new();
-        self.exchange(&batch, |_, payload| {
-            let table = payload.get(4).copied();
-            let prefix = payload.get(1).copied().unwrap_or_default();
-            let bytes = payload
-                .get(ROUTE_HEADER..)
-                .and_then(|attrs| find(attrs, libc::RTA_DST))
-                .and_then(<[u8]>::first_chunk::<4>);
-            if let (Some(libc::RT_TABLE_MAIN), Some(bytes)) = (table, bytes) {
-                nets.extend(Ipv4Net::new(Ipv4Addr::from(*bytes), prefix));
-            }
-        })?;
+        // One after the other: the kernel refuses a dump while another one is going on.
+        for family in [AF_INET, AF_INET6] {
+            let mut batch = Batch::new();
+            batch.message(libc::RTM_GETROUTE, libc::NLM_F_DUMP, |m| {
+                m.raw(&[family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            });
+            self.exchange(&batch, |_, payload| nets.extend(parse_destination(payload)))?;
+        }
         Ok(nets)
     }
+}
+
+/// The destination of a route; none for a default route.
+fn parse_destination(payload: &[u8]) -> Option<IpNet> {
+    let (prefix, table) = (*payload.get(1)?, *payload.get(4)?);
+    let bytes = find(payload.get(ROUTE_HEADER..)?, libc::RTA_DST)?;
+    let address: IpAddr = match payload.first()? {
+        &AF_INET => (*bytes.first_chunk::<4>()?).into(),
+        _ => (*bytes.first_chunk::<16>()?).into(),
+    };
+    IpNet::new(address, prefix).ok().filter(|_| table != libc::RT_TABLE_LOCAL)
 }
 
 fn parse_link(payload: &[u8]) -> Option<Link> {

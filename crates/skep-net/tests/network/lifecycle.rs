@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use ipnet::Ipv6Net;
-use skep_net::{HostPort, NetError, Netns, NetnsPool, PortHolder, PortMapping, Subnet};
+use skep_net::{AddressPool, HostPort, NetError, Netns, NetnsPool, PortHolder, PortMapping, Subnet};
 use skep_types::ContainerId;
 
 use crate::lab::{address, assert_clean, connect, container, fd, host, inside, ip, lab, network, open, serve, tcp};
@@ -118,9 +118,9 @@ fn comm() -> String {
 fn wrong_networks_are_refused() {
     lab(|_| {
         let stack = open("skep-t");
-        assert_eq!(stack.free_subnet().unwrap().to_string(), "172.17.0.0/16");
+        assert_eq!(stack.free_subnet(&AddressPool::defaults()).unwrap().to_string(), "172.17.0.0/16");
         stack.create_network(network(17, "skep0")).unwrap();
-        assert_eq!(stack.free_subnet().unwrap().to_string(), "172.18.0.0/16");
+        assert_eq!(stack.free_subnet(&AddressPool::defaults()).unwrap().to_string(), "172.18.0.0/16");
         let overlapping = skep_net::NetworkConfig { id: network(18, "").id, ..network(17, "skep1") };
         assert!(matches!(stack.create_network(overlapping), Err(NetError::SubnetOverlap { .. })));
         assert!(matches!(stack.create_network(network(18, "skep0")), Err(NetError::NetworkExists(_))));
