@@ -119,7 +119,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Its addresses that others can reach it by, IPv4 first.
-    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
         let v4 = self.address.map(|(address, _)| IpAddr::V4(address));
         v4.into_iter().chain(self.address6.map(|(address, _)| IpAddr::V6(address)))
     }

@@ -1,6 +1,7 @@
 //! An endpoint's link, and what is set up at its end in the container.
 
-use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rustix::io::Errno;
@@ -8,19 +9,81 @@ use rustix::io::Errno;
 use crate::bridge::{self, failed};
 use crate::config::{Endpoint, EndpointConfig, Families};
 use crate::error::NetError;
-use crate::netlink::route::{self, VethPair};
+use crate::netlink::route::{self, Child, ChildLink, VethPair, Via};
 use crate::netlink::{Batch, Socket};
 use crate::netns::Netns;
-use crate::network::{BridgeLink, NetworkConfig};
+use crate::network::{BridgeLink, MacvlanMode, NetworkConfig};
 
-/// Makes the link of an endpoint of a bridge and sets up the container's end. On failure the link may be left; the caller
-/// deletes it.
-pub(crate) fn plug(
+/// How long an earlier interface with the same hardware address may take to go: that of a container that was stopped goes
+/// with its namespace, which the kernel cleans up when it likes.
+const GOING: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Makes the link of an endpoint; `index` is that of the bridge or the parent. On failure the host's end of a pair may be
+/// left; the caller deletes it.
+pub(crate) fn add_link(
+    host: &mut Socket,
+    (config, index): (&NetworkConfig, u32),
+    netns: &Netns,
+    endpoint: &mut Endpoint,
+    wish: &EndpointConfig,
+) -> Result<(), NetError> {
+    match (config.as_bridge(), config.link.child()) {
+        (Some(bridge), _) => add_veth(host, (config, bridge, index), netns, endpoint),
+        (_, Some(child)) => add_child(host, (config, child, index), netns, (endpoint, wish)),
+        (None, None) => Ok(()),
+    }
+}
+
+/// Sets up the container's end of a link. On failure an interface without an end on the host is removed.
+pub(crate) fn set_up_inside(
+    netns: &Netns,
+    config: &NetworkConfig,
+    endpoint: &Endpoint,
+    wish: &EndpointConfig,
+) -> Result<(), NetError> {
+    inside(netns, config, endpoint, wish).inspect_err(|_| {
+        if endpoint.host_link.is_none()
+            && let Err(error) = bridge::delete(&mut netns.route().lock(), &endpoint.ifname)
+        {
+            tracing::warn!(%error, container = %endpoint.container, "undoing a failed attach");
+        }
+    })
+}
+
+fn add_child(
+    host: &mut Socket,
+    (config, child, parent): (&NetworkConfig, Child, u32),
+    netns: &Netns,
+    (endpoint, wish): (&mut Endpoint, &EndpointConfig),
+) -> Result<(), NetError> {
+    let name = endpoint.ifname.clone();
+    let mac = match child {
+        Child::Macvlan(MacvlanMode::Passthru) => wish.mac,
+        Child::Macvlan(_) => Some(endpoint.mac),
+        Child::Ipvlan(..) if wish.mac.is_some() => {
+            let why = "ipvlan interfaces do not support custom mac address assignment";
+            return Err(NetError::Config(why.to_owned()));
+        }
+        Child::Ipvlan(..) => None,
+    };
+    let mut batch = Batch::new();
+    let link = ChildLink { child, parent, netns: netns.fd(), name: &name, mac, mtu: config.mtu };
+    route::add_child(&mut batch, &link);
+    host.run(&batch).map_err(|e| failed("create", &name, e))?;
+    // What shares its parent's address is told apart by it no longer, but shown with it.
+    let link = netns.route().lock().link(&name).map_err(|e| failed("look up", &name, e))?;
+    if let Some(mac) = link.and_then(|link| link.mac) {
+        endpoint.mac = mac;
+    }
+    Ok(())
+}
+
+fn add_veth(
     host: &mut Socket,
     (config, bridge, index): (&NetworkConfig, &BridgeLink, u32),
     netns: &Netns,
     endpoint: &Endpoint,
-    wish: &EndpointConfig,
 ) -> Result<(), NetError> {
     let host_name = endpoint.host_link.as_deref().unwrap_or_default();
     let pair = VethPair {
@@ -41,11 +104,22 @@ pub(crate) fn plug(
         }
         other => other.map_err(|e| failed("create", host_name, e))?,
     }
-    bridge::set_port_mode(host, bridge, host_name)?;
-    inside(netns, endpoint, wish)
+    bridge::set_port_mode(host, bridge, host_name)
 }
 
-fn inside(netns: &Netns, endpoint: &Endpoint, wish: &EndpointConfig) -> Result<(), NetError> {
+/// Removes an endpoint's interface from inside its container's namespace; one that is gone is no error. The name decides only
+/// between several on one parent: a container may have renamed it.
+pub(crate) fn unplug_child(netns: &Netns, (child, parent): (Child, u32), ifname: &str) -> Result<(), NetError> {
+    let mut socket = netns.route().lock();
+    let links = socket.links().map_err(|e| failed("list", "links", e))?;
+    let fitting = || links.iter().filter(|link| link.kind == child.kind() && link.parent == Some(parent));
+    match fitting().find(|link| link.name == ifname).or(fitting().next()) {
+        Some(link) => bridge::delete(&mut socket, &link.name),
+        None => Ok(()),
+    }
+}
+
+fn inside(netns: &Netns, config: &NetworkConfig, endpoint: &Endpoint, wish: &EndpointConfig) -> Result<(), NetError> {
     let ifname = endpoint.ifname.as_str();
     netns.set_up_ipv6(ifname, endpoint.address6.is_some()).map_err(|source| NetError::Link {
         operation: "set IPv6 of",
@@ -57,24 +131,42 @@ fn inside(netns: &Netns, endpoint: &Endpoint, wish: &EndpointConfig) -> Result<(
     }
     let mut socket = netns.route().lock();
     let index = index_of(&mut socket, ifname)?;
+    set_up(&mut socket, index, ifname)?;
     let mut batch = Batch::new();
     for address in addresses(endpoint) {
         route::add_address(&mut batch, index, address);
     }
-    route::set_up(&mut batch, index);
-    for gateway in gateways(endpoint, Families { v4: wish.default_route, v6: wish.default_route6 }) {
+    for gateway in ways_out(config, endpoint, Families { v4: wish.default_route, v6: wish.default_route6 }) {
         route::set_default_route(&mut batch, index, gateway);
     }
     socket.run(&batch).map_err(|e| failed("configure", ifname, e))
 }
 
+/// Sets an interface up, once its hardware address is free on the parent.
+fn set_up(socket: &mut Socket, index: u32, ifname: &str) -> Result<(), NetError> {
+    let mut batch = Batch::new();
+    route::set_up(&mut batch, index);
+    let deadline = Instant::now() + GOING;
+    loop {
+        match socket.run(&batch) {
+            Err(e) if e.errno == Errno::ADDRINUSE && Instant::now() < deadline => thread::sleep(PAUSE),
+            done => return done.map_err(|e| failed("set up", ifname, e)),
+        }
+    }
+}
+
 /// Leads the container's default routes through this endpoint, in place of where they led before.
-pub(crate) fn set_default_routes(netns: &Netns, endpoint: &Endpoint, families: Families) -> Result<(), NetError> {
+pub(crate) fn set_default_routes(
+    netns: &Netns,
+    config: &NetworkConfig,
+    endpoint: &Endpoint,
+    families: Families,
+) -> Result<(), NetError> {
     let ifname = endpoint.ifname.as_str();
     let mut socket = netns.route().lock();
     let index = index_of(&mut socket, ifname)?;
     let mut batch = Batch::new();
-    for gateway in gateways(endpoint, families) {
+    for gateway in ways_out(config, endpoint, families) {
         route::set_default_route(&mut batch, index, gateway);
     }
     socket.run(&batch).map_err(|e| failed("route through", ifname, e))
@@ -97,7 +189,12 @@ fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = IpNet> {
     v4.into_iter().chain(v6).chain(local)
 }
 
-fn gateways(endpoint: &Endpoint, families: Families) -> impl Iterator<Item = IpAddr> {
-    let v4 = endpoint.gateway.filter(|_| families.v4).map(IpAddr::V4);
-    v4.into_iter().chain(endpoint.gateway6.filter(|_| families.v6).map(IpAddr::V6))
+/// Where the default routes of some families lead, if the network has a way out.
+fn ways_out(config: &NetworkConfig, endpoint: &Endpoint, families: Families) -> impl Iterator<Item = Via> {
+    let device = config.routes_into_device() && !config.internal;
+    let v4 = endpoint.gateway.map(|ip| Via::Gateway(ip.into()));
+    let v4 = v4.or_else(|| endpoint.address.filter(|_| device).map(|_| Via::Device4)).filter(|_| families.v4);
+    let v6 = endpoint.gateway6.map(|ip| Via::Gateway(ip.into()));
+    let v6 = v6.or_else(|| endpoint.address6.filter(|_| device).map(|_| Via::Device6)).filter(|_| families.v6);
+    v4.into_iter().chain(v6)
 }

@@ -163,6 +163,26 @@ pub enum NetError {
         /// How many containers are plugged in.
         endpoints: usize,
     },
+    /// The kernel has no such kind of link.
+    #[error("the kernel has no {0} links: its module {0} is missing")]
+    NoSuchKind(&'static str),
+    /// A network's parent interface is missing.
+    #[error("parent interface {parent} does not exist on the host (a VLAN of one that does is named like eth0.10)")]
+    NoParent {
+        /// Its name.
+        parent: String,
+    },
+    /// Another network uses the parent interface, in a way that can't be shared.
+    #[error("network {} is already using parent interface {parent}", network.short())]
+    ParentInUse {
+        /// The parent interface.
+        parent: String,
+        /// Who uses it.
+        network: NetworkId,
+    },
+    /// An IPv6 subnet on a kernel without IPv6.
+    #[error("IPv6 is switched off in the kernel (ipv6.disable=1), so the network can't have the subnet {0}")]
+    NoIpv6(String),
     /// A link with the bridge's name is there and is no bridge.
     #[error("link {0} exists and is not a bridge")]
     NotABridge(String),
@@ -175,11 +195,15 @@ impl NetError {
             NetError::PortRange(..)
             | NetError::AddressOutside { .. }
             | NetError::Config(_)
+            | NetError::NoParent { .. }
+            | NetError::NoSuchKind(_)
+            | NetError::NoIpv6(_)
             | NetError::NotAHostAddress { .. } => ErrorKind::InvalidParameter,
             NetError::AddressInUse(_)
             | NetError::NetworkExists(_)
             | NetError::NetworkBusy { .. }
             | NetError::NotABridge(_)
+            | NetError::ParentInUse { .. }
             | NetError::SubnetOverlap { .. } => ErrorKind::Conflict,
             NetError::NoSuchNetwork(_) => ErrorKind::NotFound,
             NetError::PortsExhausted | NetError::AddressesExhausted { .. } | NetError::SubnetsExhausted => {

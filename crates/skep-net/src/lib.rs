@@ -35,6 +35,7 @@ mod monitor;
 mod netlink;
 mod netns;
 mod network;
+mod parent;
 mod pools;
 mod ports;
 pub mod resolv;

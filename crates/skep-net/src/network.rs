@@ -270,6 +270,7 @@ impl NetworkConfig {
         {
             return Err(NetError::NetworkExists(own.name.clone()));
         }
+        self.link.check_parent_beside(&self.id, new)?;
         for subnet in &new.subnets {
             if let Some(with) = self.subnets.iter().find(|own| pools::overlap(own.subnet, subnet.subnet)) {
                 return Err(overlap(subnet, with));

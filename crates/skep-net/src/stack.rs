@@ -4,7 +4,7 @@ mod members;
 mod restore;
 mod state;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -116,8 +116,12 @@ impl NetworkStack {
     pub fn attach(&self, network: &NetworkId, netns: &Netns, wish: &EndpointConfig) -> Result<Endpoint, NetError> {
         let mut state = self.state.lock();
         let mut endpoint = state.draw_addresses(network, wish)?;
-        let done = state.plug(netns, &mut endpoint, wish);
+        let linked = state.add_link(netns, &mut endpoint, wish);
         drop(state);
+        // Others may attach meanwhile.
+        let done = linked
+            .and_then(|config| endpoint::set_up_inside(netns, &config, &endpoint, wish))
+            .and_then(|()| self.state.lock().publish(&mut endpoint, &wish.ports));
         done.inspect_err(|_| {
             if let Err(error) = self.detach(&endpoint) {
                 tracing::warn!(%error, container = %endpoint.container, "undoing a failed attach");
@@ -126,7 +130,19 @@ impl NetworkStack {
         Ok(endpoint)
     }
 
-    /// Takes an endpoint away: ports at once, then link and address. Parts that are gone already are no error.
+    /// As [`NetworkStack::detach`], for a container that goes on: interfaces without an end on the host are removed from
+    /// inside its namespace, whatever the container calls them by now.
+    pub fn detach_from(&self, netns: &Netns, endpoint: &Endpoint) -> Result<(), NetError> {
+        let network = self.state.lock().networks.get(&endpoint.network).map(|n| (n.config.link.child(), n.index));
+        let inside = match network {
+            Some((Some(child), parent)) => endpoint::unplug_child(netns, (child, parent), &endpoint.ifname),
+            _ => Ok(()),
+        };
+        self.detach(endpoint).and(inside)
+    }
+
+    /// Takes an endpoint away: ports at once, then link and address. Parts that are gone already are no error. An interface
+    /// without an end on the host goes with its container's namespace.
     ///
     /// The kernel takes about 20 ms to delete a link; others can attach meanwhile, but the caller waits.
     pub fn detach(&self, endpoint: &Endpoint) -> Result<(), NetError> {
@@ -154,7 +170,9 @@ impl NetworkStack {
     /// Leads the container's default routes through this endpoint, in place of where they led before; those of the
     /// families that are not named stay.
     pub fn set_default_routes(&self, netns: &Netns, endpoint: &Endpoint, families: Families) -> Result<(), NetError> {
-        endpoint::set_default_routes(netns, endpoint, families)
+        let state = self.state.lock();
+        let network = state.networks.get(&endpoint.network).ok_or(NetError::NoSuchNetwork(endpoint.network))?;
+        endpoint::set_default_routes(netns, &network.config, endpoint, families)
     }
 
     /// The counters of an endpoint.
@@ -180,17 +198,19 @@ impl NetworkStack {
         drop(self.monitor);
         let mut state = self.state.lock();
         let mut first = Ok(());
-        let bridges: BTreeMap<u32, String> =
-            state.networks.values().filter_map(|n| Some((n.index, n.config.as_bridge()?.name.clone()))).collect();
+        let bridges: BTreeSet<u32> =
+            state.networks.values().filter(|n| n.config.as_bridge().is_some()).map(|n| n.index).collect();
         let links = state.route.links().map_err(|e| failed("list", "links", e)).unwrap_or_else(|e| {
             first = Err(e);
             Vec::new()
         });
-        let ports = links
-            .iter()
-            .filter(|l| l.master.is_some_and(|m| bridges.contains_key(&m)) && bridge::is_host_link(&l.name));
-        for name in ports.map(|link| &link.name).chain(bridges.values()) {
-            first = first.and(bridge::delete(&mut state.route, name));
+        let ports =
+            links.iter().filter(|l| l.master.is_some_and(|m| bridges.contains(&m)) && bridge::is_host_link(&l.name));
+        for port in ports {
+            first = first.and(bridge::delete(&mut state.route, &port.name));
+        }
+        while let Some((_, network)) = state.networks.pop_first() {
+            first = first.and(state.delete_link(&network.config));
         }
         first.and(state.filter.destroy())
     }

@@ -10,6 +10,7 @@ use super::socket::{Refused, Socket};
 use super::wire::{Batch, Message, find, read_u32};
 use crate::config::LinkStats;
 use crate::mac::MacAddr;
+use crate::network::{IpvlanFlag, IpvlanMode, MacvlanMode};
 
 const ACK: i32 = libc::NLM_F_ACK;
 const CREATE: i32 = ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
@@ -20,6 +21,11 @@ const BR_FORWARD_DELAY: u16 = 1;
 const BR_STP_STATE: u16 = 5;
 const BRPORT_MODE: u16 = 4;
 const BRPORT_ISOLATED: u16 = 33;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_VLAN_ID: u16 = 1;
+/// The mode of a macvlan or ipvlan link, and the flags of an ipvlan one.
+const CHILD_MODE: u16 = 1;
+const IPVLAN_FLAGS: u16 = 2;
 const IFA_FLAGS: u16 = 8;
 /// Address families, which messages have as one byte.
 const AF_INET: u8 = 2;
@@ -34,7 +40,11 @@ pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,
     pub(crate) kind: String,
+    pub(crate) alias: String,
+    pub(crate) mac: Option<MacAddr>,
     pub(crate) master: Option<u32>,
+    /// What it is on top of, or its other end; the index may be one of another namespace.
+    pub(crate) parent: Option<u32>,
     pub(crate) stats: LinkStats,
 }
 
@@ -46,6 +56,24 @@ pub(crate) struct VethPair<'a> {
     pub(crate) netns: BorrowedFd<'a>,
     pub(crate) peer_name: &'a str,
     pub(crate) peer_mac: MacAddr,
+    pub(crate) mtu: Option<u32>,
+}
+
+/// The kind of a link on top of a parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Child {
+    Macvlan(MacvlanMode),
+    Ipvlan(IpvlanMode, IpvlanFlag),
+}
+
+/// A link on top of a parent, in a container's namespace.
+#[derive(Debug)]
+pub(crate) struct ChildLink<'a> {
+    pub(crate) child: Child,
+    pub(crate) parent: u32,
+    pub(crate) netns: BorrowedFd<'a>,
+    pub(crate) name: &'a str,
+    pub(crate) mac: Option<MacAddr>,
     pub(crate) mtu: Option<u32>,
 }
 
@@ -110,7 +138,10 @@ fn parse_link(payload: &[u8]) -> Option<Link> {
             .and_then(|info| find(info, libc::IFLA_INFO_KIND))
             .map(text)
             .unwrap_or_default(),
+        alias: find(attrs, IFLA_IFALIAS).map(text).unwrap_or_default(),
+        mac: find(attrs, libc::IFLA_ADDRESS).and_then(<[u8]>::first_chunk).map(|bytes| MacAddr(*bytes)),
         master: find(attrs, libc::IFLA_MASTER).and_then(read_u32),
+        parent: find(attrs, libc::IFLA_LINK).and_then(read_u32),
         stats: find(attrs, libc::IFLA_STATS64).and_then(parse_stats).unwrap_or_default(),
     })
 }
@@ -189,6 +220,74 @@ pub(crate) fn add_veth(batch: &mut Batch, pair: &VethPair<'_>) {
     });
 }
 
+/// A macvlan or ipvlan link, down, in the container's namespace from the first moment.
+pub(crate) fn add_child(batch: &mut Batch, link: &ChildLink<'_>) {
+    batch.message(libc::RTM_NEWLINK, CREATE, |m| {
+        link_header(m, 0, 0, 0);
+        m.text(libc::IFLA_IFNAME, link.name);
+        m.u32(libc::IFLA_LINK, link.parent);
+        m.bytes(libc::IFLA_NET_NS_FD, &link.netns.as_raw_fd().to_ne_bytes());
+        if let Some(mac) = link.mac {
+            m.bytes(libc::IFLA_ADDRESS, &mac.0);
+        }
+        if let Some(mtu) = link.mtu {
+            m.u32(libc::IFLA_MTU, mtu);
+        }
+        m.nest(libc::IFLA_LINKINFO, |m| {
+            m.text(libc::IFLA_INFO_KIND, link.child.kind());
+            m.nest(libc::IFLA_INFO_DATA, |m| match link.child {
+                Child::Macvlan(_) => m.u32(CHILD_MODE, link.child.mode()),
+                Child::Ipvlan(..) => {
+                    m.u16(CHILD_MODE, u16::try_from(link.child.mode()).unwrap_or_default());
+                    m.u16(IPVLAN_FLAGS, link.child.flags());
+                }
+            });
+        });
+    });
+}
+
+/// A VLAN of a link, up and marked by an alias.
+pub(crate) fn add_vlan(batch: &mut Batch, name: &str, base: u32, tag: u16, alias: &str) {
+    batch.message(libc::RTM_NEWLINK, CREATE, |m| {
+        link_header(m, 0, 0, 0);
+        m.text(libc::IFLA_IFNAME, name);
+        m.u32(libc::IFLA_LINK, base);
+        m.nest(libc::IFLA_LINKINFO, |m| {
+            m.text(libc::IFLA_INFO_KIND, "vlan");
+            m.nest(libc::IFLA_INFO_DATA, |m| m.u16(IFLA_VLAN_ID, tag));
+        });
+    });
+    mark_up(batch, name, alias);
+}
+
+/// A link of a kind that needs nothing but its name, up and marked by an alias.
+pub(crate) fn add_marked(batch: &mut Batch, name: &str, kind: &str, alias: &str) {
+    batch.message(libc::RTM_NEWLINK, CREATE, |m| {
+        link_header(m, 0, 0, 0);
+        m.text(libc::IFLA_IFNAME, name);
+        m.nest(libc::IFLA_LINKINFO, |m| m.text(libc::IFLA_INFO_KIND, kind));
+    });
+    mark_up(batch, name, alias);
+}
+
+/// An alias given to a link as it is made is ignored by the kernel, so it comes behind, in the same batch.
+fn mark_up(batch: &mut Batch, name: &str, alias: &str) {
+    batch.message(libc::RTM_SETLINK, ACK, |m| {
+        link_header(m, 0, UP, UP);
+        m.text(libc::IFLA_IFNAME, name);
+        m.text(IFLA_IFALIAS, alias);
+    });
+}
+
+/// Asks for a link of a kind that needs another link, without saying which: what the kernel does not know is refused
+/// otherwise than what lacks something.
+pub(crate) fn probe(batch: &mut Batch, kind: &str) {
+    batch.message(libc::RTM_NEWLINK, CREATE, |m| {
+        link_header(m, 0, 0, 0);
+        m.nest(libc::IFLA_LINKINFO, |m| m.text(libc::IFLA_INFO_KIND, kind));
+    });
+}
+
 /// How a bridge treats a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PortMode {
@@ -242,17 +341,34 @@ pub(crate) fn add_address(batch: &mut Batch, index: u32, address: IpNet) {
     });
 }
 
-/// A default route through `gateway`, in place of the one that there is.
-pub(crate) fn set_default_route(batch: &mut Batch, index: u32, gateway: IpAddr) {
+/// Where a default route leads, besides the interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// A router.
+    Gateway(IpAddr),
+    /// Nobody: the interface takes all IPv4 packets.
+    Device4,
+    /// The interface takes all IPv6 packets.
+    Device6,
+}
+
+/// A default route, in place of the one that there is.
+pub(crate) fn set_default_route(batch: &mut Batch, index: u32, via: Via) {
     batch.message(libc::RTM_NEWROUTE, ACK | libc::NLM_F_CREATE | libc::NLM_F_REPLACE, |m| {
         let mut header = [0; ROUTE_HEADER];
-        header[0] = family(gateway);
+        header[0] = match via {
+            Via::Gateway(gateway) => family(gateway),
+            Via::Device4 => AF_INET,
+            Via::Device6 => AF_INET6,
+        };
         header[4] = libc::RT_TABLE_MAIN;
         header[5] = libc::RTPROT_BOOT;
-        header[6] = libc::RT_SCOPE_UNIVERSE;
+        header[6] = if via == Via::Device4 { libc::RT_SCOPE_LINK } else { libc::RT_SCOPE_UNIVERSE };
         header[7] = libc::RTN_UNICAST;
         m.raw(&header);
-        ip_attribute(m, libc::RTA_GATEWAY, gateway);
+        if let Via::Gateway(gateway) = via {
+            ip_attribute(m, libc::RTA_GATEWAY, gateway);
+        }
         m.u32(libc::RTA_OIF, index);
     });
 }

@@ -15,7 +15,7 @@ use crate::network::{GatewayMode, NetworkConfig, Subnet};
 #[derive(Debug)]
 pub(super) struct Network {
     pub(super) config: NetworkConfig,
-    /// Index of the bridge.
+    /// Index of the bridge or the parent.
     pub(super) index: u32,
     /// One per subnet, in their order.
     pools: Vec<Pool>,
@@ -155,7 +155,7 @@ fn release(pools: &mut [Pool], address: IpAddr) {
 /// Where packets that leave the network go.
 fn gateway(config: &NetworkConfig, drawn: &Drawn<'_>) -> Option<IpAddr> {
     let isolated = config.gateway_mode(drawn.address) == Some(GatewayMode::Isolated);
-    (!config.internal && !isolated).then(|| drawn.subnet.gateway_address())
+    (!config.internal && !isolated && !config.routes_into_device()).then(|| drawn.subnet.gateway_address())
 }
 
 fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {

@@ -13,7 +13,7 @@ use crate::netlink::Socket;
 use crate::netns::Netns;
 use crate::network::{LinkConfig, NetworkConfig};
 use crate::ports::{Ports, Target};
-use crate::{bridge, conntrack, endpoint, sysctl};
+use crate::{bridge, conntrack, endpoint, parent, sysctl};
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -39,27 +39,33 @@ impl State {
 
     /// Makes the network's link and its pools; the table is not touched.
     pub(super) fn add_network(&mut self, config: NetworkConfig) -> Result<(), NetError> {
+        if let Some(subnet) = config.subnet6() {
+            if !sysctl::has_ipv6() {
+                return Err(NetError::NoIpv6(subnet.subnet.to_string()));
+            }
+            if config.as_bridge().is_some() {
+                sysctl::forward_ipv6()?;
+            }
+        }
         let index = match &config.link {
-            LinkConfig::Bridge(bridge) => {
-                if config.subnet6().is_some() {
-                    sysctl::set_if_there("ipv6/conf/all/forwarding", "1")?;
-                }
-                bridge::ensure(&mut self.route, &config, bridge)?
-            }
-            LinkConfig::Macvlan { .. } | LinkConfig::Ipvlan { .. } => {
-                return Err(NetError::Config("networks without a bridge are not supported".to_owned()));
-            }
+            LinkConfig::Bridge(bridge) => bridge::ensure(&mut self.route, &config, bridge)?,
+            LinkConfig::Macvlan { .. } | LinkConfig::Ipvlan { .. } => parent::ensure(&mut self.route, &config)?,
         };
         self.networks.insert(config.id, Network::new(config, index));
         Ok(())
     }
 
-    /// Removes a network's link from the host.
+    /// Removes a network's link from the host, unless other networks use it or it was there before.
     pub(super) fn delete_link(&mut self, config: &NetworkConfig) -> Result<(), NetError> {
-        match config.as_bridge() {
-            Some(link) => bridge::delete(&mut self.route, &link.name),
-            None => Ok(()),
+        if let Some(link) = config.as_bridge() {
+            return bridge::delete(&mut self.route, &link.name);
         }
+        let Some(parent) = config.link.parent(&config.id) else { return Ok(()) };
+        let mut others = self.networks.values().map(|network| &network.config).filter(|other| other.id != config.id);
+        if others.any(|other| other.link.parent(&other.id).as_ref() == Some(&parent)) {
+            return Ok(());
+        }
+        parent::release(&mut self.route, &parent)
     }
 
     pub(super) fn draw_addresses(&mut self, id: &NetworkId, wish: &EndpointConfig) -> Result<Endpoint, NetError> {
@@ -72,17 +78,16 @@ impl State {
         }
     }
 
-    pub(super) fn plug(
+    /// Makes the link of an endpoint. Returns its network's configuration.
+    pub(super) fn add_link(
         &mut self,
         netns: &Netns,
         endpoint: &mut Endpoint,
         wish: &EndpointConfig,
-    ) -> Result<(), NetError> {
+    ) -> Result<NetworkConfig, NetError> {
         let network = self.networks.get(&endpoint.network).ok_or(NetError::NoSuchNetwork(endpoint.network))?;
-        if let Some(bridge) = network.config.as_bridge() {
-            endpoint::plug(&mut self.route, (&network.config, bridge, network.index), netns, endpoint, wish)?;
-        }
-        self.publish(endpoint, &wish.ports).map(drop)
+        endpoint::add_link(&mut self.route, (&network.config, network.index), netns, endpoint, wish)?;
+        Ok(network.config.clone())
     }
 
     pub(super) fn publish(

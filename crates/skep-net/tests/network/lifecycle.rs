@@ -57,10 +57,61 @@ fn ipv6_networks_get_both_families() {
         let netns = Netns::create().unwrap();
         let endpoint = stack.attach(&network(17, "").id, &netns, &container(2)).unwrap();
         assert_eq!(endpoint.address6, Some(("fd00:17::2".parse().unwrap(), 64)));
+        let setting =
+            |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{name}/accept_ra")).unwrap();
+        assert_eq!(setting("up0").trim(), "2", "the host keeps listening to its routers");
+        assert_eq!(setting("skep0").trim(), "0", "CVE-2020-13401");
+        let inner = inside(netns.fd(), || (setting("eth0"), ip("-6 -o addr show eth0"), ip("-6 route show default")));
+        assert_eq!(inner.0.trim(), "0", "CVE-2020-13401");
+        assert!(!inner.1.contains("tentative"), "{}", inner.1);
+        assert!(inner.2.starts_with("default via fd00:17::1 dev eth0"), "{}", inner.2);
         let listener = TcpListener::bind("[fd00:17::1]:9090").unwrap();
         inside(netns.fd(), || TcpStream::connect(listener.local_addr().unwrap())).unwrap();
         let (_, peer) = listener.accept().unwrap();
         assert_eq!(peer.ip().to_string(), "fd00:17::2");
+        stack.destroy().unwrap();
+    });
+}
+
+#[test]
+fn networks_may_have_ipv6_only() {
+    lab(|_| {
+        let stack = open("skep-t");
+        let mut config = network(17, "skep0");
+        config.subnets = vec![Subnet::new("fd00:17::/64".parse::<Ipv6Net>().unwrap())];
+        stack.create_network(config).unwrap();
+        let attach = |n: u8| {
+            let netns = Netns::create().unwrap();
+            let mut wish = container(n);
+            wish.link_local = vec!["169.254.9.9".parse().unwrap(), "fe80::9".parse().unwrap()];
+            wish.sysctls = vec![("net.ipv4.conf.IFNAME.log_martians".to_owned(), "1".to_owned())];
+            let endpoint = stack.attach(&network(17, "").id, &netns, &wish).unwrap();
+            (netns, endpoint)
+        };
+        let ((one, first), (_two, second)) = (attach(2), attach(3));
+        assert_eq!((first.address, first.gateway), (None, None));
+        assert_ne!(first.mac, second.mac);
+        let (links, v4, martians) = inside(one.fd(), || {
+            let setting = std::fs::read_to_string("/proc/sys/net/ipv4/conf/eth0/log_martians").unwrap();
+            (ip("-o addr show eth0"), ip("route show default"), setting)
+        });
+        assert!(links.contains("169.254.9.9/16") && links.contains("fe80::9/64"), "{links}");
+        assert_eq!((v4.as_str(), martians.trim()), ("", "1"));
+        let port = stack.publish(&mut first.clone(), &[tcp(None, 7000, 80)]).unwrap();
+        assert_eq!(port.iter().map(|p| p.host_ip.to_string()).collect::<Vec<_>>(), ["::"], "no IPv4 to publish");
+        assert!(matches!(
+            stack.publish(&mut first.clone(), &[tcp(Some("127.0.0.1"), 7001, 80)]),
+            Err(NetError::Config(_))
+        ));
+        let mut wish = container(4);
+        wish.address = Some([172, 17, 0, 9].into());
+        let refused = stack.attach(&network(17, "").id, &Netns::create().unwrap(), &wish);
+        assert!(matches!(refused, Err(NetError::AddressOutside { .. })), "{refused:?}");
+        wish.address = None;
+        wish.sysctls = vec![("net.ipv4.conf.IFNAME.no_such".to_owned(), "1".to_owned())];
+        let refused = stack.attach(&network(17, "").id, &Netns::create().unwrap(), &wish);
+        assert!(matches!(refused, Err(NetError::File { .. })), "{refused:?}");
+        assert_eq!(ip("-o link show type veth").lines().count(), 3, "nothing half-made");
         stack.destroy().unwrap();
     });
 }

@@ -6,5 +6,6 @@
 mod flush;
 mod lab;
 mod lifecycle;
+mod parents;
 mod reachability;
 mod restart;
