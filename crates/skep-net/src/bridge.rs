@@ -15,6 +15,8 @@ use crate::sysctl;
 const NAME_LENGTH: usize = 15;
 /// Present and 1 where the kernel shows bridged IPv4 frames to the packet filter.
 const BRIDGE_FILTER: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+/// The same for IPv6.
+const BRIDGE_FILTER6: &str = "/proc/sys/net/bridge/bridge-nf-call-ip6tables";
 
 /// Refuses names that no link can have, or that mean something else below /proc/sys/net.
 pub(crate) fn check_name(name: &str) -> Result<(), NetError> {
@@ -37,7 +39,8 @@ pub(crate) fn ensure(socket: &mut Socket, config: &NetworkConfig, bridge: &Bridg
             find(socket, name)?.ok_or_else(|| failed("find bridge", name, rustix::io::Errno::NODEV.into()))?
         }
     };
-    let ipv6 = if config.subnet6().is_some() { "0" } else { "1" };
+    // Even without an address of the subnet a bridge could be reached by its link-local one.
+    let ipv6 = if config.subnet6().is_some() && bridge.gateway_mode_v6 != GatewayMode::Isolated { "0" } else { "1" };
     sysctl::set_if_there(&format!("ipv6/conf/{name}/disable_ipv6"), ipv6)?;
     // Containers are no routers: what they announce is not believed (CVE-2020-13401).
     sysctl::set_if_there(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
@@ -48,6 +51,23 @@ pub(crate) fn ensure(socket: &mut Socket, config: &NetworkConfig, bridge: &Bridg
     route::set_up(&mut batch, index);
     socket.run(&batch).map_err(|e| failed("configure bridge", name, e))?;
     Ok(index)
+}
+
+/// True where the kernel shows bridged IPv6 frames to the packet filter, which gives answers to `::1` their destination
+/// back before they count as received, and drops them then: no port can be led from there to a container.
+pub(crate) fn filters_ipv6() -> bool {
+    std::fs::read(BRIDGE_FILTER6).is_ok_and(|value| value.starts_with(b"1"))
+}
+
+/// Lets answers to connections from `::1` arrive by the bridge. The kernel asks for a route of the link that they come
+/// by; for everything else the one of `lo` is nearer.
+pub(crate) fn accept_loopback6(socket: &mut Socket, name: &str, index: u32) -> Result<(), NetError> {
+    let mut batch = Batch::new();
+    route::add_loopback6_route(&mut batch, index);
+    match socket.run(&batch) {
+        Err(e) if e.errno == rustix::io::Errno::EXIST => Ok(()),
+        other => other.map_err(|e| failed("lead loopback to", name, e)),
+    }
 }
 
 /// The addresses of the bridge itself: the gateways, unless somebody else is.

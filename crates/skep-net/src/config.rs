@@ -191,12 +191,13 @@ pub struct PortMapping {
     pub protocol: Protocol,
 }
 
-/// A published port: what the host forwards to the container.
+/// A published port: what the host forwards to the container, or, where the network has no address translation, what is
+/// open on the container's own address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Published {
     /// The host's address, `0.0.0.0` or `::` for all.
     pub host_ip: IpAddr,
-    /// The host's port.
+    /// The host's port; zero where there is no address translation.
     pub host_port: u16,
     /// The container's address.
     pub container_ip: IpAddr,
@@ -204,6 +205,13 @@ pub struct Published {
     pub container_port: u16,
     /// The protocol.
     pub protocol: Protocol,
+}
+
+impl Published {
+    /// The host has a port for it, which is led to the container.
+    pub fn is_translated(&self) -> bool {
+        self.host_port != 0
+    }
 }
 
 /// What an engine had stored before it was restarted.

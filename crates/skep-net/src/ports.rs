@@ -16,7 +16,7 @@ use skep_types::ContainerId;
 
 use crate::config::{HostPort, PortMapping, Protocol, Published};
 use crate::error::{NetError, PortHolder};
-use crate::holder;
+use crate::{bridge, holder};
 
 const LOCAL_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
@@ -42,6 +42,10 @@ pub(crate) struct Target {
     pub(crate) address: Option<Ipv4Addr>,
     pub(crate) address6: Option<Ipv6Addr>,
     pub(crate) default_host_ip: Option<IpAddr>,
+    /// The network has no IPv4 address translation: ports are opened where they are, the host has none for them.
+    pub(crate) routed: bool,
+    /// The same of IPv6.
+    pub(crate) routed6: bool,
 }
 
 impl Ports {
@@ -63,12 +67,17 @@ impl Ports {
     /// Gives ports back.
     pub(crate) fn release(&mut self, ports: &[Published]) {
         for port in ports {
-            self.held.remove(&(port.protocol, port.host_port, port.host_ip));
+            if port.is_translated() {
+                self.held.remove(&(port.protocol, port.host_port, port.host_ip));
+            }
         }
     }
 
     /// Takes a port again that was published before the engine was restarted; tells who has it, if it is taken.
     pub(crate) fn restore(&mut self, container: ContainerId, port: &Published) -> Option<PortHolder> {
+        if !port.is_translated() {
+            return None;
+        }
         let (socket, holder) = match take(port.host_ip, port.host_port, port.protocol) {
             Ok(socket) => (socket, None),
             Err(NetError::PortInUse { holder, .. }) => (None, Some(holder)),
@@ -87,14 +96,21 @@ impl Ports {
         if first == 0 || last < first || mapping.container_port == 0 {
             return Err(NetError::PortRange(first, last));
         }
+        let (routed, pairs): (Vec<Pair>, Vec<Pair>) =
+            pairs(target, mapping.host_ip)?.into_iter().partition(|pair| target.is_routed(pair.container_ip));
+        let direct = routed.iter().map(|pair| pair.published(0, mapping));
+        if pairs.is_empty() {
+            return Ok(direct.collect());
+        }
         let begin = match mapping.host_port {
             HostPort::Ephemeral if (first..=last).contains(&self.next) => self.next,
             _ => first,
         };
         let mut refused = None;
         for port in (begin..=last).chain(first..begin) {
-            match self.reserve_on(target, mapping, port) {
-                Ok(published) => {
+            match self.reserve_on(target, mapping, &pairs, port) {
+                Ok(mut published) => {
+                    published.extend(direct);
                     if mapping.host_port == HostPort::Ephemeral {
                         self.next = port.checked_add(1).unwrap_or(first);
                     }
@@ -110,22 +126,21 @@ impl Ports {
     }
 
     /// Reserves one port number on each host address that the mapping means.
-    fn reserve_on(&mut self, target: &Target, mapping: &PortMapping, port: u16) -> Result<Vec<Published>, NetError> {
-        let mut done = Vec::new();
-        for (host_ip, container_ip) in pairs(target, mapping.host_ip)? {
-            let reserved =
-                self.check(host_ip, port, mapping.protocol).and_then(|()| take(host_ip, port, mapping.protocol));
+    fn reserve_on(
+        &mut self,
+        target: &Target,
+        mapping: &PortMapping,
+        pairs: &[Pair],
+        port: u16,
+    ) -> Result<Vec<Published>, NetError> {
+        let (mut done, protocol) = (Vec::new(), mapping.protocol);
+        for pair in pairs {
+            let reserved = self.check(pair.host_ip, port, protocol).and_then(|()| take(pair.host_ip, port, protocol));
             match reserved {
                 Ok(socket) => {
                     let held = Held { container: target.container, _socket: socket };
-                    self.held.insert((mapping.protocol, port, host_ip), held);
-                    done.push(Published {
-                        host_ip,
-                        host_port: port,
-                        container_ip,
-                        container_port: mapping.container_port,
-                        protocol: mapping.protocol,
-                    });
+                    self.held.insert((protocol, port, pair.host_ip), held);
+                    done.push(pair.published(port, mapping));
                 }
                 Err(e) => {
                     self.release(&done);
@@ -150,17 +165,48 @@ impl Ports {
     }
 }
 
-/// The host addresses that a mapping means, each with the container's address of the same family.
-fn pairs(target: &Target, wish: Option<IpAddr>) -> Result<Vec<(IpAddr, IpAddr)>, NetError> {
+/// An address of the host and the container's of the same family.
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    host_ip: IpAddr,
+    container_ip: IpAddr,
+}
+
+impl Pair {
+    fn published(&self, host_port: u16, mapping: &PortMapping) -> Published {
+        Published {
+            host_ip: self.host_ip,
+            host_port,
+            container_ip: self.container_ip,
+            container_port: mapping.container_port,
+            protocol: mapping.protocol,
+        }
+    }
+}
+
+impl Target {
+    fn is_routed(&self, address: IpAddr) -> bool {
+        if address.is_ipv4() { self.routed } else { self.routed6 }
+    }
+}
+
+/// The host addresses that a mapping means.
+fn pairs(target: &Target, wish: Option<IpAddr>) -> Result<Vec<Pair>, NetError> {
     let v4 = target.address.map(IpAddr::V4);
     let v6 = target.address6.map(IpAddr::V6);
     let Some(ip) = wish.or(target.default_host_ip) else {
         let all = [(Ipv4Addr::UNSPECIFIED.into(), v4), (Ipv6Addr::UNSPECIFIED.into(), v6)];
-        return Ok(all.into_iter().filter_map(|(host, own)| Some((host, own?))).collect());
+        return Ok(all.into_iter().filter_map(|(host_ip, own)| Some(Pair { host_ip, container_ip: own? })).collect());
     };
+    if ip == IpAddr::V6(Ipv6Addr::LOCALHOST) && bridge::filters_ipv6() {
+        return Err(NetError::Config(
+            "cannot publish on ::1 while net.bridge.bridge-nf-call-ip6tables is 1: the kernel drops the answers"
+                .to_owned(),
+        ));
+    }
     let (own, family) = if ip.is_ipv4() { (v4, "IPv4") } else { (v6, "IPv6") };
     match own {
-        Some(own) => Ok(vec![(ip, own)]),
+        Some(container_ip) => Ok(vec![Pair { host_ip: ip, container_ip }]),
         None => Err(NetError::Config(format!("cannot publish on {ip}: the container has no {family} address"))),
     }
 }

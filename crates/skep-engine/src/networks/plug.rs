@@ -85,8 +85,8 @@ impl Plug {
                 skep_net::Protocol::Sctp => skep_types::Protocol::Sctp,
             };
             let port = Port { number: published.container_port, protocol };
-            let binding =
-                PortBinding { host_ip: published.host_ip.to_string(), host_port: published.host_port.to_string() };
+            let host_port = if published.is_translated() { published.host_port.to_string() } else { String::new() };
+            let binding = PortBinding { host_ip: published.host_ip.to_string(), host_port };
             let bindings = ports.entry(port).or_default();
             if !bindings.contains(&binding) {
                 bindings.push(binding);

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::write::{DELETE_ELEMENT, FilterBatch, NEW_ELEMENT};
 use crate::config::Published;
-use crate::network::NetworkConfig;
+use crate::network::{GatewayMode, NetworkConfig};
 
 /// Elements per message: an attribute holds 64 KiB, and an element takes up to about 100 bytes.
 const PER_MESSAGE: usize = 256;
@@ -18,8 +18,16 @@ pub(crate) struct Element {
     set: &'static str,
     key: Vec<u8>,
     data: Vec<u8>,
-    /// The key is the first one after an interval that an element before it began.
-    ends_interval: bool,
+    kind: Kind,
+}
+
+/// What an element's key is. The beginning of an interval is followed by its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Single,
+    Begins,
+    /// The first key behind the interval.
+    Ends,
 }
 
 impl Element {
@@ -34,18 +42,39 @@ impl Element {
         if network.internal {
             elements.push(Element::key("internal", name.to_vec()));
         }
+        if !bridge.icc {
+            elements.push(Element::key("closed_bridge", [name, name].concat()));
+        }
+        for host_link in &bridge.trusted_host_interfaces {
+            elements.push(Element::key("trusted", [interface(host_link), name].concat()));
+        }
         for subnet in network.subnets.iter().map(|subnet| subnet.subnet) {
             let v4 = subnet.addr().is_ipv4();
             elements.extend(Element::interval(if v4 { "subnets" } else { "subnets6" }, subnet));
-            if bridge.masquerade && !network.internal {
+            let mode = if v4 { bridge.gateway_mode_v4 } else { bridge.gateway_mode_v6 };
+            let translated = matches!(mode, GatewayMode::Nat | GatewayMode::NatUnprotected);
+            if bridge.masquerade && translated && !network.internal {
                 elements.extend(Element::interval(if v4 { "masquerade" } else { "masquerade6" }, subnet));
+            }
+            match mode {
+                GatewayMode::NatUnprotected => {
+                    elements.push(Element::key(if v4 { "unprotected" } else { "unprotected6" }, name.to_vec()));
+                }
+                GatewayMode::Routed => {
+                    elements.push(Element::key(if v4 { "routed" } else { "routed6" }, name.to_vec()));
+                }
+                GatewayMode::Nat | GatewayMode::Isolated => {}
             }
         }
         elements
     }
 
+    fn order(&self) -> (&'static str, &[u8]) {
+        (self.set, if self.kind == Kind::Single { &self.key } else { &[] })
+    }
+
     fn key(set: &'static str, key: Vec<u8>) -> Element {
-        Element { set, key, data: Vec::new(), ends_interval: false }
+        Element { set, key, data: Vec::new(), kind: Kind::Single }
     }
 
     /// A subnet: its first address, and the first one behind it. (None ends at the very last address.)
@@ -54,16 +83,15 @@ impl Element {
             IpAddr::V4(ip) => Ipv4Addr::from(u32::from(ip).wrapping_add(1)).into(),
             IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip).wrapping_add(1)).into(),
         };
-        let end = Element { ends_interval: true, ..Element::key(set, octets(behind)) };
-        [Element::key(set, octets(subnet.network())), end]
+        let begin = Element { kind: Kind::Begins, ..Element::key(set, octets(subnet.network())) };
+        [begin, Element { kind: Kind::Ends, ..Element::key(set, octets(behind)) }]
     }
 
     /// The way from a host port to a container.
-    pub(crate) fn of_port(port: &Published) -> Element {
-        let number = |n: u16| {
-            let [a, b] = n.to_be_bytes();
-            [a, b, 0, 0]
-        };
+    pub(crate) fn of_port(port: &Published) -> Option<Element> {
+        if !port.is_translated() {
+            return None;
+        }
         let set = match (port.host_ip, port.host_ip.is_unspecified()) {
             (IpAddr::V4(_), true) => "published",
             (IpAddr::V4(_), false) => "published_on",
@@ -75,8 +103,26 @@ impl Element {
         key.extend(number(port.host_port));
         let mut data = octets(port.container_ip);
         data.extend(number(port.container_port));
-        Element { set, key, data, ends_interval: false }
+        Some(Element { set, key, data, kind: Kind::Single })
     }
+
+    /// A port of a container that is open on its own address, to whom the network lets there.
+    pub(crate) fn of_direct(network: &NetworkConfig, port: &Published) -> Option<Element> {
+        let trusts = network.as_bridge().is_some_and(|bridge| !bridge.trusted_host_interfaces.is_empty());
+        if !trusts && network.gateway_mode(port.container_ip) != Some(GatewayMode::Routed) {
+            return None;
+        }
+        let mut key = octets(port.container_ip);
+        key.extend([port.protocol.number(), 0, 0, 0]);
+        key.extend(number(port.container_port));
+        Some(Element::key(if port.container_ip.is_ipv4() { "served" } else { "served6" }, key))
+    }
+}
+
+/// A port as part of a key or value.
+fn number(port: u16) -> [u8; 4] {
+    let [a, b] = port.to_be_bytes();
+    [a, b, 0, 0]
 }
 
 fn octets(ip: IpAddr) -> Vec<u8> {
@@ -93,6 +139,13 @@ fn interface(name: &str) -> [u8; 16] {
         *to = from;
     }
     key
+}
+
+/// Puts the elements of a set together, each once. Intervals stay as they are: where one ends at the key that another one
+/// begins with, only their own order tells which is which.
+pub(crate) fn arrange(elements: &mut Vec<Element>) {
+    elements.sort_by(|a, b| a.order().cmp(&b.order()));
+    elements.dedup();
 }
 
 pub(super) fn add(batch: &mut FilterBatch<'_>, elements: &[Element]) {
@@ -113,7 +166,7 @@ fn write(batch: &mut FilterBatch<'_>, kind: u16, flags: i32, elements: &[Element
                 for element in run {
                     m.nest(1, |m| {
                         m.nest(1, |m| m.bytes(1, &element.key));
-                        if element.ends_interval {
+                        if element.kind == Kind::Ends {
                             m.be32(3, INTERVAL_END);
                         }
                         if kind == NEW_ELEMENT && !element.data.is_empty() {

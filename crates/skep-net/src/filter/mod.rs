@@ -14,7 +14,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-pub(crate) use elements::Element;
+pub(crate) use elements::{Element, arrange};
 pub(crate) use events::{Change, read as read_event};
 use write::{DELETE_TABLE, FilterBatch, NEW_TABLE};
 
@@ -53,7 +53,7 @@ impl Filter {
             let mut batch = FilterBatch::new(&self.table);
             batch.table(NEW_TABLE);
             present.remove(&mut batch);
-            rules::write(&mut batch, others);
+            rules::write(&mut batch, others, crate::bridge::filters_ipv6());
             elements::add(&mut batch, elements);
             let batch = batch.finish();
             match self.commit(&batch, "replace") {

@@ -8,7 +8,7 @@
 //!              address . protocol . port in published_on: to the container
 //!              to an address of the host, protocol . port in published: to the container
 //! output       the same for the host's own connections, loopback included
-//! postrouting  from 127.0.0.0/8 into a bridge: masquerade       (the container answers to the bridge)
+//! postrouting  from loopback into a bridge: masquerade          (the container answers to the bridge)
 //!              from a subnet of ours into a bridge, destination changed: masquerade   (hairpin)
 //!              from a subnet that masquerades, to no bridge of ours: masquerade
 //! forward      whatever the administrator has put into `user`
@@ -16,6 +16,10 @@
 //!              within a bridge whose containers may talk: accept
 //!              from or to an internal bridge: drop
 //!              to a bridge, to a published port: accept
+//!              within a bridge whose containers may not talk: drop
+//!              from outside to a bridge without protection: accept
+//!              to a bridge that is routed, to a published port's own address, or by ICMP: accept
+//!              from a link that the bridge trusts, to a published port's own address: accept
 //!              to a bridge: drop                                (other networks, direct routing, unpublished ports)
 //!              from a bridge: accept
 //! ```
@@ -49,6 +53,8 @@ const CT_STATUS: u32 = 2;
 const CT_ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 const CT_STATUS_DNAT: u32 = 1 << 5;
 const LOCAL: u32 = libc::RTN_LOCAL as u32;
+const ICMP: u8 = 1;
+const ICMP6: u8 = 58;
 const IPV4: u32 = 2;
 const IPV6: u32 = 10;
 
@@ -57,10 +63,18 @@ pub(super) const USER: &str = "user";
 /// The engine's chains.
 pub(super) const CHAINS: [&str; 5] = ["guard", "prerouting", "output", "postrouting", "forward"];
 /// The engine's sets and maps.
-pub(super) const SETS: [&str; 11] = [
+pub(super) const SETS: [&str; 19] = [
     "bridges",
     "internal",
     "open_bridge",
+    "closed_bridge",
+    "trusted",
+    "unprotected",
+    "unprotected6",
+    "routed",
+    "routed6",
+    "served",
+    "served6",
     "subnets",
     "subnets6",
     "masquerade",
@@ -71,8 +85,8 @@ pub(super) const SETS: [&str; 11] = [
     "published6_on",
 ];
 
-/// Writes sets, chains and rules into a table that has none of them.
-pub(super) fn write(batch: &mut FilterBatch<'_>, others: Others) {
+/// Writes sets, chains and rules into a table that has none of them. `bridged6`: see [`crate::bridge::filters_ipv6`].
+pub(super) fn write(batch: &mut FilterBatch<'_>, others: Others, bridged6: bool) {
     batch.plain_chain(USER);
     sets(batch);
     let policy = if others == Others::Drop { DROP } else { ACCEPT };
@@ -85,10 +99,15 @@ pub(super) fn write(batch: &mut FilterBatch<'_>, others: Others) {
     batch.rule("guard", |r| r.on("bridges", META_IIFNAME).loopback(16).verdict(DROP).end());
     batch.rule("guard", |r| r.on("bridges", META_IIFNAME).loopback(12).verdict(DROP).end());
     batch.rule("prerouting", |r| r.loopback(16).verdict(RETURN).end());
+    if bridged6 {
+        // Refused, so that programs go on to 127.0.0.1, instead of an answer that never arrives.
+        batch.rule("output", |r| r.loopback6_destination().verdict(RETURN).end());
+    }
     for chain in ["prerouting", "output"] {
         publishing(batch, chain);
     }
     batch.rule("postrouting", |r| r.loopback(12).on("bridges", META_OIFNAME).masquerade().end());
+    batch.rule("postrouting", |r| r.loopback6_source().on("bridges", META_OIFNAME).masquerade().end());
     for (family, subnets, masquerade) in [(IPV4, "subnets", "masquerade"), (IPV6, "subnets6", "masquerade6")] {
         batch.rule("postrouting", |r| {
             r.source(family)
@@ -110,6 +129,13 @@ fn sets(batch: &mut FilterBatch<'_>) {
     batch.set("bridges", Type::IFNAME);
     batch.set("internal", Type::IFNAME);
     batch.set("open_bridge", Type::IFNAME.then(Type::IFNAME));
+    batch.set("closed_bridge", Type::IFNAME.then(Type::IFNAME));
+    batch.set("trusted", Type::IFNAME.then(Type::IFNAME));
+    for name in ["unprotected", "unprotected6", "routed", "routed6"] {
+        batch.set(name, Type::IFNAME);
+    }
+    batch.set("served", Type::IPV4.then(Type::PROTOCOL).then(Type::PORT));
+    batch.set("served6", Type::IPV6.then(Type::PROTOCOL).then(Type::PORT));
     batch.intervals("subnets", Type::IPV4);
     batch.intervals("subnets6", Type::IPV6);
     batch.intervals("masquerade", Type::IPV4);
@@ -150,6 +176,19 @@ fn forwarding(batch: &mut FilterBatch<'_>) {
     batch.rule("forward", |r| r.on("internal", META_IIFNAME).verdict(DROP).end());
     batch.rule("forward", |r| r.on("internal", META_OIFNAME).verdict(DROP).end());
     batch.rule("forward", |r| r.on("bridges", META_OIFNAME).destination_changed().verdict(ACCEPT).end());
+    batch.rule("forward", |r| r.pair("closed_bridge").verdict(DROP).end());
+    for (family, unprotected, routed, served) in
+        [(IPV4, "unprotected", "routed", "served"), (IPV6, "unprotected6", "routed6", "served6")]
+    {
+        batch.rule("forward", |r| {
+            r.family(family).on(unprotected, META_OIFNAME).not_on("bridges", META_IIFNAME).verdict(ACCEPT).end();
+        });
+        batch.rule("forward", |r| {
+            r.family(family).on(routed, META_OIFNAME).served(family, served).verdict(ACCEPT).end();
+        });
+        batch.rule("forward", |r| r.family(family).on(routed, META_OIFNAME).icmp(family).verdict(ACCEPT).end());
+        batch.rule("forward", |r| r.family(family).pair("trusted").served(family, served).verdict(ACCEPT).end());
+    }
     batch.rule("forward", |r| r.on("bridges", META_OIFNAME).verdict(DROP).end());
     batch.rule("forward", |r| r.on("bridges", META_IIFNAME).verdict(ACCEPT).end());
 }
@@ -182,6 +221,17 @@ impl Rule<'_, '_> {
         )
     }
 
+    /// IPv6 with the loopback address as its source.
+    fn loopback6_source(&mut self) -> &mut Self {
+        let loopback = std::net::Ipv6Addr::LOCALHOST.octets();
+        self.source(IPV6).compare(register(0), Operator::Equal, &loopback)
+    }
+
+    fn loopback6_destination(&mut self) -> &mut Self {
+        let loopback = std::net::Ipv6Addr::LOCALHOST.octets();
+        self.family(IPV6).payload(NETWORK, 24, 16, register(0)).compare(register(0), Operator::Equal, &loopback)
+    }
+
     /// Loads the source address.
     fn source(&mut self, family: u32) -> &mut Self {
         let (offset, length) = if family == IPV4 { (12, 4) } else { (8, 16) };
@@ -190,6 +240,17 @@ impl Rule<'_, '_> {
 
     fn protocol_and_port(&mut self, first: u32) -> &mut Self {
         self.meta(META_L4PROTO, register(first)).payload(TRANSPORT, 2, 2, register(first + 1))
+    }
+
+    /// To a container's address and a port that is published there.
+    fn served(&mut self, family: u32, set: &str) -> &mut Self {
+        let (offset, size) = if family == IPV4 { (16, 4) } else { (24, 16) };
+        self.payload(NETWORK, offset, size, register(0)).protocol_and_port(size / 4).is_in(set, register(0))
+    }
+
+    fn icmp(&mut self, family: u32) -> &mut Self {
+        let number = if family == IPV4 { ICMP } else { ICMP6 };
+        self.meta(META_L4PROTO, register(0)).compare(register(0), Operator::Equal, &[number])
     }
 
     fn known_connection(&mut self) -> &mut Self {

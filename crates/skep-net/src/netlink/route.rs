@@ -31,6 +31,7 @@ const IFA_FLAGS: u16 = 8;
 const AF_INET: u8 = 2;
 const AF_BRIDGE: u8 = 7;
 const AF_INET6: u8 = 10;
+const LOOPBACK6_METRIC: u32 = 4096;
 const LINK_HEADER: usize = 16;
 const ROUTE_HEADER: usize = 12;
 
@@ -385,4 +386,21 @@ fn ip_attribute(m: &mut Message<'_>, kind: u16, address: IpAddr) {
         IpAddr::V4(ip) => m.bytes(kind, &ip.octets()),
         IpAddr::V6(ip) => m.bytes(kind, &ip.octets()),
     }
+}
+
+/// A local route to `::1` by a link, farther than that of `lo`.
+pub(crate) fn add_loopback6_route(batch: &mut Batch, index: u32) {
+    batch.message(libc::RTM_NEWROUTE, CREATE, |m| {
+        let mut header = [0; ROUTE_HEADER];
+        header[0] = AF_INET6;
+        header[1] = 128;
+        header[4] = libc::RT_TABLE_LOCAL;
+        header[5] = libc::RTPROT_BOOT;
+        header[6] = libc::RT_SCOPE_UNIVERSE;
+        header[7] = libc::RTN_LOCAL;
+        m.raw(&header);
+        m.bytes(libc::RTA_DST, &std::net::Ipv6Addr::LOCALHOST.octets());
+        m.u32(libc::RTA_PRIORITY, LOOPBACK6_METRIC);
+        m.u32(libc::RTA_OIF, index);
+    });
 }

@@ -22,6 +22,8 @@ pub(super) struct Network {
     pub(super) endpoints: BTreeSet<(ContainerId, String)>,
     /// Loopback addresses may leave through the bridge.
     pub(super) loopback: bool,
+    /// The same of IPv6.
+    pub(super) loopback6: bool,
 }
 
 /// An address drawn from a subnet.
@@ -33,7 +35,7 @@ struct Drawn<'a> {
 impl Network {
     pub(super) fn new(config: NetworkConfig, index: u32) -> Self {
         let pools = config.subnets.iter().map(Pool::of).collect();
-        Network { config, index, pools, endpoints: BTreeSet::new(), loopback: false }
+        Network { config, index, pools, endpoints: BTreeSet::new(), loopback: false, loopback6: false }
     }
 
     /// Takes the addresses that an endpoint wishes, or the next free ones: all or none.

@@ -8,10 +8,10 @@ use skep_types::NetworkId;
 use super::members::Network;
 use crate::config::{Endpoint, EndpointConfig, PortMapping, Published};
 use crate::error::NetError;
-use crate::filter::{Change, Element, Filter, Others};
+use crate::filter::{Change, Element, Filter, Others, arrange};
 use crate::netlink::Socket;
 use crate::netns::Netns;
-use crate::network::{LinkConfig, NetworkConfig};
+use crate::network::{GatewayMode, LinkConfig, NetworkConfig};
 use crate::ports::{Ports, Target};
 use crate::{bridge, conntrack, endpoint, parent, sysctl};
 
@@ -105,9 +105,11 @@ impl State {
             address: endpoint.address.map(|(address, _)| address),
             address6: endpoint.address6.map(|(address, _)| address),
             default_host_ip: network.config.as_bridge().and_then(|bridge| bridge.host_binding),
+            routed: network.config.as_bridge().is_some_and(|bridge| bridge.gateway_mode_v4 == GatewayMode::Routed),
+            routed6: network.config.as_bridge().is_some_and(|bridge| bridge.gateway_mode_v6 == GatewayMode::Routed),
         };
         let published = self.ports.reserve(&target, ports)?;
-        let elements: Vec<_> = published.iter().map(Element::of_port).collect();
+        let elements = elements(&network.config, &published);
         let done = self.allow_loopback(endpoint.network, &published).and_then(|()| self.add_elements(&elements));
         if let Err(e) = done {
             self.ports.release(&published);
@@ -121,11 +123,25 @@ impl State {
 
     pub(super) fn unpublish(&mut self, network: NetworkId, ports: &[Published]) -> Result<(), NetError> {
         let own: Vec<_> = ports.iter().filter(|port| self.published.remove(&(network, **port))).copied().collect();
-        let elements: Vec<_> = own.iter().map(Element::of_port).collect();
-        let removed = self.remove_elements(&elements);
+        let mut gone: Vec<_> = own.iter().filter_map(Element::of_port).collect();
+        if let Some(found) = self.networks.get(&network) {
+            let direct = own.iter().filter_map(|port| Some((port, Element::of_direct(&found.config, port)?)));
+            gone.extend(direct.filter(|(port, _)| !self.is_served(network, port)).map(|(_, element)| element));
+        }
+        arrange(&mut gone);
+        let removed = self.remove_elements(&gone);
         conntrack::forget_udp(&mut self.flows, &own);
         self.ports.release(&own);
         removed
+    }
+
+    /// The container's port is still published, some other way.
+    fn is_served(&self, network: NetworkId, gone: &Published) -> bool {
+        let same = |port: &Published| {
+            (port.container_ip, port.container_port, port.protocol)
+                == (gone.container_ip, gone.container_port, gone.protocol)
+        };
+        self.published.iter().any(|(id, port)| *id == network && same(port))
     }
 
     /// Lets the host's loopback addresses reach the bridge, once a port is published that they can use.
@@ -137,6 +153,13 @@ impl State {
                 sysctl::set(&format!("ipv4/conf/{}/route_localnet", bridge.name), "1")?;
             }
             network.loopback = true;
+        }
+        let usable = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unspecified() || ip.is_loopback());
+        if !network.loopback6 && ports.iter().any(|port| usable(port.host_ip) && port.is_translated()) {
+            if let Some(bridge) = network.config.as_bridge().filter(|_| !bridge::filters_ipv6()) {
+                bridge::accept_loopback6(&mut self.route, &bridge.name, network.index)?;
+            }
+            network.loopback6 = true;
         }
         Ok(())
     }
@@ -172,9 +195,20 @@ impl State {
 
     pub(super) fn rebuild(&mut self) -> Result<(), NetError> {
         let networks = self.networks.values().flat_map(|network| Element::of_network(&network.config));
-        let mut elements: Vec<_> =
-            networks.chain(self.published.iter().map(|(_, port)| Element::of_port(port))).collect();
-        elements.sort();
-        self.filter.replace(self.others, &elements)
+        let mut all: Vec<_> = networks.collect();
+        for (id, port) in &self.published {
+            let network = self.networks.get(id);
+            all.extend(network.map(|network| elements(&network.config, &[*port])).unwrap_or_default());
+        }
+        arrange(&mut all);
+        self.filter.replace(self.others, &all)
     }
+}
+
+/// What ports are in the table.
+fn elements(network: &NetworkConfig, ports: &[Published]) -> Vec<Element> {
+    let mut elements: Vec<_> = ports.iter().filter_map(Element::of_port).collect();
+    elements.extend(ports.iter().filter_map(|port| Element::of_direct(network, port)));
+    arrange(&mut elements);
+    elements
 }

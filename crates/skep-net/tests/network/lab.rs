@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) const HOST: &str = "192.0.2.1";
 pub(crate) const OUTSIDE: &str = "192.0.2.2";
+pub(crate) const HOST6: &str = "2001:db8::1";
+pub(crate) const OUTSIDE6: &str = "2001:db8::2";
 
 /// Runs a test in a network namespace of its own; `host` has the uplink to `outside`.
 pub(crate) fn lab(test: impl FnOnce(&Netns) + Send) {
@@ -43,16 +45,20 @@ pub(crate) fn lab_with(bridge_filter: BridgeFilter, test: impl FnOnce(&Netns) + 
             if bridge_filter == BridgeFilter::Off {
                 // Missing where br_netfilter is not loaded, which is the same as off.
                 let _ = std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0");
+                let _ = std::fs::write("/proc/sys/net/bridge/bridge-nf-call-ip6tables", "0");
             }
             let outside = Netns::create().unwrap();
             let path = format!("/proc/{}/fd/{}", std::process::id(), outside.fd().as_raw_fd());
             ip(&format!("link add up0 type veth peer name up1 netns {path}"));
             ip(&format!("addr add {HOST}/24 dev up0"));
+            ip(&format!("addr add {HOST6}/64 dev up0 nodad"));
             ip("link set up0 up");
             inside(outside.fd(), || {
                 ip(&format!("addr add {OUTSIDE}/24 dev up1"));
                 ip("link set up1 up");
+                ip(&format!("addr add {OUTSIDE6}/64 dev up1 nodad"));
                 ip(&format!("route add default via {HOST}"));
+                ip(&format!("-6 route add default via {HOST6}"));
             });
             test(&outside);
             drop(own);
@@ -98,6 +104,14 @@ pub(crate) fn network(n: u8, bridge: &str) -> NetworkConfig {
     NetworkConfig::bridge(NetworkId::from_bytes([n; 32]), bridge, subnet)
 }
 
+/// As [`network`], with an IPv6 subnet.
+pub(crate) fn dual(n: u8, bridge: &str) -> NetworkConfig {
+    let subnet: ipnet::Ipv6Net = format!("fd00:{n}::/64").parse().unwrap();
+    let mut config = network(n, bridge);
+    config.subnets.push(skep_net::Subnet::new(subnet));
+    config
+}
+
 pub(crate) fn container(n: u8) -> EndpointConfig {
     EndpointConfig::new(ContainerId::from_bytes([n; 32]))
 }
@@ -113,19 +127,19 @@ pub(crate) fn tcp(host_ip: Option<&str>, host_port: u16, container_port: u16) ->
 
 /// Serves `port` in a namespace: answers each TCP connection and each UDP packet with the client's address.
 pub(crate) fn serve(netns: BorrowedFd<'_>, port: u16) {
-    let any: SocketAddr = ([0, 0, 0, 0], port).into();
+    let any: SocketAddr = (std::net::Ipv6Addr::UNSPECIFIED, port).into();
     let (tcp, udp) = inside(netns, || (TcpListener::bind(any).unwrap(), UdpSocket::bind(any).unwrap()));
     thread::spawn(move || {
         for stream in tcp.incoming() {
             let mut stream = stream.unwrap();
-            let peer = stream.peer_addr().unwrap().ip().to_string();
+            let peer = stream.peer_addr().unwrap().ip().to_canonical().to_string();
             let _ = stream.write_all(peer.as_bytes());
         }
     });
     thread::spawn(move || {
         let mut buffer = [0; 16];
         while let Ok((_, peer)) = udp.recv_from(&mut buffer) {
-            let _ = udp.send_to(peer.ip().to_string().as_bytes(), peer);
+            let _ = udp.send_to(peer.ip().to_canonical().to_string().as_bytes(), peer);
         }
     });
 }
@@ -155,7 +169,8 @@ fn reach(netns: BorrowedFd<'_>, to: &str, wait: Duration) -> Option<IpAddr> {
 pub(crate) fn ask(netns: BorrowedFd<'_>, to: &str) -> Option<IpAddr> {
     let to: SocketAddr = to.parse().unwrap();
     inside(netns, || {
-        let socket = UdpSocket::bind(("0.0.0.0", 0)).unwrap();
+        let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any).unwrap();
         socket.connect(to).ok()?;
         socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         socket.send(b"?").ok()?;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod flush;
+mod gateway;
 mod lab;
 mod lifecycle;
 mod parents;
