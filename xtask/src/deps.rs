@@ -45,7 +45,7 @@ const TEST: &[&str] = &[
     "zstd",
 ];
 // Docker itself is taken from a newer suite, see peers.rs.
-const BENCH: &[&str] = &["crun", "iptables"];
+const BENCH: &[&str] = &["crun", "iperf3", "iptables"];
 
 pub(crate) fn install(arguments: &Arguments) -> Result<ExitCode> {
     let lists = match arguments.purpose {

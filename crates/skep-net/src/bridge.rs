@@ -28,13 +28,19 @@ pub(crate) fn check_name(name: &str) -> Result<(), NetError> {
 }
 
 /// Makes the bridge, or brings one that is there into the wished state. Returns its index.
-pub(crate) fn ensure(socket: &mut Socket, config: &NetworkConfig, bridge: &BridgeLink) -> Result<u32, NetError> {
+pub(crate) fn ensure(
+    socket: &mut Socket,
+    config: &NetworkConfig,
+    bridge: &BridgeLink,
+    mark: &str,
+) -> Result<u32, NetError> {
     let name = bridge.name.as_str();
     let index = match find(socket, name)? {
         Some(index) => index,
         None => {
             let mut batch = Batch::new();
             route::add_bridge(&mut batch, name, mac(config), config.mtu);
+            route::mark(&mut batch, name, mark);
             socket.run(&batch).map_err(|e| failed("create bridge", name, e))?;
             find(socket, name)?.ok_or_else(|| failed("find bridge", name, rustix::io::Errno::NODEV.into()))?
         }

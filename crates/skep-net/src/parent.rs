@@ -13,8 +13,6 @@ use crate::netlink::route::{self, Child, Link};
 use crate::netlink::{Batch, Socket};
 use crate::network::{IpvlanFlag, IpvlanMode, LinkConfig, MacvlanMode, NetworkConfig};
 
-/// The alias of links that were made here.
-const MARK: &str = "made by skep";
 const LOOPBACK: &str = "lo";
 
 impl LinkConfig {
@@ -55,7 +53,7 @@ fn nowhere(id: &NetworkId) -> String {
 }
 
 /// Finds or makes the parent of a network. Returns its index.
-pub(crate) fn ensure(socket: &mut Socket, config: &NetworkConfig) -> Result<u32, NetError> {
+pub(crate) fn ensure(socket: &mut Socket, config: &NetworkConfig, mark: &str) -> Result<u32, NetError> {
     let (Some(name), Some(child)) = (config.link.parent(&config.id), config.link.child()) else {
         return Err(NetError::Config("a bridge has no parent".to_owned()));
     };
@@ -68,18 +66,18 @@ pub(crate) fn ensure(socket: &mut Socket, config: &NetworkConfig) -> Result<u32,
         return Ok(link.index);
     }
     if name == nowhere(&config.id) {
-        make_nowhere(socket, &name)?;
+        make_nowhere(socket, &name, mark)?;
     } else {
-        make_vlan(socket, &name)?;
+        make_vlan(socket, &name, mark)?;
     }
     let link = find(socket, &name)?.ok_or_else(|| failed("find", &name, Errno::NODEV.into()))?;
     Ok(link.index)
 }
 
 /// Removes the parent if it was made here.
-pub(crate) fn release(socket: &mut Socket, name: &str) -> Result<(), NetError> {
+pub(crate) fn release(socket: &mut Socket, name: &str, mark: &str) -> Result<(), NetError> {
     match find(socket, name)? {
-        Some(link) if link.alias == MARK => bridge::delete(socket, name),
+        Some(link) if link.alias == mark => bridge::delete(socket, name),
         _ => Ok(()),
     }
 }
@@ -99,20 +97,20 @@ fn require(socket: &mut Socket, kind: &'static str) -> Result<(), NetError> {
 }
 
 /// A link that leads nowhere: a dummy, or where the kernel has none a bridge without ports.
-fn make_nowhere(socket: &mut Socket, name: &str) -> Result<(), NetError> {
+fn make_nowhere(socket: &mut Socket, name: &str, mark: &str) -> Result<(), NetError> {
     let mut batch = Batch::new();
-    route::add_marked(&mut batch, name, "dummy", MARK);
+    route::add_marked(&mut batch, name, "dummy", mark);
     match socket.run(&batch) {
         Err(e) if e.errno == Errno::OPNOTSUPP => {
             let mut batch = Batch::new();
-            route::add_marked(&mut batch, name, "bridge", MARK);
+            route::add_marked(&mut batch, name, "bridge", mark);
             socket.run(&batch).map_err(|e| failed("create", name, e))
         }
         other => other.map_err(|e| failed("create", name, e)),
     }
 }
 
-fn make_vlan(socket: &mut Socket, name: &str) -> Result<(), NetError> {
+fn make_vlan(socket: &mut Socket, name: &str, mark: &str) -> Result<(), NetError> {
     let Some((base, tag)) = name.rsplit_once('.') else {
         return Err(NetError::NoParent { parent: name.to_owned() });
     };
@@ -125,7 +123,7 @@ fn make_vlan(socket: &mut Socket, name: &str) -> Result<(), NetError> {
     };
     require(socket, "vlan")?;
     let mut batch = Batch::new();
-    route::add_vlan(&mut batch, name, base_link.index, tag, MARK);
+    route::add_vlan(&mut batch, name, base_link.index, tag, mark);
     socket.run(&batch).map_err(|e| failed("create VLAN", name, e))
 }
 

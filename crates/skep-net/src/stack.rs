@@ -13,7 +13,8 @@ use skep_types::NetworkId;
 
 use crate::bridge::{self, failed};
 use crate::config::{
-    Endpoint, EndpointConfig, Families, ForwardPolicy, LinkStats, PortMapping, Published, Restored, Saved, StackConfig,
+    Endpoint, EndpointConfig, Families, ForwardPolicy, LinkStats, PortMapping, Published, Rate, Restored, Saved,
+    StackConfig,
 };
 use crate::error::NetError;
 use crate::filter::{Element, Filter, Others};
@@ -22,7 +23,7 @@ use crate::netlink::Socket;
 use crate::netns::Netns;
 use crate::network::NetworkConfig;
 use crate::pools::{self, AddressPool};
-use crate::{endpoint, sysctl};
+use crate::{endpoint, rate, sysctl};
 use state::State;
 
 /// The networks of one engine. All methods may be called from several threads; the kernel changes links one at a time
@@ -148,7 +149,14 @@ impl NetworkStack {
     pub fn detach(&self, endpoint: &Endpoint) -> Result<(), NetError> {
         let ports = self.state.lock().unpublish(endpoint.network, &endpoint.published);
         let link = match &endpoint.host_link {
-            Some(name) => bridge::delete(&mut self.reaper.lock(), name),
+            Some(name) => {
+                let mut reaper = self.reaper.lock();
+                let helper = match endpoint.rate.outbound {
+                    Some(_) => rate::remove_helper(&mut reaper, name),
+                    None => Ok(()),
+                };
+                bridge::delete(&mut reaper, name).and(helper)
+            }
             None => Ok(()),
         };
         self.state.lock().release_addresses(endpoint);
@@ -165,6 +173,17 @@ impl NetworkStack {
         let own: Vec<_> = ports.iter().filter(|port| endpoint.published.contains(port)).copied().collect();
         endpoint.published.retain(|port| !own.contains(port));
         self.state.lock().unpublish(endpoint.network, &own)
+    }
+
+    /// Changes how much may flow through an endpoint.
+    pub fn set_rate(&self, endpoint: &mut Endpoint, rate: Rate) -> Result<(), NetError> {
+        let mut state = self.state.lock();
+        let mark = state.mark.clone();
+        // Also what fails half-way may have a helping link, which the endpoint has to know of.
+        endpoint.rate.outbound = endpoint.rate.outbound.or(rate.outbound);
+        rate::apply(&mut state.route, endpoint, rate, &mark)?;
+        endpoint.rate = rate;
+        Ok(())
     }
 
     /// Leads the container's default routes through this endpoint, in place of where they led before; those of the

@@ -6,6 +6,7 @@
 
 pub(crate) mod route;
 mod socket;
+pub(crate) mod traffic;
 mod wire;
 
 pub(crate) use socket::{Events, Refused, Socket};

@@ -271,7 +271,15 @@ pub(crate) fn add_marked(batch: &mut Batch, name: &str, kind: &str, alias: &str)
     mark_up(batch, name, alias);
 }
 
-/// An alias given to a link as it is made is ignored by the kernel, so it comes behind, in the same batch.
+/// Gives a link an alias. One that is given as the link is made is ignored by the kernel, so it comes behind, in the same batch.
+pub(crate) fn mark(batch: &mut Batch, name: &str, alias: &str) {
+    batch.message(libc::RTM_SETLINK, ACK, |m| {
+        link_header(m, 0, 0, 0);
+        m.text(libc::IFLA_IFNAME, name);
+        m.text(IFLA_IFALIAS, alias);
+    });
+}
+
 fn mark_up(batch: &mut Batch, name: &str, alias: &str) {
     batch.message(libc::RTM_SETLINK, ACK, |m| {
         link_header(m, 0, UP, UP);

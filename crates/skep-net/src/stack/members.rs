@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use skep_types::ContainerId;
 
-use crate::bridge;
 use crate::config::{Endpoint, EndpointConfig};
 use crate::error::NetError;
 use crate::ipam::Pool;
 use crate::mac::MacAddr;
 use crate::network::{GatewayMode, NetworkConfig, Subnet};
+use crate::{bridge, rate};
 
 #[derive(Debug)]
 pub(super) struct Network {
@@ -45,6 +45,7 @@ impl Network {
         if self.endpoints.contains(&key) {
             return Err(NetError::NetworkExists(format!("endpoint of container {container} in network {id}")));
         }
+        rate::check(self.config.as_bridge().is_some(), wish.rate)?;
         let v4 = draw(&self.config, &mut self.pools, wish.address.map(IpAddr::V4), Family::V4)?;
         let v6 = match draw(&self.config, &mut self.pools, wish.address6.map(IpAddr::V6), Family::V6) {
             Ok(drawn) => drawn,

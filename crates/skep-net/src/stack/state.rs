@@ -13,7 +13,7 @@ use crate::netlink::Socket;
 use crate::netns::Netns;
 use crate::network::{GatewayMode, LinkConfig, NetworkConfig};
 use crate::ports::{Ports, Target};
-use crate::{bridge, conntrack, endpoint, parent, sysctl};
+use crate::{bridge, conntrack, endpoint, parent, rate, sysctl};
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -24,6 +24,8 @@ pub(super) struct State {
     others: Others,
     pub(super) networks: BTreeMap<NetworkId, Network>,
     pub(super) ports: Ports,
+    /// The alias of links that were made here, other than the ends of pairs.
+    pub(super) mark: String,
     /// All ports in force, to put a lost table back.
     pub(super) published: BTreeSet<PublishedKey>,
 }
@@ -34,7 +36,8 @@ type PublishedKey = (NetworkId, Published);
 impl State {
     pub(super) fn new(route: Socket, filter: Filter, flows: Socket, others: Others) -> Self {
         let (networks, ports, published) = (BTreeMap::new(), Ports::default(), BTreeSet::new());
-        State { route, filter, flows, others, networks, ports, published }
+        let mark = format!("made by skep for {}", filter.identity().0);
+        State { route, filter, flows, others, networks, ports, mark, published }
     }
 
     /// Makes the network's link and its pools; the table is not touched.
@@ -48,8 +51,10 @@ impl State {
             }
         }
         let index = match &config.link {
-            LinkConfig::Bridge(bridge) => bridge::ensure(&mut self.route, &config, bridge)?,
-            LinkConfig::Macvlan { .. } | LinkConfig::Ipvlan { .. } => parent::ensure(&mut self.route, &config)?,
+            LinkConfig::Bridge(bridge) => bridge::ensure(&mut self.route, &config, bridge, &self.mark)?,
+            LinkConfig::Macvlan { .. } | LinkConfig::Ipvlan { .. } => {
+                parent::ensure(&mut self.route, &config, &self.mark)?
+            }
         };
         self.networks.insert(config.id, Network::new(config, index));
         Ok(())
@@ -65,7 +70,7 @@ impl State {
         if others.any(|other| other.link.parent(&other.id).as_ref() == Some(&parent)) {
             return Ok(());
         }
-        parent::release(&mut self.route, &parent)
+        parent::release(&mut self.route, &parent, &self.mark)
     }
 
     pub(super) fn draw_addresses(&mut self, id: &NetworkId, wish: &EndpointConfig) -> Result<Endpoint, NetError> {
@@ -87,6 +92,9 @@ impl State {
     ) -> Result<NetworkConfig, NetError> {
         let network = self.networks.get(&endpoint.network).ok_or(NetError::NoSuchNetwork(endpoint.network))?;
         endpoint::add_link(&mut self.route, (&network.config, network.index), netns, endpoint, wish)?;
+        if !wish.rate.is_unlimited() {
+            rate::apply(&mut self.route, endpoint, wish.rate, &self.mark)?;
+        }
         Ok(network.config.clone())
     }
 

@@ -8,5 +8,6 @@ mod gateway;
 mod lab;
 mod lifecycle;
 mod parents;
+mod rates;
 mod reachability;
 mod restart;
