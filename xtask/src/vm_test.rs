@@ -15,8 +15,8 @@ pub(crate) struct Arguments {
     filter: Option<String>,
 }
 
-/// Packages whose tests run there: all targets, in the order of their names.
-const PACKAGES: [&str; 1] = ["skep-runtime"];
+/// Packages whose tests run there: all targets, in the order of their names, or the tests of some names.
+const PACKAGES: [(&str, &str); 2] = [("skep-runtime", ""), ("skep-net", "parents:: rates:: lifecycle::networks_may")];
 
 /// The package with the scenarios, and its test target.
 const SCENARIOS: (&str, &str) = ("skep-tests", "e2e");
@@ -59,10 +59,10 @@ struct Built {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let filter = arguments.filter.as_deref().unwrap_or_default();
     let mut plan = Plan::default();
-    for package in PACKAGES {
+    for (package, names) in PACKAGES {
         let built = build_tests(package)?;
         for (target, program) in built.tests {
-            plan.test(package, &target, program, filter);
+            plan.test(package, &target, program, if filter.is_empty() { names } else { filter });
         }
         plan.files.extend(built.programs.into_iter().map(|program| (program.clone(), program)));
     }
@@ -73,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         timeout: 900,
         size: 1024,
         files: plan.files,
-        tools: ["ip", "nft", "runc"].map(str::to_owned).to_vec(),
+        tools: ["ip", "nft", "runc", "sysctl", "tc"].map(str::to_owned).to_vec(),
         env: vec!["RUST_BACKTRACE=0".to_owned(), format!("SKEP_BIN_DIR={ENGINE_DIR}")],
         console: None,
         commands: vec![format!("status=0\n{}exit $status", plan.commands)],

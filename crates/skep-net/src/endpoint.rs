@@ -14,8 +14,8 @@ use crate::netlink::{Batch, Socket};
 use crate::netns::Netns;
 use crate::network::{BridgeLink, MacvlanMode, NetworkConfig};
 
-/// How long an earlier interface with the same hardware address may take to go: that of a container that was stopped goes
-/// with its namespace, which the kernel cleans up when it likes.
+/// How long an earlier interface with the same addresses may take to go. On a shared parent the kernel refuses to have them
+/// twice, and those of a container that was stopped go with its namespace, which the kernel cleans up when it likes.
 const GOING: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -131,26 +131,20 @@ fn inside(netns: &Netns, config: &NetworkConfig, endpoint: &Endpoint, wish: &End
     }
     let mut socket = netns.route().lock();
     let index = index_of(&mut socket, ifname)?;
-    set_up(&mut socket, index, ifname)?;
     let mut batch = Batch::new();
+    route::set_up(&mut batch, index);
     for address in addresses(endpoint) {
         route::add_address(&mut batch, index, address);
     }
     for gateway in ways_out(config, endpoint, Families { v4: wish.default_route, v6: wish.default_route6 }) {
         route::set_default_route(&mut batch, index, gateway);
     }
-    socket.run(&batch).map_err(|e| failed("configure", ifname, e))
-}
-
-/// Sets an interface up, once its hardware address is free on the parent.
-fn set_up(socket: &mut Socket, index: u32, ifname: &str) -> Result<(), NetError> {
-    let mut batch = Batch::new();
-    route::set_up(&mut batch, index);
     let deadline = Instant::now() + GOING;
     loop {
+        // Everything in it can be done twice.
         match socket.run(&batch) {
             Err(e) if e.errno == Errno::ADDRINUSE && Instant::now() < deadline => thread::sleep(PAUSE),
-            done => return done.map_err(|e| failed("set up", ifname, e)),
+            done => return done.map_err(|e| failed("configure", ifname, e)),
         }
     }
 }

@@ -14,7 +14,8 @@ const INIT: &str = include_str!("init.sh");
 
 /// Loaded at boot; everything else by modprobe, on demand.
 const MODULES: &str = "overlay veth bridge br_netfilter nf_tables nft_chain_nat nft_ct nft_nat nft_masq nft_redir nft_reject_inet \
-    nft_fib_inet nft_limit nft_log nft_numgen nft_hash nft_compat nf_conntrack fuse vxlan ipvlan macvlan dummy loop tun";
+    nft_fib_inet nft_limit nft_log nft_numgen nft_hash nft_compat nf_conntrack fuse vxlan ipvlan macvlan dummy loop tun \
+    8021q ifb sch_tbf sch_ingress cls_u32 act_mirred";
 
 const DIRECTORIES: [&str; 22] = [
     ".vm",

@@ -97,8 +97,7 @@ fn macvlan_without_a_parent_is_a_world_of_its_own() {
         assert_eq!((first.address, first.gateway), (Some(([10, 8, 0, 2].into(), 30)), None));
         assert_eq!(first.address6.map(|(ip, _)| ip.to_string()).as_deref(), Some("fd00:7::2"));
         assert!(inside(two.fd(), || ip("-4 -o addr show eth0")).contains("10.7.0.2/24"));
-        let reached = inside(two.fd(), || std::net::TcpStream::connect("[fd00:7::2]:80").map(drop));
-        assert!(reached.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused), "there, and nobody listens");
+        assert_eq!(connect(two.fd(), "[fd00:7::2]:80"), address("fd00:7::3"));
         stack.detach_from(&one, &first).unwrap();
         stack.detach_from(&one, &first).unwrap();
         assert!(!inside(one.fd(), || ip("-o link")).contains("eth0"), "gone from a container that goes on");
@@ -166,7 +165,7 @@ fn ipvlan_containers_share_their_parents_address() {
             let stack = open("skep-t");
             stack.create_network(on_uplink(32, ipvlan(mode))).unwrap();
             let (one, first) = attach(&stack, 32, &container(2));
-            let (_two, _) = attach(&stack, 32, &container(3));
+            let (two, second) = attach(&stack, 32, &container(3));
             assert!(ip("-o link show up0").contains(&first.mac.to_string()), "{mode:?}");
             assert_eq!(connect(one.fd(), "192.0.2.33:80"), address("192.0.2.32"), "{mode:?}");
             let route = inside(one.fd(), || ip("route"));
@@ -176,8 +175,35 @@ fn ipvlan_containers_share_their_parents_address() {
             } else {
                 assert!(route.starts_with("default dev eth0 scope link"), "{route}");
             }
+            for (netns, endpoint) in [(&one, &first), (&two, &second)] {
+                stack.detach_from(netns, endpoint).unwrap();
+            }
             stack.destroy().unwrap();
         }
+    });
+}
+
+#[test]
+fn addresses_of_a_namespace_that_is_going_are_waited_for() {
+    lab(|_| {
+        if !has("macvlan") {
+            return;
+        }
+        let stack = open("skep-t");
+        stack.create_network(on_uplink(16, macvlan(Some("up0"), MacvlanMode::Bridge))).unwrap();
+        let id = NetworkId::from_bytes([16; 32]);
+        let attach = || {
+            let netns = Netns::create().unwrap();
+            let endpoint = stack.attach(&id, &netns, &container(2)).unwrap();
+            (netns, endpoint)
+        };
+        for _ in 0..5 {
+            let (netns, endpoint) = attach();
+            // As of a container that has ended.
+            stack.detach(&endpoint).unwrap();
+            drop(netns);
+        }
+        stack.destroy().unwrap();
     });
 }
 
