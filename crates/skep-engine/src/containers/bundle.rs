@@ -21,7 +21,7 @@ use crate::model::host::{HostConfig, NamespaceMode};
 use crate::model::network::NetworkMode;
 use crate::model::status::Status;
 use crate::model::view::{ContainerView, MountKind, OverlayDirs};
-use crate::networks::ToPlug;
+use crate::networks::{self, ToPlug};
 use crate::{Error, Result, userns};
 
 /// Everything the shim needs, written to disk.
@@ -98,6 +98,9 @@ pub(super) fn prepare(engine: &Inner, record: &Record, overlay: &OverlayDirs) ->
     let bundle = bundle_path(engine, record.id);
     delete(&bundle)?;
     crate::storage::make_dir(&bundle, 0o700)?;
+    if !matches!(record.host.network_mode, NetworkMode::Container(_)) {
+        networks::write_resolver(engine, record, &bundle)?;
+    }
     let text = serde_json::to_vec(&spec).map_err(|e| Error::system("writing the OCI specification", e))?;
     let file = bundle.join("config.json");
     // Not synced: the exec root does not outlive the machine.
@@ -121,7 +124,7 @@ pub(super) fn prepare(engine: &Inner, record: &Record, overlay: &OverlayDirs) ->
             (true, true) => StdinMode::Once,
         },
         netns_fd: None,
-        names: None,
+        names: networks::client_file(record, &bundle),
         log: log_config(record)?,
         grace: skep_runtime::protocol::Grace::default(),
         lifetime: Lifetime::Own,
@@ -160,7 +163,6 @@ fn write_files(engine: &Inner, record: &Record, hostname: &str) -> Result<()> {
         return Ok(());
     }
     write_hosts(engine, record, hostname, None)?;
-    write(&record.files.resolv_conf, &engine.networks.resolv_conf(&engine.config, &record.host)?)?;
     write(&record.files.hostname, &format!("{hostname}\n"))
 }
 

@@ -6,6 +6,7 @@
 mod names;
 mod plug;
 mod ports;
+mod resolver;
 mod store;
 mod view;
 mod words;
@@ -24,6 +25,7 @@ use crate::storage::Storage;
 use crate::{Error, Result};
 
 pub(crate) use plug::{Plug, StepNetwork, ToPlug, of_process};
+pub(crate) use resolver::{client_file, resolv_conf_of_step, write as write_resolver};
 pub(crate) use store::StoredNetwork;
 
 /// Namespaces kept ready.

@@ -165,7 +165,7 @@ fn write_files(
             address.ok_or_else(|| BuildError::invalid(format!("invalid IP address for the host name {name}")))?;
         hosts += &format!("{address}\t{name}\n");
     }
-    let resolv = engine.networks.resolv_conf(&engine.config, host).map_err(engine_error)?;
+    let resolv = crate::networks::resolv_conf_of_step(&engine.config, host).map_err(engine_error)?;
     let write = |name: &str, text: &str| -> Result<String, BuildError> {
         let path: PathBuf = parts.bundle.join(name);
         std::fs::write(&path, text).map_err(failed("write a file for a step"))?;
