@@ -32,6 +32,7 @@ const TEST: &[&str] = &[
     "docker-registry",
     "e2fsprogs",
     "git",
+    "iptables",
     "libcap2-bin",
     "openssh-client",
     "openssh-server",
@@ -45,7 +46,7 @@ const TEST: &[&str] = &[
     "zstd",
 ];
 // Docker itself is taken from a newer suite, see peers.rs.
-const BENCH: &[&str] = &["crun", "iperf3", "iptables"];
+const BENCH: &[&str] = &["crun", "iperf3"];
 
 pub(crate) fn install(arguments: &Arguments) -> Result<ExitCode> {
     let lists = match arguments.purpose {

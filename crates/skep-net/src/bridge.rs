@@ -62,7 +62,12 @@ pub(crate) fn ensure(
 /// True where the kernel shows bridged IPv6 frames to the packet filter, which gives answers to `::1` their destination
 /// back before they count as received, and drops them then: no port can be led from there to a container.
 pub(crate) fn filters_ipv6() -> bool {
-    std::fs::read(BRIDGE_FILTER6).is_ok_and(|value| value.starts_with(b"1"))
+    filters(true)
+}
+
+/// True where the kernel shows bridged frames of the family to the packet filter.
+pub(crate) fn filters(v6: bool) -> bool {
+    std::fs::read(if v6 { BRIDGE_FILTER6 } else { BRIDGE_FILTER }).is_ok_and(|value| value.starts_with(b"1"))
 }
 
 /// Lets answers to connections from `::1` arrive by the bridge. The kernel asks for a route of the link that they come
@@ -146,7 +151,7 @@ pub(crate) fn is_host_link(name: &str) -> bool {
 /// a frame whose destination was changed stays on the bridge, so that a container reaches itself only by hairpin. Without
 /// it, such packets are routed, and the forward chain never sees frames that stay on the bridge.
 pub(crate) fn set_port_mode(socket: &mut Socket, bridge: &BridgeLink, name: &str) -> Result<(), NetError> {
-    let filtered = std::fs::read(BRIDGE_FILTER).is_ok_and(|value| value.starts_with(b"1"));
+    let filtered = filters(false);
     let mode = match (filtered, bridge.icc) {
         (true, _) => route::PortMode::Hairpin,
         (false, false) => route::PortMode::Isolated,

@@ -26,6 +26,7 @@ mod config;
 mod conntrack;
 mod endpoint;
 mod error;
+pub mod explain;
 mod filter;
 mod holder;
 pub mod hosts;

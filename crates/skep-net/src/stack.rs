@@ -17,9 +17,10 @@ use crate::config::{
     StackConfig,
 };
 use crate::error::NetError;
+use crate::explain::{self, Explanation, Obstacle};
 use crate::filter::{Element, Filter, Others};
 use crate::monitor::Monitor;
-use crate::netlink::Socket;
+use crate::netlink::{Refused, Socket};
 use crate::netns::Netns;
 use crate::network::NetworkConfig;
 use crate::pools::{self, AddressPool};
@@ -209,6 +210,38 @@ impl NetworkStack {
             tx_packets: host.rx_packets,
             tx_errors: host.rx_errors,
             tx_dropped: host.rx_dropped,
+        })
+    }
+
+    /// Explains who can reach an endpoint, and which rule decides. Only reads; called in the namespace of the stack.
+    pub fn explain(&self, endpoint: &Endpoint) -> Result<Explanation, NetError> {
+        self.with_own(|own, route, filter| explain::explain(route, filter, own, endpoint))
+    }
+
+    /// What of the host's firewall is in the way of containers: rules and policies of others that drop what leaves the
+    /// engine's networks, or what is led there.
+    pub fn obstacles(&self) -> Result<Vec<Obstacle>, NetError> {
+        self.with_own(|own, route, filter| explain::obstacles(route, filter, own))
+    }
+
+    /// Nobody has to wait for what only reads: it uses sockets of its own.
+    fn with_own<T>(
+        &self,
+        work: impl FnOnce(&explain::Own<'_>, &mut Socket, &mut Socket) -> Result<T, Refused>,
+    ) -> Result<T, NetError> {
+        let failed = |source| NetError::Socket { operation: "open", source };
+        let (mut route, mut filter) = (Socket::route().map_err(failed)?, Socket::netfilter().map_err(failed)?);
+        let (table, networks) = {
+            let state = self.state.lock();
+            let networks: Vec<_> = state.networks.values().map(|network| network.config.clone()).collect();
+            (state.filter.identity().0, networks)
+        };
+        let networks = networks.iter().map(|network| (network.id, network)).collect();
+        let own = explain::Own { table: &table, networks };
+        work(&own, &mut route, &mut filter).map_err(|refused| NetError::Filter {
+            operation: "read",
+            table,
+            source: refused.into(),
         })
     }
 

@@ -10,4 +10,4 @@ pub(crate) mod traffic;
 mod wire;
 
 pub(crate) use socket::{Events, Refused, Socket};
-pub(crate) use wire::{Batch, Message, Received, find};
+pub(crate) use wire::{Batch, Message, Received, attributes, find};

@@ -154,6 +154,11 @@ pub(crate) fn refused(netns: BorrowedFd<'_>, to: &str) -> bool {
     reach(netns, to, SILENCE).is_none()
 }
 
+/// Whether a client in `netns` gets an answer from `to`; it is waited for longer if it is `expected`.
+pub(crate) fn arrives(netns: BorrowedFd<'_>, to: &str, expected: bool) -> bool {
+    reach(netns, to, if expected { PATIENCE } else { SILENCE }).is_some()
+}
+
 fn reach(netns: BorrowedFd<'_>, to: &str, wait: Duration) -> Option<IpAddr> {
     let to: SocketAddr = to.parse().unwrap();
     inside(netns, || {

@@ -7,6 +7,7 @@ mod flush;
 mod gateway;
 mod lab;
 mod lifecycle;
+mod matrix;
 mod parents;
 mod rates;
 mod reachability;
