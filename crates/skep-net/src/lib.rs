@@ -40,6 +40,7 @@ mod parent;
 mod pools;
 mod ports;
 mod rate;
+mod reaper;
 pub mod resolv;
 mod stack;
 mod stored;

@@ -121,11 +121,6 @@ fn release_outgoing(socket: &mut Socket, name: &str, index: u32) -> Result<(), N
     bridge::delete(socket, &helper)
 }
 
-/// Removes the helping link of an endpoint that goes.
-pub(crate) fn remove_helper(socket: &mut Socket, host_link: &str) -> Result<(), NetError> {
-    bridge::delete(socket, &helper_of(host_link))
-}
-
 /// The helping link's name, from that of the endpoint's link.
 pub(crate) fn helper_of(host_link: &str) -> String {
     format!("ifb{}", host_link.strip_prefix("veth").unwrap_or(host_link))

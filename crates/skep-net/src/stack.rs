@@ -24,6 +24,7 @@ use crate::netlink::{Refused, Socket};
 use crate::netns::Netns;
 use crate::network::NetworkConfig;
 use crate::pools::{self, AddressPool};
+use crate::reaper::Reaper;
 use crate::{endpoint, rate, sysctl};
 use state::State;
 
@@ -35,7 +36,7 @@ pub struct NetworkStack {
     /// Puts the table back when others remove it.
     monitor: Monitor,
     /// Deletes links: the kernel takes milliseconds for that, during which others may attach.
-    reaper: Mutex<Socket>,
+    reaper: Reaper,
 }
 
 impl NetworkStack {
@@ -48,7 +49,7 @@ impl NetworkStack {
         let route = Socket::route().map_err(|source| NetError::Socket { operation: "open", source })?;
         let flows =
             Socket::netfilter().map_err(|source| NetError::Socket { operation: "open for conntrack", source })?;
-        let reaper = Socket::route().map_err(|source| NetError::Socket { operation: "open", source })?;
+        let reaper = Reaper::new(Socket::route().map_err(|source| NetError::Socket { operation: "open", source })?);
         let mut filter = Filter::open(&config.table)?;
         let dropped_before = filter.drops_others();
         let enabled_here = sysctl::set("ipv4/ip_forward", "1")?;
@@ -64,7 +65,7 @@ impl NetworkStack {
         // Listening begins before the table is there, so that no change of it is missed.
         let monitor = Monitor::start(table, port, move |change| watched.lock().others_changed(change))?;
         state.lock().rebuild()?;
-        Ok((NetworkStack { state, monitor, reaper: Mutex::new(reaper) }, restored))
+        Ok((NetworkStack { state, monitor, reaper }, restored))
     }
 
     /// A subnet for a new network: the first one of `pools` that overlaps no route of the host, none of its name servers
@@ -146,20 +147,11 @@ impl NetworkStack {
     /// Takes an endpoint away: ports at once, then link and address. Parts that are gone already are no error. An interface
     /// without an end on the host goes with its container's namespace.
     ///
-    /// The kernel takes about 20 ms to delete a link; others can attach meanwhile, but the caller waits.
+    /// The kernel takes about 20 ms to delete a link, or many at once; others can attach meanwhile, but the caller waits.
     pub fn detach(&self, endpoint: &Endpoint) -> Result<(), NetError> {
         let ports = self.state.lock().unpublish(endpoint.network, &endpoint.published);
-        let link = match &endpoint.host_link {
-            Some(name) => {
-                let mut reaper = self.reaper.lock();
-                let helper = match endpoint.rate.outbound {
-                    Some(_) => rate::remove_helper(&mut reaper, name),
-                    None => Ok(()),
-                };
-                bridge::delete(&mut reaper, name).and(helper)
-            }
-            None => Ok(()),
-        };
+        let helper = endpoint.rate.outbound.and(endpoint.host_link.as_deref()).map(rate::helper_of);
+        let link = self.reaper.delete(endpoint.host_link.clone().into_iter().chain(helper));
         self.state.lock().release_addresses(endpoint);
         ports.and(link)
     }

@@ -333,6 +333,23 @@ pub(crate) fn delete_link(batch: &mut Batch, name: &str) {
     });
 }
 
+/// Puts a link into a group.
+pub(crate) fn set_group(batch: &mut Batch, name: &str, group: u32) {
+    batch.message(libc::RTM_SETLINK, ACK, |m| {
+        link_header(m, 0, 0, 0);
+        m.text(libc::IFLA_IFNAME, name);
+        m.u32(libc::IFLA_GROUP, group);
+    });
+}
+
+/// Deletes all links of a group.
+pub(crate) fn delete_group(batch: &mut Batch, group: u32) {
+    batch.message(libc::RTM_DELLINK, ACK, |m| {
+        link_header(m, 0, 0, 0);
+        m.u32(libc::IFLA_GROUP, group);
+    });
+}
+
 /// Adds an address that is usable at once: IPv6 ones skip duplicate detection. One that is there already is left.
 pub(crate) fn add_address(batch: &mut Batch, index: u32, address: IpNet) {
     batch.message(libc::RTM_NEWADDR, ACK | libc::NLM_F_CREATE | libc::NLM_F_REPLACE, |m| {
