@@ -84,7 +84,7 @@ impl Reaper {
 impl Work {
     fn delete(&mut self, names: &[(u64, String)], group: u32) {
         if let [(ticket, name)] = names {
-            return self.one(*ticket, name, |batch, name| route::delete_link(batch, name));
+            return self.one(*ticket, name, route::delete_link);
         }
         for (ticket, name) in names {
             self.one(*ticket, name, |batch, name| route::set_group(batch, name, group));
