@@ -8,6 +8,7 @@ use skep_fs::apply::Limits;
 
 use crate::images::PolicyFile;
 use crate::model::gc::GcSettings;
+pub use skep_net::AddressPool;
 use skep_registry::Proxies;
 pub use skep_runtime::spec::IdMapping;
 
@@ -24,6 +25,10 @@ pub struct EngineConfig {
     pub runtime: PathBuf,
     /// The default bridge.
     pub bridge: BridgeSettings,
+    /// Where subnets of new networks are cut from (`default-address-pools`); Docker's pools for a family without one.
+    pub address_pools: Vec<AddressPool>,
+    /// Options for new networks, by driver (`default-network-opts`).
+    pub default_network_options: BTreeMap<String, BTreeMap<String, String>>,
     /// Registries spoken to without TLS, besides loopback: `host[:port]` or a CIDR range.
     pub insecure_registries: Vec<String>,
     /// Mirrors of Docker Hub.
@@ -154,6 +159,8 @@ impl EngineConfig {
                 masquerade: true,
                 default_host_ip: Ipv4Addr::UNSPECIFIED,
             },
+            address_pools: Vec::new(),
+            default_network_options: BTreeMap::new(),
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
             certificate_dirs: None,

@@ -20,6 +20,12 @@ pub enum Error {
     /// No network of that name or id.
     #[error("network {0} not found")]
     NoSuchNetwork(String),
+    /// A network's settings are to be taken from one that holds none.
+    #[error("configuration network {0:?} does not exist")]
+    NoSuchConfiguration(String),
+    /// No driver of that name.
+    #[error("plugin {0:?} not found")]
+    NoSuchPlugin(String),
     /// A path that is not there.
     #[error("Could not find the file {path} in container {container}")]
     NoSuchPath {
@@ -45,6 +51,12 @@ pub enum Error {
     /// The request is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// It is never allowed.
+    #[error("{0}")]
+    Forbidden(String),
+    /// What it needs is not there now.
+    #[error("{0}")]
+    Unavailable(String),
     /// Not supported; names itself.
     #[error("{0}")]
     NotImplemented(String),
@@ -56,6 +68,9 @@ pub enum Error {
         /// Docker's text.
         message: String,
     },
+    /// The kernel's side of a network.
+    #[error(transparent)]
+    Network(#[from] skep_net::NetError),
     /// An operation on images.
     #[error(transparent)]
     Image(#[from] crate::images::ImageError),
@@ -90,10 +105,15 @@ impl Error {
             | Error::NoSuchExec(_)
             | Error::NoSuchVolume(_)
             | Error::NoSuchNetwork(_)
+            | Error::NoSuchConfiguration(_)
+            | Error::NoSuchPlugin(_)
             | Error::NoSuchPath { .. } => ErrorKind::NotFound,
             Error::AmbiguousContainer(_) | Error::Invalid(_) => ErrorKind::InvalidParameter,
             Error::NameInUse { .. } | Error::Conflict(_) => ErrorKind::Conflict,
             Error::NotImplemented(_) => ErrorKind::NotImplemented,
+            Error::Forbidden(_) => ErrorKind::Forbidden,
+            Error::Unavailable(_) => ErrorKind::Unavailable,
+            Error::Network(e) => e.kind(),
             Error::Image(e) => e.kind(),
             Error::Start { cause: StartFailure::CommandNotFound | StartFailure::NotExecutable, .. } => {
                 ErrorKind::InvalidParameter

@@ -126,6 +126,10 @@ impl Storage {
         self.store.db().write(|tx| tx.put(&NETWORKS, &network.name, network)).map_err(writing)
     }
 
+    pub(crate) fn delete_network(&self, name: &str) -> Result<()> {
+        self.store.db().write(|tx| tx.remove(&NETWORKS, &name.to_owned())).map(drop).map_err(writing)
+    }
+
     /// Takes a file or directory out of sight at once. [`Storage::empty_trash`] deletes it.
     pub(crate) fn trash(&self, path: &Path) -> Result<(), StoreError> {
         self.store.trash().discard(path)

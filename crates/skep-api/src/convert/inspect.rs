@@ -157,6 +157,9 @@ fn network_settings(view: &ContainerView) -> NetworkSettings {
         gateway: main.gateway,
         ip_address: main.ip_address,
         ip_prefix_len: main.ip_prefix_len,
+        ipv6_gateway: main.ipv6_gateway,
+        global_ipv6_address: main.global_ipv6_address,
+        global_ipv6_prefix_len: main.global_ipv6_prefix_len,
         mac_address: main.mac_address,
         networks,
         ..NetworkSettings::default()

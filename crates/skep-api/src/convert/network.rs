@@ -1,9 +1,9 @@
 //! Networks and volumes to the wire.
 
 use chrono::SecondsFormat;
-use skep_engine::model::network::NetworkView;
+use skep_engine::model::network::{self as model, CreateNetwork, NetworkView};
 use skep_engine::model::volume::Volume;
-use skep_wire::{Ipam, IpamPool, Network, NetworkContainer};
+use skep_wire::{ConfigReference, Ipam, IpamPool, Network, NetworkContainer, NetworkCreateRequest};
 
 /// A network. In the list, `with_containers` is not asked for.
 pub(crate) fn network(view: NetworkView, with_containers: bool) -> Network {
@@ -13,7 +13,7 @@ pub(crate) fn network(view: NetworkView, with_containers: bool) -> Network {
             endpoint_id: member.endpoint_id,
             mac_address: member.mac,
             ipv4_address: member.ipv4,
-            ipv6_address: String::new(),
+            ipv6_address: member.ipv6,
         };
         (id.to_string(), member)
     });
@@ -21,23 +21,57 @@ pub(crate) fn network(view: NetworkView, with_containers: bool) -> Network {
         name: view.name,
         id: view.id.to_string(),
         created: view.created.into(),
-        scope: "local".to_owned(),
+        scope: view.scope,
         driver: view.driver,
-        enable_ipv4: true,
+        enable_ipv4: view.ipv4,
+        enable_ipv6: view.ipv6,
         ipam: Ipam {
-            driver: "default".to_owned(),
-            config: view
-                .ipam
-                .into_iter()
-                .map(|pool| IpamPool { subnet: pool.subnet, gateway: pool.gateway, ..IpamPool::default() })
-                .collect(),
-            ..Ipam::default()
+            driver: view.ipam.driver,
+            options: view.ipam.options,
+            config: view.ipam.pools.into_iter().map(pool).collect(),
         },
         internal: view.internal,
+        attachable: view.attachable,
+        config_from: ConfigReference { network: view.config_from },
+        config_only: view.config_only,
         containers: containers.collect(),
         options: view.options,
         labels: view.labels,
         ..Network::default()
+    }
+}
+
+fn pool(pool: model::IpamPool) -> IpamPool {
+    IpamPool { subnet: pool.subnet, ip_range: pool.range, gateway: pool.gateway, auxiliary_addresses: pool.auxiliary }
+}
+
+/// What the engine is asked to make.
+pub(crate) fn create(request: NetworkCreateRequest) -> CreateNetwork {
+    let ipam = request.ipam.unwrap_or_default();
+    let pool = |pool: IpamPool| model::IpamPool {
+        subnet: pool.subnet,
+        range: pool.ip_range,
+        gateway: pool.gateway,
+        auxiliary: pool.auxiliary_addresses,
+    };
+    CreateNetwork {
+        name: request.name,
+        driver: request.driver,
+        scope: request.scope,
+        ipv4: request.enable_ipv4,
+        ipv6: request.enable_ipv6,
+        internal: request.internal,
+        attachable: request.attachable,
+        ingress: request.ingress,
+        config_only: request.config_only,
+        config_from: request.config_from.map(|from| from.network).filter(|name| !name.is_empty()),
+        ipam: model::Ipam {
+            driver: ipam.driver,
+            options: ipam.options,
+            pools: ipam.config.into_iter().map(pool).collect(),
+        },
+        options: request.options,
+        labels: request.labels,
     }
 }
 

@@ -67,9 +67,11 @@ fn view(status: Status) -> ContainerView {
     };
     let attached = Attached {
         endpoint_id: "e".repeat(64),
-        address: Ipv4Addr::new(172, 17, 0, 2),
+        address: Some(Ipv4Addr::new(172, 17, 0, 2)),
         prefix: 16,
-        gateway: Ipv4Addr::new(172, 17, 0, 1),
+        gateway: Some(Ipv4Addr::new(172, 17, 0, 1)),
+        address6: None,
+        gateway6: None,
         mac: "66:b8:f7:f0:b9:fe".to_owned(),
         host_link: "vethe".to_owned(),
     };
@@ -77,6 +79,7 @@ fn view(status: Status) -> ContainerView {
         network: NetworkId::from_bytes([0xaa; 32]),
         settings: EndpointSettings::default(),
         attached: status.running().map(|_| attached),
+        names: Vec::new(),
     };
     let address = PortBinding { host_ip: "0.0.0.0".to_owned(), host_port: "8080".to_owned() };
     ContainerView {

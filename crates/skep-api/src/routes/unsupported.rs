@@ -30,10 +30,6 @@ const GET: &[&str] = &[
 const POST: &[&str] = &[
     "/containers/{id}/update",
     "/containers/{id}/checkpoints",
-    "/networks/create",
-    "/networks/{id}/connect",
-    "/networks/{id}/disconnect",
-    "/networks/prune",
     "/plugins/pull",
     "/plugins/create",
     "/plugins/{name}/enable",
@@ -57,7 +53,6 @@ const POST: &[&str] = &[
 
 const DELETE: &[&str] = &[
     "/containers/{id}/checkpoints/{checkpoint}",
-    "/networks/{id}",
     "/plugins/{name}",
     "/nodes/{id}",
     "/services/{id}",

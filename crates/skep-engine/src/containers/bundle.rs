@@ -137,7 +137,7 @@ pub(super) fn prepare(engine: &Inner, record: &Record, overlay: &OverlayDirs) ->
 }
 
 /// The name a container knows itself by.
-fn hostname(engine: &Inner, record: &Record) -> Result<String> {
+pub(super) fn hostname(engine: &Inner, record: &Record) -> Result<String> {
     if !record.config.hostname.is_empty() {
         return Ok(record.config.hostname.clone());
     }
@@ -162,12 +162,12 @@ fn write_files(engine: &Inner, record: &Record, hostname: &str) -> Result<()> {
         // The files are those of the other container.
         return Ok(());
     }
-    write_hosts(engine, record, hostname, None)?;
+    write_hosts(engine, record, hostname, &[])?;
     write(&record.files.hostname, &format!("{hostname}\n"))
 }
 
-/// Writes /etc/hosts; again in place once the container's address is known, when the file may be mounted already.
-pub(super) fn write_hosts(engine: &Inner, record: &Record, hostname: &str, own: Option<IpAddr>) -> Result<()> {
+/// Writes /etc/hosts; again in place when the container's addresses are known or change, as the file may be mounted already.
+pub(super) fn write_hosts(engine: &Inner, record: &Record, hostname: &str, own: &[IpAddr]) -> Result<()> {
     let gateway = engine.networks.host_gateway();
     let extra: Vec<(String, IpAddr)> = record
         .host
@@ -179,14 +179,12 @@ pub(super) fn write_hosts(engine: &Inner, record: &Record, hostname: &str, own: 
             Some((host.to_owned(), address))
         })
         .collect();
-    let addresses: Vec<IpAddr> = own.into_iter().collect();
     // In the host's network the host's names are the right ones.
     let text = match (&record.host.network_mode, extra.as_slice()) {
         (NetworkMode::Host, []) => std::fs::read_to_string("/etc/hosts").ok(),
         _ => None,
     };
-    let text =
-        text.unwrap_or_else(|| skep_net::hosts::hosts_file(hostname, &record.config.domainname, &addresses, &extra));
+    let text = text.unwrap_or_else(|| skep_net::hosts::hosts_file(hostname, &record.config.domainname, own, &extra));
     write(&record.files.hosts, &text)
 }
 
@@ -363,7 +361,7 @@ pub(super) fn view(
         endpoints: record.endpoints.clone(),
         ports: if running.is_some() { ports } else { Default::default() },
         sandbox_key: running.map(|running| format!("/proc/{}/ns/net", running.facts.pid)).unwrap_or_default(),
-        sandbox_id: running.and_then(|running| running.plug.as_ref()).map(|plug| plug.sandbox_id()).unwrap_or_default(),
+        sandbox_id: record.sandbox.clone(),
         exec_ids: engine.execs.running_in(record.id),
         files: record.files.clone(),
         rootfs: rootfs.clone(),

@@ -16,11 +16,12 @@ use crate::engine::{Inner, blocking};
 use crate::model::container::{ContainerConfig, CreateContainer};
 use crate::model::host::HostConfig;
 use crate::model::image::{Image, ImageConfig};
-use crate::model::network::{Endpoint, NetworkMode};
+use crate::model::network::{Endpoint, EndpointSettings, NetworkMode};
 use crate::model::request::Created;
 use crate::model::status::Status;
 use crate::model::view::{EngineFiles, MountKind};
 use crate::model::volume::{CreateVolume, Volume};
+use crate::networks::{self, Context};
 use crate::{Engine, Error, Result};
 
 /// Makes the container and starts its owner task.
@@ -53,7 +54,7 @@ fn build(engine: &Arc<Inner>, request: CreateContainer) -> Result<(Record, Vec<V
     validate::check(&config, &host, &Machine { cpus: cpus(), userns })?;
     security::capabilities(&host)?;
     security::options(&host, false)?;
-    let networks = network_endpoints(engine, &host, endpoints)?;
+    let networks = network_endpoints(engine, &mut host, endpoints)?;
     let mut warnings: Vec<String> = image.platform_warning.clone().into_iter().collect();
     if host.network_mode == NetworkMode::Host && !host.port_bindings.is_empty() {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
@@ -91,8 +92,10 @@ fn build(engine: &Arc<Inner>, request: CreateContainer) -> Result<(Record, Vec<V
         restart_count: 0,
         stopped_by_user: false,
         ports: BTreeMap::new(),
-        net: None,
+        nets: Vec::new(),
+        sandbox: String::new(),
     };
+    record.rename_endpoints();
     if let NetworkMode::Container(other) = &record.host.network_mode {
         let other = engine.containers.find(other)?.view();
         record.files.hosts.clone_from(&other.files.hosts);
@@ -202,42 +205,56 @@ fn refused_limits(host: &HostConfig) -> Vec<String> {
     warnings
 }
 
+/// The places in networks that are asked for; the first is that of the network mode.
 fn network_endpoints(
     engine: &Inner,
-    host: &HostConfig,
-    mut settings: BTreeMap<String, crate::model::network::EndpointSettings>,
+    host: &mut HostConfig,
+    mut settings: BTreeMap<String, EndpointSettings>,
 ) -> Result<BTreeMap<String, Endpoint>> {
     let name = match &host.network_mode {
         NetworkMode::Container(other) => {
             engine.containers.find(other).map_err(|e| not_the_image(e, "joining network namespace of container"))?;
             return Ok(BTreeMap::new());
         }
-        NetworkMode::Default => engine.networks.default_name(),
-        NetworkMode::Bridge => "bridge",
-        NetworkMode::Host => "host",
-        NetworkMode::None => "none",
-        NetworkMode::Named(name) => name,
+        NetworkMode::Default => engine.networks.default_name().to_owned(),
+        NetworkMode::Bridge => "bridge".to_owned(),
+        NetworkMode::Host => "host".to_owned(),
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Named(name) => name.clone(),
     };
-    let (network, known_as) =
-        engine.networks.find(name).map_err(|e| not_the_image(e, "failed to set up container networking"))?;
+    let missing = |e: Error| not_the_image(e, "failed to set up container networking");
+    let main = engine.networks.find(&name).map_err(missing)?;
+    if name != main.name && host.network_mode == NetworkMode::Named(name.clone()) {
+        host.network_mode = NetworkMode::Named(main.id.to_string());
+    }
     let own = settings
-        .remove(name)
-        .or_else(|| settings.remove(&known_as))
+        .remove(&name)
+        .or_else(|| settings.remove(&main.name))
+        .or_else(|| settings.remove(&main.id.to_string()))
         .or_else(|| settings.remove("default"))
         .unwrap_or_default();
-    if let Some(other) = settings.keys().next() {
-        return Err(Error::NotImplemented(format!(
-            "connecting a container to several networks is not supported: {other}"
-        )));
+    let mut wanted = vec![(main, own)];
+    for (name, settings) in settings {
+        wanted.push((engine.networks.find(&name).map_err(missing)?, settings));
     }
-    if let Some(mac) = own.mac_address.as_deref().filter(|mac| !mac.is_empty()) {
-        mac.parse::<skep_net::MacAddr>()
-            .map_err(|_| Error::Invalid(format!("invalid config for network {known_as}: invalid MAC address {mac}")))?;
+    if wanted.len() > 1 && wanted.iter().any(|(network, _)| matches!(network.name.as_str(), "host" | "none")) {
+        return Err(Error::Invalid(
+            "conflicting options: cannot attach both user-defined and non-user-defined network-modes".to_owned(),
+        ));
     }
-    if own.ipv4_address.is_some() && matches!(known_as.as_str(), "bridge" | "host" | "none") {
-        return Err(Error::Invalid("user specified IP address is supported on user defined networks only".to_owned()));
+    let mut places = BTreeMap::new();
+    for (network, settings) in wanted {
+        if network.settings.config_only {
+            return Err(Error::Forbidden("cannot create endpoint on configuration-only network".to_owned()));
+        }
+        networks::check_endpoint(&network, &settings, Context::Create)?;
+        let name = network.name.clone();
+        let place = Endpoint { network: network.id, settings, attached: None, names: Vec::new() };
+        if places.insert(name, place).is_some() {
+            return Err(Error::Invalid(format!("network {:?} is specified multiple times", network.name)));
+        }
     }
-    Ok(BTreeMap::from([(known_as, Endpoint { network, settings: own, attached: None })]))
+    Ok(places)
 }
 
 /// Clients take "not found" on create for a missing image and pull it: what else is missing must be said otherwise.

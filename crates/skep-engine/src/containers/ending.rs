@@ -86,11 +86,7 @@ impl Task {
         let ran = (exited.finished_at - started_at).to_std().unwrap_or_default();
         self.engine.execs.container_ended(self.record.id);
         self.record.running = None;
-        self.record.net = None;
-        for endpoint in self.record.endpoints.values_mut() {
-            endpoint.attached = None;
-        }
-        self.record.ports.clear();
+        self.leave_networks().await;
         self.record.last_exit = Some(exited.clone());
         self.exits += 1;
         self.after_exit(exited, Some(ran)).await;
@@ -103,6 +99,7 @@ impl Task {
             self.event("oom", []);
         }
         self.event("die", [("exitCode", exited.code.to_string()), ("execDuration", ran.as_secs().to_string())]);
+        self.network_events("disconnect");
     }
 
     /// What comes after an end. `ran` is how long the process ran; none if it could not be started.

@@ -12,6 +12,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod bundle;
+mod connect;
 pub(crate) mod copy_up;
 pub(crate) mod create;
 mod devices;

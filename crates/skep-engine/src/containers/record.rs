@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use skep_types::{ContainerId, ContainerName, Digest, Platform, Port};
 
 use super::mounts::Mount;
@@ -12,6 +12,7 @@ use crate::model::host::{HostConfig, PortBinding};
 use crate::model::network::Endpoint;
 use crate::model::status::{Exited, Running, Status};
 use crate::model::view::EngineFiles;
+use crate::networks::endpoint_names;
 
 /// A container in the database. Fields that came later have defaults, so that old records can be read.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,9 +48,12 @@ pub(crate) struct Record {
     /// Ports of the host that it got.
     #[serde(default)]
     pub(crate) ports: BTreeMap<Port, Vec<PortBinding>>,
-    /// Its place in the network while it runs, as the network stack knows it.
+    /// Its places in networks while it runs, as the network stack knows them.
+    #[serde(default, rename = "net", deserialize_with = "one_or_many")]
+    pub(crate) nets: Vec<skep_net::Endpoint>,
+    /// Names its network sandbox while it runs; each start has its own.
     #[serde(default)]
-    pub(crate) net: Option<skep_net::Endpoint>,
+    pub(crate) sandbox: String,
 }
 
 impl Record {
@@ -61,4 +65,36 @@ impl Record {
             (None, _) => Status::Created,
         }
     }
+
+    /// Nothing of what only a running container has in networks.
+    pub(crate) fn clear_network(&mut self) {
+        self.nets.clear();
+        self.sandbox.clear();
+        self.ports.clear();
+        for endpoint in self.endpoints.values_mut() {
+            endpoint.attached = None;
+        }
+    }
+
+    /// Gives its places in networks the names that follow from its own.
+    pub(crate) fn rename_endpoints(&mut self) {
+        for (network, place) in &mut self.endpoints {
+            let aliases = &place.settings.aliases;
+            place.names = endpoint_names(network, &self.name, self.id, &self.config.hostname, aliases);
+        }
+    }
+}
+
+/// Containers used to be in one network at the most.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<skep_net::Endpoint>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Places {
+        Many(Vec<skep_net::Endpoint>),
+        One(Option<skep_net::Endpoint>),
+    }
+    Ok(match Places::deserialize(deserializer)? {
+        Places::Many(places) => places,
+        Places::One(place) => place.into_iter().collect(),
+    })
 }

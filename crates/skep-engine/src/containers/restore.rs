@@ -14,6 +14,7 @@ use super::task::Task;
 use super::{bundle, restart};
 use crate::engine::{Inner, blocking};
 use crate::model::status::{Exited, Running as Facts, Status};
+use crate::networks;
 use crate::shim::{Reconnected, ShimHandle};
 use crate::{Error, Result};
 
@@ -47,11 +48,17 @@ async fn one(engine: &Arc<Inner>, mut record: Record) -> Result<(Handle, bool)> 
             let facts = facts(&record, &state);
             let cgroup = bundle::cgroup_path(engine, &record.host, record.id);
             let frozen = bundle::open_cgroup(&cgroup).is_ok_and(|cgroup| cgroup.is_frozen().unwrap_or(false));
-            let plug = engine.networks.adopt(&record);
+            let plugs = engine.networks.adopt(&record);
             let status = if frozen { Status::Paused(facts) } else { Status::Running(facts) };
             record.running = Some(facts);
             record.ever_ran = true;
-            let running = Running { shim, events, facts, cgroup, bundle: path, plug };
+            let (inner, owned) = (engine.clone(), record.clone());
+            blocking(move || {
+                networks::announce(&inner, &owned);
+                Ok(())
+            })
+            .await?;
+            let running = Running { shim, events, facts, cgroup, bundle: path, plugs };
             return Ok((Task::spawn(engine.clone(), record, status, Some(running)), false));
         }
         // A daemon died between making it and letting it go: dropping the events undoes it.
@@ -98,17 +105,13 @@ async fn clean(engine: &Arc<Inner>, record: &mut Record, exit: Option<ExitRecord
         });
         record.ever_ran |= was_running.is_some();
     }
-    let plug = engine.networks.adopt(record);
-    record.net = None;
-    record.ports.clear();
-    for endpoint in record.endpoints.values_mut() {
-        endpoint.attached = None;
-    }
+    let plugs = engine.networks.adopt(record);
+    record.clear_network();
     let inner = engine.clone();
     let owned = record.clone();
     blocking(move || {
         bundle::end_leftovers(&bundle::cgroup_path(&inner, &owned.host, owned.id))?;
-        plug.map_or(Ok(()), |plug| inner.networks.unplug(&plug))?;
+        inner.networks.unplug_all(&plugs)?;
         bundle::delete(&bundle::bundle_path(&inner, owned.id))?;
         inner.storage.put_container(&owned)
     })

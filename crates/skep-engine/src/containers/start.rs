@@ -33,8 +33,8 @@ pub(crate) struct Running {
     pub(crate) facts: Facts,
     pub(crate) cgroup: PathBuf,
     pub(crate) bundle: PathBuf,
-    /// Its place in the network; none for `host`, `none` and `container:`.
-    pub(crate) plug: Option<Plug>,
+    /// Its places in networks; none for `host`, `none` and `container:`.
+    pub(crate) plugs: Vec<Plug>,
 }
 
 impl Running {
@@ -64,24 +64,24 @@ impl Running {
         engine: &std::sync::Arc<Inner>,
         leftovers: bool,
     ) -> Option<JoinHandle<()>> {
-        let (inner, mut plug, cgroup) = (engine.clone(), self.plug.take(), self.cgroup.clone());
-        if !leftovers && plug.is_none() {
+        let (inner, mut plugs, cgroup) = (engine.clone(), std::mem::take(&mut self.plugs), self.cgroup.clone());
+        if !leftovers && plugs.is_empty() {
             return None;
         }
         let torn_down = blocking(move || {
             let results = [
                 if leftovers { bundle::end_leftovers(&cgroup) } else { Ok(()) },
-                plug.as_mut().map_or(Ok(()), |plug| inner.networks.unpublish(plug)),
+                inner.networks.unpublish_all(&mut plugs),
             ];
             for error in results.into_iter().filter_map(Result::err) {
                 tracing::warn!(%error, "tearing down a container");
             }
-            Ok(plug)
+            Ok(plugs)
         });
-        let plug = torn_down.await.ok().flatten()?;
+        let plugs = torn_down.await.ok()?;
         let inner = engine.clone();
         Some(engine.tasks.spawn_blocking(move || {
-            if let Err(error) = inner.networks.unplug(&plug) {
+            if let Err(error) = inner.networks.unplug_all(&plugs) {
                 tracing::warn!(%error, "unplugging a container");
             }
         }))
@@ -96,17 +96,14 @@ impl Task {
                 self.status = Status::Running(running.facts);
                 self.running = Some(running);
                 self.publish();
+                self.network_events("connect");
                 self.event("start", []);
                 Ok(())
             }
             Err(error) => {
                 self.waiting_clients.clear();
                 self.record.running = None;
-                self.record.net = None;
-                self.record.ports.clear();
-                for endpoint in self.record.endpoints.values_mut() {
-                    endpoint.attached = None;
-                }
+                self.leave_networks().await;
                 let code = match &error {
                     Error::Start { cause: StartFailure::CommandNotFound, .. } => 127,
                     Error::Start { cause: StartFailure::NotExecutable, .. } => 126,
@@ -138,9 +135,9 @@ impl Task {
             blocking(move || bundle::prepare(&engine, &record, &overlay)).await?;
         let plugging = |netns| plug(self.engine.clone(), self.record.clone(), hostname, netns);
         let spawning = ShimHandle::spawn(&self.engine.config.runtime, &bundle, config, netns);
-        let (spawned, plug) = match to_plug {
+        let (spawned, plugs) = match to_plug {
             ToPlug::Ready(netns) => tokio::join!(spawning, plugging(netns)),
-            ToPlug::Nothing => (spawning.await, Ok(None)),
+            ToPlug::Nothing => (spawning.await, Ok(Vec::new())),
             ToPlug::Own => match spawning.await {
                 Ok(spawned) => {
                     let netns = blocking({
@@ -153,15 +150,15 @@ impl Task {
                     };
                     (Ok(spawned), plug)
                 }
-                failed => (failed, Ok(None)),
+                failed => (failed, Ok(Vec::new())),
             },
         };
-        let mut undo = Undo { engine: self.engine.clone(), plug: None, bundle, cgroup, armed: true };
+        let mut undo = Undo { engine: self.engine.clone(), plugs: Vec::new(), bundle, cgroup, armed: true };
         // If one of the two failed, the other is taken back: the shim by dropping it, the plug by `undo`.
         let spawned = spawned.map_err(|e| start_error(&e));
-        let Spawned { shim, events, created } = match plug {
-            Ok(plug) => {
-                undo.plug = plug;
+        let Spawned { shim, events, created } = match plugs {
+            Ok(plugs) => {
+                undo.plugs = plugs;
                 spawned?
             }
             Err(error) => {
@@ -173,14 +170,19 @@ impl Task {
             tracing::warn!(container = %self.record.id, "{warning}");
         }
         let facts = Facts { pid: created.pid, start_time: created.start_time, started_at: Utc::now() };
-        if let Some(plug) = &undo.plug {
-            plug.describe(&mut self.record.endpoints, &mut self.record.ports);
-            self.record.net = Some(plug.endpoint.clone());
-        }
+        self.record.sandbox = networks::sandbox();
+        networks::describe(&undo.plugs, &mut self.record);
+        self.announce().await;
         self.record.running = Some(facts);
         let ran_before = std::mem::replace(&mut self.record.ever_ran, true);
-        let mut running =
-            Running { shim, events, facts, cgroup: undo.cgroup.clone(), bundle: undo.bundle.clone(), plug: None };
+        let mut running = Running {
+            shim,
+            events,
+            facts,
+            cgroup: undo.cgroup.clone(),
+            bundle: undo.bundle.clone(),
+            plugs: Vec::new(),
+        };
         for (options, binding) in std::mem::take(&mut self.waiting_clients) {
             running.bind(&options, binding, self.record.config.open_stdin).await?;
         }
@@ -190,7 +192,7 @@ impl Task {
             running.settle().await;
             return Err(error);
         }
-        Ok(Running { plug: undo.disarm(), ..running })
+        Ok(Running { plugs: undo.disarm(), ..running })
     }
 }
 
@@ -200,38 +202,35 @@ async fn plug(
     record: super::record::Record,
     hostname: String,
     netns: skep_net::Netns,
-) -> Result<Option<Plug>> {
+) -> Result<Vec<Plug>> {
     let refilling = engine.clone();
-    let plug = blocking(move || {
-        let plug = engine.networks.plug(&engine, &record, &netns)?;
-        if let Some(plug) = &plug {
-            let written = bundle::write_hosts(&engine, &record, &hostname, plug.endpoint.addresses().next());
-            if let Err(error) = written {
-                engine.networks.unplug(plug)?;
-                return Err(error);
-            }
+    let plugs = blocking(move || {
+        let plugs = engine.networks.plug(&engine, &record, &netns)?;
+        if let Err(error) = bundle::write_hosts(&engine, &record, &hostname, &networks::addresses(&plugs)) {
+            engine.networks.unplug_all(&plugs)?;
+            return Err(error);
         }
-        Ok(plug)
+        Ok(plugs)
     })
     .await;
     // The namespace that was taken is made up for while the container starts; nobody waits for it.
     tokio::task::spawn_blocking(move || refilling.networks.refill());
-    plug
+    plugs
 }
 
 /// What is taken back when a start fails.
 struct Undo {
     engine: std::sync::Arc<Inner>,
-    plug: Option<Plug>,
+    plugs: Vec<Plug>,
     bundle: PathBuf,
     cgroup: PathBuf,
     armed: bool,
 }
 
 impl Undo {
-    fn disarm(mut self) -> Option<Plug> {
+    fn disarm(mut self) -> Vec<Plug> {
         self.armed = false;
-        self.plug.take()
+        std::mem::take(&mut self.plugs)
     }
 }
 
@@ -241,14 +240,10 @@ impl Drop for Undo {
             return;
         }
         let engine = self.engine.clone();
-        let (plug, bundle, cgroup) =
-            (self.plug.take(), std::mem::take(&mut self.bundle), std::mem::take(&mut self.cgroup));
+        let (plugs, bundle, cgroup) =
+            (std::mem::take(&mut self.plugs), std::mem::take(&mut self.bundle), std::mem::take(&mut self.cgroup));
         let undo = move || {
-            let results = [
-                bundle::end_leftovers(&cgroup),
-                plug.as_ref().map_or(Ok(()), |plug| engine.networks.unplug(plug)),
-                bundle::delete(&bundle),
-            ];
+            let results = [bundle::end_leftovers(&cgroup), engine.networks.unplug_all(&plugs), bundle::delete(&bundle)];
             for error in results.into_iter().filter_map(Result::err) {
                 tracing::warn!(%error, "undoing a failed start");
             }

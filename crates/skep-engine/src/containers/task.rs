@@ -18,9 +18,11 @@ use super::record::Record;
 use super::restart::BackOff;
 use super::start::Running;
 use crate::engine::{Inner, blocking};
+use crate::model::network::EndpointSettings;
 use crate::model::request::{AttachOptions, Change, RemoveContainer};
 use crate::model::status::Status;
 use crate::model::view::OverlayDirs;
+use crate::networks::StoredNetwork;
 use crate::shim::ShimEvent;
 use crate::{Error, Result};
 
@@ -51,6 +53,9 @@ pub(crate) enum Command {
     Rename(ContainerName, Reply<()>),
     Remove(RemoveContainer, Reply<()>),
     Attach(AttachOptions, Binding, Reply<()>),
+    Connect(Arc<StoredNetwork>, EndpointSettings, Reply<()>),
+    /// The network, as the user wrote it and as it is.
+    Disconnect(String, Arc<StoredNetwork>, Reply<()>),
     /// The engine closes: the container is left alone.
     Close(oneshot::Sender<()>),
 }
@@ -161,6 +166,14 @@ impl Task {
             Command::Remove(options, reply) => self.remove_asked(options, reply).await,
             Command::Attach(options, binding, reply) => {
                 let result = self.attach(options, binding).await;
+                answer(reply, result);
+            }
+            Command::Connect(network, settings, reply) => {
+                let result = self.connect(network, settings).await;
+                answer(reply, result);
+            }
+            Command::Disconnect(text, network, reply) => {
+                let result = self.disconnect(&text, network).await;
                 answer(reply, result);
             }
             Command::Close(reply) => {
@@ -326,11 +339,14 @@ impl Task {
         }
         self.engine.containers.reserve_name(&name, self.record.id)?;
         let old = std::mem::replace(&mut self.record.name, name.clone());
+        self.record.rename_endpoints();
         if let Err(error) = self.save().await {
             self.engine.containers.release_name(&name);
             self.record.name = old;
+            self.record.rename_endpoints();
             return Err(error);
         }
+        self.announce().await;
         self.engine.containers.release_name(&old);
         self.publish();
         self.event("rename", [("oldName", format!("/{old}"))]);

@@ -231,7 +231,7 @@ async fn wait(handle: Handle, condition: WaitCondition, exits: u64) -> Result<Ex
 }
 
 /// A moment as `--filter until=` takes it: seconds since 1970, RFC 3339, or a duration before now.
-fn until(text: &str) -> Result<DateTime<Utc>> {
+pub(super) fn until(text: &str) -> Result<DateTime<Utc>> {
     let invalid = || Error::Invalid(format!("invalid value for \"until\" filter: {text}"));
     if let Ok(duration) = skep_types::parse_go_duration(text) {
         return chrono::Duration::from_std(duration).map(|ago| Utc::now() - ago).map_err(|_| invalid());

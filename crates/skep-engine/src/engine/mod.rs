@@ -72,7 +72,7 @@ impl Engine {
             let images = open_images(&config, storage.clone(), cache.clone(), sink.clone())?;
             let volumes = Volumes::open(config.data_root.join("volumes"), storage.clone())?;
             let records = storage.containers()?;
-            let endpoints = records.iter().filter_map(|record| record.net.clone()).collect();
+            let endpoints = records.iter().flat_map(|record| record.nets.clone()).collect();
             let (networks, restored) = Networks::open(&config, &storage, endpoints)?;
             for (container, published, holder) in &restored.contested {
                 tracing::warn!(%container, port = published.host_port, "a published port was taken meanwhile by {holder}");

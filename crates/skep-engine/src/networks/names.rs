@@ -1,12 +1,54 @@
-//! What containers are told about names: the host's address.
+//! What containers are told about names: the names in their networks, the host's address.
 
 use std::net::IpAddr;
 
-use super::{BRIDGE, Networks};
+use skep_dns::names::{self, Entry};
+use skep_types::NetworkId;
+
+use super::{Networks, resolver};
+use crate::engine::Inner;
+use crate::{Error, Result};
+
+/// Writes the names of these networks anew, for whoever looks them up. To be called wherever members, names or addresses
+/// have changed, and when a network is gone. Blocking.
+pub(crate) fn refresh(engine: &Inner, networks: &[NetworkId]) {
+    for network in networks {
+        if let Err(error) = write(engine, *network) {
+            tracing::warn!(%network, %error, "writing the names in a network");
+        }
+    }
+}
+
+fn write(engine: &Inner, network: NetworkId) -> Result<()> {
+    let file = resolver::names_file(engine, network);
+    let Some(directory) = file.parent() else { return Ok(()) };
+    let members = engine.networks.members(network).into_values();
+    let entries: Vec<Entry> = members
+        .filter_map(|member| {
+            let mut names = member.names.into_iter();
+            Some(Entry {
+                container: names.next()?,
+                aliases: names.collect(),
+                addresses: member.addresses,
+                ports: member.ports,
+            })
+        })
+        .collect();
+    if entries.is_empty() {
+        return match std::fs::remove_dir_all(directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::system(format!("removing {}", directory.display()), error))
+            }
+            _ => Ok(()),
+        };
+    }
+    crate::storage::make_dir(directory, 0o755)?;
+    resolver::replace(&file, names::text(&entries).as_bytes())
+}
 
 impl Networks {
     /// The address of the host as containers see it (`host-gateway`).
     pub(crate) fn host_gateway(&self) -> Option<IpAddr> {
-        self.bridge_of(BRIDGE).and_then(|network| network.subnet4()).map(|subnet| subnet.gateway_address())
+        self.default_bridge().and_then(|network| network.subnet4().map(|subnet| subnet.gateway_address()))
     }
 }

@@ -1,30 +1,29 @@
-//! A container's place in its networks: its namespace, and what is plugged into it.
+//! A container's place in its networks: its namespace, and what is plugged into it, at its start and while it runs.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
 use skep_net::{EndpointConfig, MacAddr, Netns};
-use skep_types::{ContainerId, Port};
+use skep_types::ContainerId;
 
-use super::{BRIDGE, Networks, ports, random_id, words};
+use super::route::{Gateways, Leg, gateways};
+use super::{Networks, endpoint, ports, random_id, words};
 use crate::containers::record::Record;
 use crate::engine::Inner;
-use crate::model::host::PortBinding;
-use crate::model::network::{Attached, Endpoint, NetworkMode};
+use crate::model::network::{Attached, NetworkMode};
 use crate::{Error, Result};
 
-/// A container's place in the bridge network.
+/// A container's place in one network.
 #[derive(Clone)]
 pub(crate) struct Plug {
-    network: String,
+    /// The network's name.
+    pub(crate) network: String,
     /// 64 random digits that name this attachment.
-    id: String,
+    pub(super) id: String,
     pub(crate) endpoint: skep_net::Endpoint,
 }
 
-/// What of a container is plugged into a network.
+/// What of a container is plugged into its networks.
 pub(crate) enum ToPlug {
     /// Nothing: it joins a namespace that exists, or has a network of its own alone.
     Nothing,
@@ -55,50 +54,50 @@ pub(crate) fn of_process(pid: i32) -> Result<Netns> {
 }
 
 impl Plug {
-    /// The network sandbox's id: that of the attachment, as each start has its own sandbox.
-    pub(crate) fn sandbox_id(&self) -> String {
-        self.id.clone()
-    }
-
-    /// Writes addresses and ports into what is stored and shown.
-    pub(crate) fn describe(
-        &self,
-        endpoints: &mut BTreeMap<String, Endpoint>,
-        ports: &mut BTreeMap<Port, Vec<PortBinding>>,
-    ) {
+    /// As it is stored and shown.
+    fn attached(&self) -> Attached {
         let own = &self.endpoint;
-        if let Some(endpoint) = endpoints.get_mut(&self.network) {
-            endpoint.attached = Some(Attached {
-                endpoint_id: self.id.clone(),
-                address: own.address.map_or(Ipv4Addr::UNSPECIFIED, |(address, _)| address),
-                prefix: own.address.map_or(0, |(_, prefix)| prefix),
-                gateway: own.gateway.unwrap_or(Ipv4Addr::UNSPECIFIED),
-                mac: own.mac.to_string(),
-                host_link: own.host_link.clone().unwrap_or_default(),
-            });
-        }
-        ports.clear();
-        for published in &own.published {
-            let protocol = match published.protocol {
-                skep_net::Protocol::Tcp => skep_types::Protocol::Tcp,
-                skep_net::Protocol::Udp => skep_types::Protocol::Udp,
-                skep_net::Protocol::Sctp => skep_types::Protocol::Sctp,
-            };
-            let port = Port { number: published.container_port, protocol };
-            let host_port = if published.is_translated() { published.host_port.to_string() } else { String::new() };
-            let binding = PortBinding { host_ip: published.host_ip.to_string(), host_port };
-            let bindings = ports.entry(port).or_default();
-            if !bindings.contains(&binding) {
-                bindings.push(binding);
-            }
+        Attached {
+            endpoint_id: self.id.clone(),
+            address: own.address.map(|(address, _)| address),
+            prefix: own.address.map_or(0, |(_, prefix)| prefix),
+            gateway: own.gateway,
+            address6: own.address6,
+            gateway6: own.gateway6,
+            mac: own.mac.to_string(),
+            host_link: own.host_link.clone().unwrap_or_default(),
         }
     }
+}
+
+/// Writes addresses and ports of a container that runs into what is stored and shown.
+pub(crate) fn describe(plugs: &[Plug], record: &mut Record) {
+    for (name, endpoint) in &mut record.endpoints {
+        endpoint.attached = match (plugs.iter().find(|plug| plug.network == *name), endpoint.attached.take()) {
+            (Some(plug), _) => Some(plug.attached()),
+            // In `host` and `none` there is nothing but the fact.
+            (None, Some(before)) => Some(before),
+            (None, None) => Some(Attached { endpoint_id: random_id().to_string(), ..Attached::default() }),
+        };
+    }
+    record.nets = plugs.iter().map(|plug| plug.endpoint.clone()).collect();
+    record.ports = ports::published(plugs);
+}
+
+/// All addresses of a container, in the order of its networks.
+pub(crate) fn addresses(plugs: &[Plug]) -> Vec<std::net::IpAddr> {
+    plugs.iter().flat_map(|plug| plug.endpoint.addresses()).collect()
+}
+
+/// A name for the network sandbox of one run.
+pub(crate) fn sandbox() -> String {
+    random_id().to_string()
 }
 
 impl Networks {
     /// The namespace a container joins (none for the host's, and for one that it makes itself), and what is to be plugged in.
     pub(crate) fn namespace(&self, engine: &Inner, record: &Record) -> Result<(Option<OwnedFd>, ToPlug)> {
-        let plugged = record.endpoints.keys().any(|name| self.bridge_of(name).is_some());
+        let plugged = !self.legs(record)?.is_empty();
         match &record.host.network_mode {
             NetworkMode::Host => Ok((None, ToPlug::Nothing)),
             NetworkMode::Container(name) => {
@@ -122,21 +121,104 @@ impl Networks {
         }
     }
 
-    /// Plugs a namespace into the container's network and publishes its ports. Blocking.
-    pub(crate) fn plug(&self, engine: &Inner, record: &Record, netns: &Netns) -> Result<Option<Plug>> {
-        let bridged =
-            record.endpoints.iter().find_map(|(name, endpoint)| Some((name, endpoint, self.bridge_of(name)?)));
-        let (Some(stack), Some((name, endpoint, bridge))) = (&self.stack, bridged) else { return Ok(None) };
-        let mut config = EndpointConfig::new(record.id);
-        config.address = endpoint.settings.ipv4_address;
-        config.mac = match endpoint.settings.mac_address.as_deref() {
-            Some(text) if !text.is_empty() => Some(text.parse::<MacAddr>().map_err(|e| Error::Invalid(e.to_string()))?),
-            _ => None,
-        };
-        config.ports = ports::port_mappings(record)?;
-        let endpoint =
-            stack.attach(&bridge.id, netns, &config).map_err(|error| words::plug_error(engine, record, error))?;
-        Ok(Some(Plug { network: name.clone(), id: random_id().to_string(), endpoint }))
+    /// Plugs a namespace into all networks of the container and publishes its ports: all or nothing. Blocking.
+    pub(crate) fn plug(&self, engine: &Inner, record: &Record, netns: &Netns) -> Result<Vec<Plug>> {
+        let legs = self.legs(record)?;
+        let ways = gateways(legs.iter().map(|leg| &leg.config));
+        let mut plugs: Vec<Plug> = Vec::new();
+        for (index, leg) in legs.iter().enumerate() {
+            let wish = wish(record, leg, &legs, &plugs, ways.of(index)).and_then(|wish| {
+                let stack = self.stack()?;
+                stack.attach(&leg.config.id, netns, &wish).map_err(|error| words::plug(engine, record, error))
+            });
+            match wish {
+                Ok(endpoint) => plugs.push(Plug::new(&leg.network.name, endpoint)),
+                Err(error) => {
+                    self.unplug_all(&plugs)?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(plugs)
+    }
+
+    /// Plugs a running container into one more of its networks. Default routes and ports go there if that is where they belong
+    /// now. Blocking.
+    pub(crate) fn plug_more(
+        &self,
+        engine: &Inner,
+        record: &Record,
+        netns: &Netns,
+        name: &str,
+        plugs: &mut Vec<Plug>,
+    ) -> Result<()> {
+        let legs = self.legs(record)?;
+        let Some(index) = legs.iter().position(|leg| leg.network.name == name) else { return Ok(()) };
+        let old = gateways(legs.iter().filter(|leg| leg.network.name != name).map(|leg| &leg.config));
+        let ways = gateways(legs.iter().map(|leg| &leg.config));
+        let mut wish = wish(record, &legs[index], &legs, plugs, ways.of(index))?;
+        if old != Gateways::default() {
+            wish.ports.clear();
+        }
+        let stack = self.stack()?;
+        let attached = stack.attach(&legs[index].config.id, netns, &wish);
+        plugs.push(Plug::new(name, attached.map_err(|error| words::plug(engine, record, error))?));
+        let moved = self.move_ways(engine, record, netns, &legs, plugs, None);
+        if moved.is_err()
+            && let Some(plug) = plugs.pop()
+        {
+            self.unplug_one(netns, &plug)?;
+        }
+        moved
+    }
+
+    /// Leads default routes and ports of a running container where they belong when it leaves a network, which is still
+    /// plugged in. Blocking.
+    pub(crate) fn prepare_to_leave(
+        &self,
+        engine: &Inner,
+        record: &Record,
+        netns: &Netns,
+        leaving: &str,
+        plugs: &mut [Plug],
+    ) -> Result<()> {
+        let legs = self.legs(record)?;
+        self.move_ways(engine, record, netns, &legs, plugs, Some(leaving))
+    }
+
+    /// Makes the networks that ought to be the ways out so. Ports go from wherever they are now; on failure they are there again.
+    fn move_ways(
+        &self,
+        engine: &Inner,
+        record: &Record,
+        netns: &Netns,
+        legs: &[Leg],
+        plugs: &mut [Plug],
+        leaving: Option<&str>,
+    ) -> Result<()> {
+        let staying: Vec<&Leg> = legs.iter().filter(|leg| Some(leg.network.name.as_str()) != leaving).collect();
+        let ways = gateways(staying.iter().map(|leg| &leg.config));
+        let name = |index: Option<usize>| index.map(|index| staying[index].network.name.as_str());
+        let stack = self.stack()?;
+        for (way, v4) in [(name(ways.v4), true), (name(ways.v6), false)] {
+            let Some(to) = way.and_then(|name| plugs.iter().position(|plug| plug.network == name)) else { continue };
+            for from in (0..plugs.len()).filter(|from| *from != to) {
+                let all = plugs[from].endpoint.published.iter().copied();
+                let leaving_ports: Vec<_> = all.filter(|port| port.container_ip.is_ipv4() == v4).collect();
+                if leaving_ports.is_empty() {
+                    continue;
+                }
+                let again = ports::again(&leaving_ports);
+                stack.unpublish(&mut plugs[from].endpoint, &leaving_ports).map_err(Error::Network)?;
+                if let Err(error) = stack.publish(&mut plugs[to].endpoint, &again) {
+                    stack.publish(&mut plugs[from].endpoint, &again).map_err(Error::Network)?;
+                    return Err(words::plug(engine, record, error));
+                }
+            }
+            let families = skep_net::Families { v4, v6: !v4 };
+            stack.set_default_routes(netns, &plugs[to].endpoint, families).map_err(Error::Network)?;
+        }
+        Ok(())
     }
 
     /// A namespace for a step of a build, plugged into the default bridge if there is one. Blocking.
@@ -148,13 +230,12 @@ impl Networks {
     /// As [`Networks::plug_step`], with a namespace that is there.
     pub(crate) fn plug_step_of(&self, netns: Netns) -> Result<StepNetwork> {
         let failed = |e| Error::system("plugging a step of a build into the network", e);
-        let bridge = self.bridge_of(BRIDGE).map(|bridge| bridge.id);
-        let endpoint = match (&self.stack, bridge) {
-            (Some(stack), Some(bridge)) => {
+        let endpoint = match self.default_bridge() {
+            Some(bridge) => {
                 let config = EndpointConfig::new(ContainerId::from_bytes(crate::random::bytes()));
-                Some(stack.attach(&bridge, &netns, &config).map_err(failed)?)
+                Some(self.stack()?.attach(&bridge.id, &netns, &config).map_err(failed)?)
             }
-            _ => None,
+            None => None,
         };
         Ok(StepNetwork { netns, endpoint })
     }
@@ -167,32 +248,103 @@ impl Networks {
 
     /// Unplugs a step. The kernel takes some 20 ms to delete a link. Blocking.
     pub(crate) fn unplug_step(&self, network: StepNetwork) -> Result<()> {
-        let (Some(stack), Some(endpoint)) = (&self.stack, &network.endpoint) else { return Ok(()) };
-        stack.detach(endpoint).map_err(|e| Error::system("unplugging a step of a build", e))
+        let Some(endpoint) = &network.endpoint else { return Ok(()) };
+        self.stack()?.detach(endpoint).map_err(|e| Error::system("unplugging a step of a build", e))
     }
 
-    /// Takes over the attachment of a container that an earlier daemon started.
-    pub(crate) fn adopt(&self, record: &Record) -> Option<Plug> {
-        let endpoint = record.net.clone()?;
-        let network = self.known.values().find(|network| network.id == endpoint.network)?.name.clone();
-        let id = record.endpoints.get(&network)?.attached.as_ref()?.endpoint_id.clone();
-        Some(Plug { network, id, endpoint })
+    /// Takes over the attachments of a container that an earlier daemon started.
+    pub(crate) fn adopt(&self, record: &Record) -> Vec<Plug> {
+        let known = self.known.read();
+        let one = |endpoint: &skep_net::Endpoint| {
+            let network = known.networks.get(&endpoint.network)?.name.clone();
+            let id = record.endpoints.get(&network)?.attached.as_ref()?.endpoint_id.clone();
+            Some(Plug { network, id, endpoint: endpoint.clone() })
+        };
+        record.nets.iter().filter_map(one).collect()
     }
 
     /// Gives the published ports back, which is quick: others may want them at once. Blocking.
-    pub(crate) fn unpublish(&self, plug: &mut Plug) -> Result<()> {
-        let Some(stack) = &self.stack else { return Ok(()) };
-        let ports = plug.endpoint.published.clone();
-        stack
-            .unpublish(&mut plug.endpoint, &ports)
-            .map_err(|e| Error::system(format!("unpublishing the ports of container {}", plug.endpoint.container), e))
+    pub(crate) fn unpublish_all(&self, plugs: &mut [Plug]) -> Result<()> {
+        let mut first = Ok(());
+        for plug in plugs.iter_mut().filter(|plug| !plug.endpoint.published.is_empty()) {
+            let ports = plug.endpoint.published.clone();
+            let done = self.stack()?.unpublish(&mut plug.endpoint, &ports).map_err(|e| {
+                Error::system(format!("unpublishing the ports of container {}", plug.endpoint.container), e)
+            });
+            first = first.and(done);
+        }
+        first
     }
 
-    /// Unplugs, and unpublishes what still is. The kernel takes some 20 ms to delete a link. Blocking.
-    pub(crate) fn unplug(&self, plug: &Plug) -> Result<()> {
-        let Some(stack) = &self.stack else { return Ok(()) };
-        stack
-            .detach(&plug.endpoint)
+    /// Unplugs a container that goes on from one network. The kernel takes some 20 ms to delete a link. Blocking.
+    pub(crate) fn unplug_one(&self, netns: &Netns, plug: &Plug) -> Result<()> {
+        self.stack()?
+            .detach_from(netns, &plug.endpoint)
             .map_err(|e| Error::system(format!("unplugging container {}", plug.endpoint.container), e))
+    }
+
+    /// Unplugs, and unpublishes what still is; goes on after an error and returns the first. The kernel takes some 20 ms to
+    /// delete a link. Blocking.
+    pub(crate) fn unplug_all(&self, plugs: &[Plug]) -> Result<()> {
+        let mut first = Ok(());
+        for plug in plugs {
+            let done = self
+                .stack()?
+                .detach(&plug.endpoint)
+                .map_err(|e| Error::system(format!("unplugging container {}", plug.endpoint.container), e));
+            first = first.and(done);
+        }
+        first
+    }
+}
+
+impl Plug {
+    fn new(network: &str, endpoint: skep_net::Endpoint) -> Self {
+        Plug { network: network.to_owned(), id: random_id().to_string(), endpoint }
+    }
+}
+
+/// What a container asks of one of its networks; `legs` are all of them, `plugs` those that it is plugged into already.
+fn wish(
+    record: &Record,
+    leg: &Leg,
+    legs: &[Leg],
+    plugs: &[Plug],
+    (v4, v6, split): (bool, bool, bool),
+) -> Result<EndpointConfig> {
+    let settings = &leg.settings;
+    let mut config = EndpointConfig::new(record.id);
+    config.ifname = ifname(leg, legs, plugs);
+    config.address = settings.ipv4_address.filter(|address| !address.is_unspecified());
+    config.address6 = settings.ipv6_address.filter(|address| !address.is_unspecified());
+    config.link_local.clone_from(&settings.link_local);
+    config.mac = match settings.mac_address.as_deref() {
+        Some(text) if !text.is_empty() => Some(text.parse::<MacAddr>().map_err(|e| Error::Invalid(e.to_string()))?),
+        _ => None,
+    };
+    (config.default_route, config.default_route6) = (v4, v6);
+    config.sysctls = endpoint::sysctls(&settings.driver_options).map_err(Error::Invalid)?;
+    config.ports = ports::of_families(&ports::mappings(record)?, v4, v6, split);
+    Ok(config)
+}
+
+/// The interface's name: as it was said, or the first number that nobody has.
+fn ifname(leg: &Leg, legs: &[Leg], plugs: &[Plug]) -> String {
+    if let Some(name) = endpoint::ifname(&leg.settings.driver_options) {
+        return name.to_owned();
+    }
+    let prefix = leg.config.as_bridge().and_then(|bridge| bridge.ifname_prefix.as_deref()).unwrap_or("eth");
+    let taken = |name: &str| {
+        plugs.iter().any(|plug| plug.endpoint.ifname == name)
+            || legs.iter().any(|leg| endpoint::ifname(&leg.settings.driver_options) == Some(name))
+    };
+    (0u32..).map(|number| format!("{prefix}{number}")).find(|name| !taken(name)).unwrap_or_default()
+}
+
+impl Gateways {
+    /// Whether the network at this place is the way out for IPv4 and for IPv6, and whether these are two networks.
+    fn of(self, index: usize) -> (bool, bool, bool) {
+        let split = self.v4.is_some() && self.v6.is_some() && self.v4 != self.v6;
+        (self.v4 == Some(index), self.v6 == Some(index), split)
     }
 }

@@ -17,7 +17,7 @@ use crate::config::EngineConfig;
 use crate::containers::record::Record;
 use crate::engine::Inner;
 use crate::model::host::HostConfig;
-use crate::model::network::NetworkMode;
+use crate::model::network::{Endpoint, NetworkMode};
 use crate::{Error, Result};
 
 /// In a container's bundle: what its name server answers from.
@@ -141,11 +141,12 @@ fn client(engine: &Inner, record: &Record, places: &[Place]) -> Client {
 
 impl Networks {
     fn places(&self, record: &Record) -> Vec<Place> {
-        let place = |name: &String| {
-            let network = self.bridge_of(name)?;
-            Some(Place { id: network.id, name: name.clone(), internal: network.internal })
+        let place = |(name, place): (&String, &Endpoint)| {
+            let network = self.of_endpoint(name, place.network).ok()?;
+            let internal = network.config.as_ref()?.internal;
+            Some(Place { id: network.id, name: name.clone(), internal })
         };
-        record.endpoints.keys().filter_map(place).collect()
+        record.endpoints.iter().filter_map(place).collect()
     }
 }
 

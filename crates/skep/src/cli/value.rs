@@ -206,6 +206,19 @@ impl Filter {
     }
 }
 
+/// Words, given several times or between commas (pflag's `strings`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Words(pub(crate) Vec<String>);
+
+impl FlagValue for Words {
+    const TYPE: &'static str = "strings";
+
+    fn set(&mut self, text: &str) -> Result<(), String> {
+        self.0.extend(super::csv::fields(text)?);
+        Ok(())
+    }
+}
+
 /// `key=value`, given several times; the last of a key wins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct KeyValues(pub(crate) std::collections::BTreeMap<String, String>);
