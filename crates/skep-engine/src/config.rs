@@ -1,7 +1,7 @@
 //! How an engine is set up. Fixed for its lifetime.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use skep_fs::apply::Limits;
@@ -57,6 +57,8 @@ pub struct EngineConfig {
     pub dns_options: Vec<String>,
     /// Search domains for containers that name none.
     pub dns_search: Vec<String>,
+    /// What `host-gateway` stands for, one address of each family at most; the addresses of the default bridge when empty.
+    pub host_gateways: Vec<IpAddr>,
     /// Bytes of /dev/shm for containers that name none.
     pub default_shm_size: u64,
     /// Give every container an init unless it says otherwise.
@@ -175,6 +177,7 @@ impl EngineConfig {
             dns: Vec::new(),
             dns_options: Vec::new(),
             dns_search: Vec::new(),
+            host_gateways: Vec::new(),
             default_shm_size: 64 << 20,
             init: false,
             no_new_privileges: false,

@@ -17,8 +17,7 @@
 //!  eth0 172.17.0.3 ──── veth ──── vethYYYYYYYYYYY ┴ bridge 172.17.0.1 ── nftables ── uplink
 //! ```
 //!
-//! Not here: names of networks and which container uses which (skep-engine), and the files' places on disk: the texts of
-//! [`hosts`] and [`resolv`] are returned, the engine writes them.
+//! Not here: names of networks and which container uses which (skep-engine), and names of containers (skep-dns).
 #![warn(missing_docs)]
 
 mod bridge;
@@ -29,7 +28,6 @@ mod error;
 pub mod explain;
 mod filter;
 mod holder;
-pub mod hosts;
 mod ipam;
 mod mac;
 mod monitor;
@@ -41,7 +39,6 @@ mod pools;
 mod ports;
 mod rate;
 mod reaper;
-pub mod resolv;
 mod stack;
 mod stored;
 mod sysctl;

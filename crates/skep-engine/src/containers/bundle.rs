@@ -168,15 +168,16 @@ fn write_files(engine: &Inner, record: &Record, hostname: &str) -> Result<()> {
 
 /// Writes /etc/hosts; again in place when the container's addresses are known or change, as the file may be mounted already.
 pub(super) fn write_hosts(engine: &Inner, record: &Record, hostname: &str, own: &[IpAddr]) -> Result<()> {
-    let gateway = engine.networks.host_gateway();
+    let gateways = engine.networks.host_gateways(&engine.config);
     let extra: Vec<(String, IpAddr)> = record
         .host
         .extra_hosts
         .iter()
-        .filter_map(|entry| {
-            let (host, address) = hosts::parse_extra_host(entry)?;
-            let address = if address == "host-gateway" { gateway? } else { address.parse().ok()? };
-            Some((host.to_owned(), address))
+        .filter_map(|entry| hosts::parse_extra_host(entry))
+        .flat_map(|(host, address)| {
+            let addresses =
+                if address == "host-gateway" { gateways.clone() } else { address.parse().into_iter().collect() };
+            addresses.into_iter().map(|address| (host.to_owned(), address))
         })
         .collect();
     // In the host's network the host's names are the right ones.
@@ -184,7 +185,7 @@ pub(super) fn write_hosts(engine: &Inner, record: &Record, hostname: &str, own: 
         (NetworkMode::Host, []) => std::fs::read_to_string("/etc/hosts").ok(),
         _ => None,
     };
-    let text = text.unwrap_or_else(|| skep_net::hosts::hosts_file(hostname, &record.config.domainname, own, &extra));
+    let text = text.unwrap_or_else(|| skep_dns::hosts::hosts_file(hostname, &record.config.domainname, own, &extra));
     write(&record.files.hosts, &text)
 }
 

@@ -195,6 +195,6 @@ impl Engine {
 
     /// The address that stands for the host in `--add-host NAME:host-gateway`.
     pub fn host_gateway(&self) -> Option<std::net::IpAddr> {
-        self.inner.networks.host_gateway()
+        self.inner.networks.host_gateways(&self.inner.config).first().copied()
     }
 }

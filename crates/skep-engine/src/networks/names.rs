@@ -1,4 +1,4 @@
-//! What containers are told about names: the names in their networks, the host's address.
+//! What containers are told about names: the names in their networks, the host's addresses.
 
 use std::net::IpAddr;
 
@@ -6,6 +6,7 @@ use skep_dns::names::{self, Entry};
 use skep_types::NetworkId;
 
 use super::{Networks, resolver};
+use crate::config::EngineConfig;
 use crate::engine::Inner;
 use crate::{Error, Result};
 
@@ -47,8 +48,13 @@ fn write(engine: &Inner, network: NetworkId) -> Result<()> {
 }
 
 impl Networks {
-    /// The address of the host as containers see it (`host-gateway`).
-    pub(crate) fn host_gateway(&self) -> Option<IpAddr> {
-        self.default_bridge().and_then(|network| network.subnet4().map(|subnet| subnet.gateway_address()))
+    /// The addresses of the host as containers see it (`host-gateway`).
+    pub(crate) fn host_gateways(&self, config: &EngineConfig) -> Vec<IpAddr> {
+        if !config.host_gateways.is_empty() {
+            return config.host_gateways.clone();
+        }
+        let Some(bridge) = self.default_bridge() else { return Vec::new() };
+        let subnets = [bridge.subnet4(), bridge.subnet6()];
+        subnets.into_iter().flatten().map(|subnet| subnet.gateway_address()).collect()
     }
 }

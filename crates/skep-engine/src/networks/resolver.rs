@@ -5,7 +5,6 @@
 //! as Docker's does.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use skep_dns::resolv::{self, HOST_FILE, Names, Overrides, RESOLVED_FILE, ResolvConf};
@@ -124,7 +123,7 @@ fn client(engine: &Inner, record: &Record, places: &[Place]) -> Client {
         names: names_file(engine, place.id),
         links: BTreeMap::new(),
     };
-    let host: Vec<IpAddr> = engine.networks.host_gateway().into_iter().collect();
+    let host = engine.networks.host_gateways(&engine.config);
     Client {
         networks: named.map(membership).collect(),
         hosts: if host.is_empty() { BTreeMap::new() } else { BTreeMap::from([(HOST_NAME.to_owned(), host)]) },

@@ -1,7 +1,7 @@
 //! From options and configuration file to what the engine and its listeners need.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -100,6 +100,9 @@ impl Settings {
         engine.dns = either("dns", list(flags.dns), file.dns, c).unwrap_or_default();
         engine.dns_options = either("dns-opts", list(flags.dns_options), file.dns_opts, c).unwrap_or_default();
         engine.dns_search = either("dns-search", list(flags.dns_search), file.dns_search, c).unwrap_or_default();
+        let gateways = file.host_gateway_ips.or_else(|| file.host_gateway_ip.map(|address| vec![address]));
+        let gateways = either("host-gateway-ips", list(flags.host_gateway_ips), gateways, c).unwrap_or_default();
+        engine.host_gateways = host_gateways(&gateways)?;
         engine.labels = either("labels", list(flags.labels), file.labels, c).unwrap_or_default();
         registries.apply(&mut engine);
         engine.init = either("init", switch(flags.init), file.init, c).unwrap_or(false);
@@ -243,6 +246,18 @@ fn cidr(option: &str, text: &str) -> Result<(Ipv4Addr, u8), Failure> {
     text.split_once('/')
         .and_then(|(address, prefix)| Some((address.parse().ok()?, prefix.parse().ok().filter(|&p| p <= 30)?)))
         .ok_or_else(|| Failure::message(format!("invalid CIDR address for {option}: {text}")))
+}
+
+fn host_gateways(words: &[String]) -> Result<Vec<IpAddr>, Failure> {
+    let parse = |word: &String| word.parse().map_err(|_| Failure::message(format!("invalid host-gateway-ip: {word}")));
+    let addresses: Vec<IpAddr> = words.iter().map(parse).collect::<Result<_, _>>()?;
+    if addresses.iter().filter(|address| address.is_ipv4()).count() > 1 {
+        return Err(Failure::message("only one IPv4 host gateway IP address can be specified"));
+    }
+    if addresses.iter().filter(|address| address.is_ipv6()).count() > 1 {
+        return Err(Failure::message("only one IPv6 host gateway IP address can be specified"));
+    }
+    Ok(addresses)
 }
 
 fn pairs(option: &str, words: &[String]) -> Result<BTreeMap<String, String>, Failure> {

@@ -154,7 +154,7 @@ fn write_files(
     hostname: &str,
     host: &HostConfig,
 ) -> Result<EngineFiles, BuildError> {
-    let gateway = engine.networks.host_gateway();
+    let gateway = engine.networks.host_gateways(&engine.config).first().copied();
     let mut hosts = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     for (name, address) in &parts.run.limits.extra_hosts {
         let address = match address.as_str() {
