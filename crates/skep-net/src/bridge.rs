@@ -145,23 +145,17 @@ pub(crate) fn is_host_link(name: &str) -> bool {
     name.strip_prefix("veth").is_some_and(|hex| hex.len() == 11 && u64::from_str_radix(hex, 16).is_ok())
 }
 
-/// Sets the mode of a bridge's port.
+/// How a bridge is to treat a container's port, if not as any other.
 ///
 /// With br_netfilter, frames between containers pass the forward chain, which then does what isolation is for; and
 /// a frame whose destination was changed stays on the bridge, so that a container reaches itself only by hairpin. Without
 /// it, such packets are routed, and the forward chain never sees frames that stay on the bridge.
-pub(crate) fn set_port_mode(socket: &mut Socket, bridge: &BridgeLink, name: &str) -> Result<(), NetError> {
-    let filtered = filters(false);
-    let mode = match (filtered, bridge.icc) {
-        (true, _) => route::PortMode::Hairpin,
-        (false, false) => route::PortMode::Isolated,
-        (false, true) => return Ok(()),
-    };
-    let link = socket.link(name).map_err(|e| failed("look up", name, e))?;
-    let index = link.map(|link| link.index).unwrap_or_default();
-    let mut batch = Batch::new();
-    route::set_port_mode(&mut batch, index, mode);
-    socket.run(&batch).map_err(|e| failed("configure port", name, e))
+pub(crate) fn port_mode(bridge: &BridgeLink) -> Option<route::PortMode> {
+    match (filters(false), bridge.icc) {
+        (true, _) => Some(route::PortMode::Hairpin),
+        (false, false) => Some(route::PortMode::Isolated),
+        (false, true) => None,
+    }
 }
 
 #[cfg(test)]

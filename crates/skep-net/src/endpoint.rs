@@ -96,15 +96,17 @@ fn add_veth(
     };
     let mut batch = Batch::new();
     route::add_veth(&mut batch, &pair);
+    if let Some(mode) = bridge::port_mode(bridge) {
+        route::set_port_mode(&mut batch, host_name, mode);
+    }
     match host.run(&batch) {
         // Left by an attempt that was cut off: the name is of this container on this network only.
         Err(e) if e.errno == Errno::EXIST && host.link(host_name).is_ok_and(|link| link.is_some()) => {
             bridge::delete(host, host_name)?;
-            host.run(&batch).map_err(|e| failed("create", host_name, e))?;
+            host.run(&batch).map_err(|e| failed("create", host_name, e))
         }
-        other => other.map_err(|e| failed("create", host_name, e))?,
+        other => other.map_err(|e| failed("create", host_name, e)),
     }
-    bridge::set_port_mode(host, bridge, host_name)
 }
 
 /// Removes an endpoint's interface from inside its container's namespace; one that is gone is no error. The name decides only

@@ -19,6 +19,8 @@ const UP: u32 = libc::IFF_UP as u32;
 const VETH_INFO_PEER: u16 = 1;
 const BR_FORWARD_DELAY: u16 = 1;
 const BR_STP_STATE: u16 = 5;
+const INFO_SLAVE_KIND: u16 = 4;
+const INFO_SLAVE_DATA: u16 = 5;
 const BRPORT_MODE: u16 = 4;
 const BRPORT_ISOLATED: u16 = 33;
 const IFLA_IFALIAS: u16 = 20;
@@ -29,7 +31,6 @@ const IPVLAN_FLAGS: u16 = 2;
 const IFA_FLAGS: u16 = 8;
 /// Address families, which messages have as one byte.
 const AF_INET: u8 = 2;
-const AF_BRIDGE: u8 = 7;
 const AF_INET6: u8 = 10;
 const LOOPBACK6_METRIC: u32 = 4096;
 const LINK_HEADER: usize = 16;
@@ -164,12 +165,7 @@ fn parse_stats(bytes: &[u8]) -> Option<LinkStats> {
 
 /// `struct ifinfomsg`: family and type 0, index, flags and which of them to change.
 fn link_header(m: &mut Message<'_>, index: u32, flags: u32, change: u32) {
-    family_link_header(m, 0, index, flags, change);
-}
-
-fn family_link_header(m: &mut Message<'_>, family: u8, index: u32, flags: u32, change: u32) {
     let mut header = [0; LINK_HEADER];
-    header[0] = family;
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     header[8..12].copy_from_slice(&flags.to_ne_bytes());
     header[12..].copy_from_slice(&change.to_ne_bytes());
@@ -306,11 +302,16 @@ pub(crate) enum PortMode {
     Hairpin,
 }
 
-pub(crate) fn set_port_mode(batch: &mut Batch, index: u32, mode: PortMode) {
-    batch.message(libc::RTM_SETLINK, ACK, |m| {
-        family_link_header(m, AF_BRIDGE, index, 0, 0);
+/// Sets the mode of a link that is a bridge's port. By its name, so that it can travel with the request that makes the link.
+pub(crate) fn set_port_mode(batch: &mut Batch, name: &str, mode: PortMode) {
+    batch.message(libc::RTM_NEWLINK, ACK, |m| {
+        link_header(m, 0, 0, 0);
+        m.text(libc::IFLA_IFNAME, name);
         let attribute = if mode == PortMode::Isolated { BRPORT_ISOLATED } else { BRPORT_MODE };
-        m.nest(libc::IFLA_PROTINFO, |m| m.u8(attribute, 1));
+        m.nest(libc::IFLA_LINKINFO, |m| {
+            m.text(INFO_SLAVE_KIND, "bridge");
+            m.nest(INFO_SLAVE_DATA, |m| m.u8(attribute, 1));
+        });
     });
 }
 
