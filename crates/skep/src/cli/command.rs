@@ -32,6 +32,8 @@ pub(crate) enum Completion {
     Images,
     Volumes,
     Networks,
+    /// A network, and a container behind it.
+    NetworkAndContainer,
     CacheMounts,
 }
 

@@ -119,13 +119,12 @@ async fn candidates(program: &str, words: &[String]) -> Vec<String> {
         Found::Command(command, used) => {
             let specs = (command.flags)();
             match before[used..].last() {
-                Some(last) if takes_value(&specs, last) => Vec::new(),
+                Some(last) if takes_value(&specs, last) => objects(program, globals, of_flag(last)).await,
                 _ if current.starts_with('-') => flag_names(&specs),
-                _ if wants_another(command, &specs, &before[used..]) => match Cli::new(program, globals) {
-                    Ok(cli) => objects(&cli, command.completion).await,
-                    Err(_) => Vec::new(),
-                },
-                _ => Vec::new(),
+                _ => {
+                    let wanted = next_word(command, &specs, &before[used..]);
+                    objects(program, globals, wanted).await
+                }
             }
         }
     };
@@ -155,8 +154,17 @@ fn takes_value(specs: &[FlagSpec], word: &str) -> bool {
     spec.is_some_and(|spec| spec.without_value.is_none())
 }
 
-/// Whether one more object fits behind the words that are there.
-fn wants_another(command: &Command, specs: &[FlagSpec], words: &[String]) -> bool {
+/// What completes the value of a flag.
+fn of_flag(flag: &str) -> Completion {
+    match flag {
+        "--network" | "--net" | "--config-from" => Completion::Networks,
+        "--link" | "--volumes-from" => Completion::Containers,
+        _ => Completion::Nothing,
+    }
+}
+
+/// What completes one more word behind those that are there.
+fn next_word(command: &Command, specs: &[FlagSpec], words: &[String]) -> Completion {
     let mut count = 0;
     let mut is_value = false;
     for word in words {
@@ -164,19 +172,25 @@ fn wants_another(command: &Command, specs: &[FlagSpec], words: &[String]) -> boo
         count += usize::from(is_word);
         is_value = !is_value && takes_value(specs, word);
     }
-    match command.args {
+    let fits = match command.args {
         Args::None => false,
         Args::Exactly(most) | Args::AtMost(most) | Args::Between(_, most) => count < most,
         // `run IMAGE COMMAND...`: only the first word is an image.
         Args::AtLeast(_) if command.usage.contains("COMMAND") => count == 0,
         Args::AtLeast(_) => true,
+    };
+    match (fits, command.completion) {
+        (false, _) => Completion::Nothing,
+        (true, Completion::NetworkAndContainer) if count == 0 => Completion::Networks,
+        (true, Completion::NetworkAndContainer) => Completion::Containers,
+        (true, other) => other,
     }
 }
 
 /// The names of the engine's objects; none if there is no engine: completing must not start one.
-async fn objects(cli: &Cli, kind: Completion) -> Vec<String> {
+async fn objects(program: &str, globals: GlobalFlags, kind: Completion) -> Vec<String> {
     let (path, list) = match kind {
-        Completion::Nothing => return Vec::new(),
+        Completion::Nothing | Completion::NetworkAndContainer => return Vec::new(),
         Completion::Containers => ("/containers/json?all=1", ""),
         Completion::RunningContainers => ("/containers/json", ""),
         Completion::Images => ("/images/json", ""),
@@ -184,6 +198,7 @@ async fn objects(cli: &Cli, kind: Completion) -> Vec<String> {
         Completion::Networks => ("/networks", ""),
         Completion::CacheMounts => ("/skep/build/caches", ""),
     };
+    let Ok(cli) = Cli::new(program, globals) else { return Vec::new() };
     let Ok((host, is_default)) = cli.host() else { return Vec::new() };
     let socket = host.strip_prefix("unix://").unwrap_or(DEFAULT_HOST);
     if is_default && UnixStream::connect(socket).is_err() {
@@ -207,6 +222,7 @@ fn names_of(row: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::network;
 
     fn complete(line: &str) -> Vec<String> {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
@@ -223,6 +239,19 @@ mod tests {
         assert_eq!(complete("volume create --driver "), Vec::<String>::new());
         assert_eq!(complete("--tlsv"), ["--tlsverify"]);
         assert_eq!(complete("nosuch x"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_network_is_followed_by_a_container() {
+        let specs = (network::connect::COMMAND.flags)();
+        let next = |line: &str| {
+            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            next_word(&network::connect::COMMAND, &specs, &words)
+        };
+        assert_eq!(next(""), Completion::Networks);
+        assert_eq!(next("--ip 10.0.0.2 lan"), Completion::Containers);
+        assert_eq!(next("lan web"), Completion::Nothing);
+        assert_eq!(of_flag("--network"), Completion::Networks);
     }
 
     #[test]

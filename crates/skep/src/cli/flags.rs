@@ -230,7 +230,7 @@ fn apply(spec: &FlagSpec, flags: &mut impl FlagSet, index: usize, value: &str) -
             Some(short) => format!("-{short}, --{}", spec.long),
             None => format!("--{}", spec.long),
         };
-        FlagError::Wrong(format!("invalid argument \"{value}\" for \"{name}\" flag: {reason}"))
+        FlagError::Wrong(format!("invalid argument {value:?} for \"{name}\" flag: {reason}"))
     })
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use skep_types::{parse_bytes, parse_go_duration};
 
+use super::csv;
 use super::flags::FlagValue;
 
 impl FlagValue for bool {
@@ -65,20 +66,35 @@ impl FlagValue for Vec<String> {
     }
 }
 
+/// Texts separated by commas, given several times: a text with a comma stands in quotes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Strings(pub(crate) Vec<String>);
+
+impl FlagValue for Strings {
+    const TYPE: &'static str = "strings";
+
+    fn set(&mut self, text: &str) -> Result<(), String> {
+        self.0.extend(csv::fields(text)?);
+        Ok(())
+    }
+}
+
+/// Why a text is no number, in Go's words.
+pub(crate) fn go_reason(error: &std::num::ParseIntError) -> &'static str {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    match error.kind() {
+        PosOverflow | NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    }
+}
+
 macro_rules! integer {
     ($type:ty, $name:literal, $go:literal) => {
         impl FlagValue for $type {
             const TYPE: &'static str = $name;
 
             fn set(&mut self, text: &str) -> Result<(), String> {
-                use std::num::IntErrorKind::{NegOverflow, PosOverflow};
-                *self = text.parse().map_err(|e: std::num::ParseIntError| {
-                    let reason = match e.kind() {
-                        PosOverflow | NegOverflow => "value out of range",
-                        _ => "invalid syntax",
-                    };
-                    format!("{}: parsing {text:?}: {reason}", $go)
-                })?;
+                *self = text.parse().map_err(|error| format!("{}: parsing {text:?}: {}", $go, go_reason(&error)))?;
                 Ok(())
             }
 
@@ -203,19 +219,6 @@ impl Filter {
             map.entry(key).or_default().insert(value, true);
         }
         serde_json::to_string(&map).ok()
-    }
-}
-
-/// Words, given several times or between commas (pflag's `strings`).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Words(pub(crate) Vec<String>);
-
-impl FlagValue for Words {
-    const TYPE: &'static str = "strings";
-
-    fn set(&mut self, text: &str) -> Result<(), String> {
-        self.0.extend(super::csv::fields(text)?);
-        Ok(())
     }
 }
 

@@ -6,6 +6,8 @@
 //! "TEMPLATE"         one rendered line per thing
 //! ```
 
+use std::cmp::Ordering;
+
 use serde_json::Value;
 
 use super::table;
@@ -26,7 +28,7 @@ const CONTAINERS: &str = "*formatter.ContainerContext";
 
 /// Renders `rows`, each an object with the fields of `columns`.
 pub(crate) fn render(columns: &Columns, format: &str, rows: &[Value]) -> Result<String, String> {
-    let format = format.trim();
+    let format = format.trim_matches(' ');
     let (template, is_table) = match format {
         "" | "table" => (columns.default_table, true),
         "json" | "{{json .}}" | "{{ json . }}" => return Ok(json_lines(rows)),
@@ -48,8 +50,9 @@ pub(crate) fn render(columns: &Columns, format: &str, rows: &[Value]) -> Result<
     };
     let mut out = String::new();
     if is_table {
-        let titles: serde_json::Map<String, Value> =
+        let mut titles: serde_json::Map<String, Value> =
             columns.titles.iter().map(|&(field, title)| (field.to_owned(), Value::from(title))).collect();
+        titles.entry("LabelMap").or_insert_with(|| Value::Object(serde_json::Map::new()));
         let header = Format::parse(template, Purpose::Header)?;
         out.push_str(&header.render(&Value::Object(titles), columns.type_name).map_err(failed)?);
         out.push('\n');
@@ -59,6 +62,35 @@ pub(crate) fn render(columns: &Columns, format: &str, rows: &[Value]) -> Result<
         out.push('\n');
     }
     Ok(if is_table { table::align(&out) } else { out })
+}
+
+/// The order of names that people expect: `net9` before `net10`. Digits count as numbers, all else byte by byte.
+pub(crate) fn natural_order(a: &str, b: &str) -> Ordering {
+    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+    loop {
+        let (left, right) = (leading_digits(a), leading_digits(b));
+        if left > 0 && right > 0 {
+            let (number, other) = (without_zeros(&a[..left]), without_zeros(&b[..right]));
+            let order = number.len().cmp(&other.len()).then_with(|| number.cmp(other)).then(left.cmp(&right));
+            if order != Ordering::Equal {
+                return order;
+            }
+            (a, b) = (&a[left..], &b[right..]);
+            continue;
+        }
+        match (a.split_first(), b.split_first()) {
+            (Some((x, rest)), Some((y, other))) if x == y => (a, b) = (rest, other),
+            (x, y) => return x.map(|(byte, _)| byte).cmp(&y.map(|(byte, _)| byte)),
+        }
+    }
+}
+
+fn leading_digits(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+fn without_zeros(digits: &[u8]) -> &[u8] {
+    &digits[digits.iter().take_while(|digit| **digit == b'0').count()..]
 }
 
 fn json_lines(rows: &[Value]) -> String {
@@ -90,6 +122,20 @@ mod tests {
         titles: &[("ID", "CONTAINER ID"), ("Names", "NAMES"), ("Size", "SIZE")],
         default_table: "{{.ID}}\t{{.Names}}",
     };
+
+    #[test]
+    fn numbers_within_names_count() {
+        let mut names = ["net10", "net9", "b", "net", "net09", "net9a", "a2b10", "a2b9", "B", "net9"];
+        names.sort_by(|a, b| natural_order(a, b));
+        assert_eq!(names, ["B", "a2b9", "a2b10", "b", "net", "net9", "net9", "net9a", "net09", "net10"]);
+    }
+
+    #[test]
+    fn a_labels_column_is_titled_by_its_key() {
+        let rows = [json!({"ID": "1", "LabelMap": {"com.example.team": "a"}})];
+        let show = |format: &str| render(&COLUMNS, format, &rows).expect("a good format");
+        assert_eq!(show("table {{.ID}}\t{{.Label \"com.example.team\"}}"), "CONTAINER ID   team\n1              a\n");
+    }
 
     #[test]
     fn every_form_of_format() {

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 
 use skep_client::Method;
@@ -68,6 +69,7 @@ pub(crate) async fn create(
     {
         return Err(Failure::message(format!("error parsing specified platform: {error}")));
     }
+    warn_of_local_servers(&flags.dns.0);
     let id_file = (!flags.cid_file.is_empty()).then(|| IdFile::create(Path::new(&flags.cid_file))).transpose()?;
     let output = if flags.quiet { PullOutput::Quiet } else { PullOutput::Stderr };
     if let (Some(reference), "always") = (&reference, flags.pull.as_str()) {
@@ -91,6 +93,14 @@ pub(crate) async fn create(
         file.write(&created.id)?;
     }
     Ok(created.id)
+}
+
+/// A loopback address given as name server is the container's own loopback, where nobody answers as a rule.
+fn warn_of_local_servers(servers: &[String]) {
+    let is_local = |server: &&String| server.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if let Some(server) = servers.iter().find(is_local) {
+        ui::error_line(&format!("WARNING: Localhost DNS ({server}) may fail in containers."));
+    }
 }
 
 async fn post(

@@ -5,6 +5,7 @@ use skep_wire::ContainerInspect;
 use super::published::join_host_port;
 use crate::cli::command::runner;
 use crate::cli::flags::{FlagSet, NoFlags};
+use crate::cli::value::go_reason;
 use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome, reference};
 use crate::ui;
 
@@ -34,10 +35,9 @@ fn lines(name: &str, wanted: Option<&str>, ports: &skep_wire::PortMap) -> Result
         None | Some("") => None,
         Some(text) => {
             let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-            number(port).ok_or_else(|| {
-                Failure::message(format!(
-                    "Error: invalid port ({port}): strconv.ParseUint: parsing {port:?}: invalid syntax"
-                ))
+            port.parse::<u16>().map_err(|error| {
+                let reason = go_reason(&error);
+                Failure::message(format!("Error: invalid port ({port}): strconv.ParseUint: parsing {port:?}: {reason}"))
             })?;
             Some((text, format!("{port}/{}", if protocol.is_empty() { "tcp" } else { protocol })))
         }

@@ -6,7 +6,7 @@ use skep_wire::ContainersPruned;
 use crate::cli::command::runner;
 use crate::cli::flags::{FlagSet, flags};
 use crate::cli::value::Filter;
-use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome};
+use crate::cli::{Args, Cli, Command, Completion, Outcome};
 use crate::ui::{self, human};
 
 flags! {
@@ -30,7 +30,7 @@ const QUESTION: &str = "WARNING! This will remove all stopped containers.\nAre y
 
 async fn run(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     if !flags.force && !ui::confirm(QUESTION) {
-        return Err(Failure::message("container prune has been cancelled"));
+        return Ok(());
     }
     let pruned: ContainersPruned = cli
         .client()

@@ -1,33 +1,34 @@
 //! `network create`.
 
-use skep_wire::{ConfigReference, Ipam, NetworkCreateRequest, NetworkCreateResponse};
+use skep_wire::{ConfigReference, NetworkCreateRequest, NetworkCreateResponse};
 
 use super::ipam;
 use crate::cli::command::runner;
+use crate::cli::container::options::environment::Labels;
 use crate::cli::flags::{FlagSet, flags};
-use crate::cli::value::{KeyValues, Words};
+use crate::cli::value::{KeyValues, Strings};
 use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome};
 use crate::ui;
 
 flags! {
     pub(crate) struct CreateFlags {
-        attachable: bool => "attachable", "Enable manual container attachment";
-        aux_address: KeyValues => "aux-address", "Auxiliary IPv4 or IPv6 addresses used by Network driver";
-        config_from: Option<String> => "config-from", "The network from which to copy the configuration";
-        config_only: bool => "config-only", "Create a configuration only network";
-        driver: String = "bridge" => "driver" 'd', "Driver to manage the Network";
-        gateway: Words => "gateway", "IPv4 or IPv6 Gateway for the master subnet";
-        ingress: bool => "ingress", "Create swarm routing-mesh network";
-        internal: bool => "internal", "Restrict external access to the network";
-        ip_range: Words => "ip-range", "Allocate container ip from a sub-range";
-        ipam_driver: String = "default" => "ipam-driver", "IP Address Management Driver";
-        ipam_opt: KeyValues => "ipam-opt", "Set IPAM driver specific options";
-        ipv4: Option<bool> => "ipv4", "Enable or disable IPv4 address assignment";
-        ipv6: Option<bool> => "ipv6", "Enable or disable IPv6 address assignment";
-        label: Vec<String> => "label", "Set metadata on a network";
-        opt: KeyValues => "opt" 'o', "Set driver specific options";
-        scope: Option<String> => "scope", "Control the network's scope";
-        subnet: Words => "subnet", "Subnet in CIDR format that represents a network segment";
+        attachable: bool => "attachable", "Let containers connect that belong to no service (without a swarm all may)";
+        aux_address: KeyValues => "aux-address", "Keep an address of a subnet for something else (name=address)";
+        config_from: String => "config-from", "Take the configuration of this network, made with --config-only";
+        config_only: bool => "config-only", "Make no network, only a configuration for others";
+        driver: String = "bridge" => "driver" 'd', "Kind of network: bridge, macvlan, ipvlan";
+        gateway: Strings => "gateway", "Gateway of a subnet; its first address if not given";
+        ingress: bool => "ingress", "Make the routing mesh of a swarm";
+        internal: bool => "internal", "No way out of the network, and none in";
+        ip_range: Strings => "ip-range", "Part of a subnet that containers get their addresses from";
+        ipam_driver: String = "default" => "ipam-driver", "Driver of the addresses (\"null\" for none)";
+        ipam_opt: KeyValues => "ipam-opt", "Set an option of the driver of the addresses";
+        ipv4: Option<bool> => "ipv4", "Give containers IPv4 addresses (default true)";
+        ipv6: Option<bool> => "ipv6", "Give containers IPv6 addresses";
+        label: Labels => "label", "Set a label";
+        opt: KeyValues => "opt" 'o', "Set an option of the driver (com.docker.network.bridge.name=br0, parent=eth0.10)";
+        scope: String => "scope", "Scope of the network; there is only \"local\" without a swarm";
+        subnet: Strings => "subnet", "Subnet, such as 172.30.0.0/24 or fd00:30::/64; chosen from the pools if not given";
     }
 }
 
@@ -42,33 +43,76 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 async fn run(cli: &Cli, flags: CreateFlags, words: Vec<String>) -> Outcome {
-    let name = words.into_iter().next().unwrap_or_default();
-    let pools = ipam::pools(&flags.subnet.0, &flags.ip_range.0, &flags.gateway.0, &flags.aux_address.0)
-        .map_err(Failure::message)?;
-    let labels = flags.label.iter().map(|label| {
-        let (key, value) = label.split_once('=').unwrap_or((label, ""));
-        (key.to_owned(), value.to_owned())
-    });
-    let request = NetworkCreateRequest {
-        name,
+    let request = request(flags, words)?;
+    let created: NetworkCreateResponse = cli.client().await?.post("/networks/create", &request).await?;
+    if !created.warning.is_empty() {
+        ui::error_line(&format!("WARNING: {}", created.warning));
+    }
+    ui::line(&created.id);
+    Ok(())
+}
+
+fn request(flags: CreateFlags, words: Vec<String>) -> Result<NetworkCreateRequest, Failure> {
+    let asked = ipam::Asked {
+        subnets: &flags.subnet.0,
+        ranges: &flags.ip_range.0,
+        gateways: &flags.gateway.0,
+        reserved: &flags.aux_address.0,
+    };
+    let pools = ipam::pools(&asked)?;
+    Ok(NetworkCreateRequest {
         driver: flags.driver,
-        scope: flags.scope.unwrap_or_default(),
+        scope: flags.scope,
         enable_ipv4: flags.ipv4,
         enable_ipv6: flags.ipv6,
-        ipam: Some(Ipam { driver: flags.ipam_driver, options: flags.ipam_opt.0, config: pools }),
+        ipam: Some(skep_wire::Ipam { driver: flags.ipam_driver, options: flags.ipam_opt.0, config: pools }),
         internal: flags.internal,
         attachable: flags.attachable,
         ingress: flags.ingress,
         config_only: flags.config_only,
-        config_from: flags.config_from.filter(|name| !name.is_empty()).map(|network| ConfigReference { network }),
+        config_from: (!flags.config_from.is_empty()).then_some(ConfigReference { network: flags.config_from }),
         options: flags.opt.0,
-        labels: labels.collect(),
-        ..NetworkCreateRequest::default()
-    };
-    let made: NetworkCreateResponse = cli.client().await?.post("/networks/create", &request).await?;
-    if !made.warning.is_empty() {
-        ui::error_line(&format!("WARNING: {}", made.warning));
+        labels: flags.label.into_map(),
+        name: words.into_iter().next().unwrap_or_default(),
+        check_duplicate: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::flags::{Order, parse};
+    use serde_json::json;
+
+    #[test]
+    fn a_request_holds_what_the_flags_say() {
+        let line = "-d macvlan --subnet 10.1.0.0/24,fd00::/64 --gateway=fd00::9 --ip-range 10.1.0.128/25 \
+                    --aux-address router=10.1.0.5 -o parent=eth0.7 --internal --ipv6 --ipv4=false --label a=b --label c \
+                    --ipam-opt x=y --config-from other lan";
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let (flags, rest) = parse::<CreateFlags>(&words, Order::Mixed).expect("good flags");
+        let request = request(flags, rest).expect("a good request");
+        let json = serde_json::to_value(&request).expect("json");
+        for (pointer, value) in [
+            ("/Name", json!("lan")),
+            ("/Driver", json!("macvlan")),
+            ("/EnableIPv4", json!(false)),
+            ("/EnableIPv6", json!(true)),
+            ("/Internal", json!(true)),
+            ("/IPAM/Driver", json!("default")),
+            ("/IPAM/Options", json!({"x": "y"})),
+            (
+                "/IPAM/Config/0",
+                json!({
+                    "Subnet": "10.1.0.0/24", "IPRange": "10.1.0.128/25", "AuxiliaryAddresses": {"router": "10.1.0.5"}
+                }),
+            ),
+            ("/IPAM/Config/1", json!({"Subnet": "fd00::/64", "Gateway": "fd00::9"})),
+            ("/ConfigFrom/Network", json!("other")),
+            ("/Options", json!({"parent": "eth0.7"})),
+            ("/Labels", json!({"a": "b", "c": ""})),
+        ] {
+            assert_eq!(json.pointer(pointer), Some(&value), "{pointer}");
+        }
     }
-    ui::line(&made.id);
-    Ok(())
 }

@@ -9,7 +9,7 @@ use crate::cli::{Args, Cli, Command, Completion, Outcome, reference};
 
 flags! {
     pub(crate) struct DisconnectFlags {
-        force: bool => "force" 'f', "Force the container to disconnect from a network";
+        force: bool => "force" 'f', "Disconnect the container even if the engine knows it no longer";
     }
 }
 
@@ -18,7 +18,7 @@ pub(crate) const COMMAND: Command = Command {
     usage: "[OPTIONS] NETWORK CONTAINER",
     about: "Disconnect a container from a network",
     args: Args::Exactly(2),
-    completion: Completion::Networks,
+    completion: Completion::NetworkAndContainer,
     flags: DisconnectFlags::specs,
     run: runner!(DisconnectFlags, run),
 };
@@ -27,6 +27,7 @@ async fn run(cli: &Cli, flags: DisconnectFlags, words: Vec<String>) -> Outcome {
     let [network, container] = words.as_slice() else { return Ok(()) };
     let request = NetworkDisconnectRequest { container: container.clone(), force: flags.force };
     let path = reference::network(network, "/disconnect")?;
-    cli.client().await?.request(Method::POST, path).json(&request)?.send().await?.bytes().await?;
-    Ok(())
+    reference::container(container, "")?;
+    let sent = cli.client().await?.request(Method::POST, path).json(&request)?.send().await?;
+    Ok(sent.bytes().await.map(drop)?)
 }

@@ -1,146 +1,141 @@
-//! `--subnet`, `--ip-range`, `--gateway` and `--aux-address`: lists that are made pools by what lies in what.
+//! The addresses of a new network: subnets, and the ranges, gateways and reserved addresses that belong to each.
+//!
+//! On the command line they are separate lists; whatever lies in a subnet belongs to it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use skep_wire::IpamPool;
 
-/// The pools of a new network. A subnet that can't be read is left to the daemon to complain about.
-pub(super) fn pools(
-    subnets: &[String],
-    ranges: &[String],
-    gateways: &[String],
-    auxiliary: &BTreeMap<String, String>,
-) -> Result<Vec<IpamPool>, String> {
-    if subnets.len() < ranges.len() || subnets.len() < gateways.len() {
+/// What the flags say.
+pub(super) struct Asked<'a> {
+    pub(super) subnets: &'a [String],
+    pub(super) ranges: &'a [String],
+    pub(super) gateways: &'a [String],
+    pub(super) reserved: &'a BTreeMap<String, String>,
+}
+
+/// A pool for each subnet, in the order given.
+pub(super) fn pools(asked: &Asked<'_>) -> Result<Vec<IpamPool>, String> {
+    if asked.subnets.len() < asked.ranges.len() || asked.subnets.len() < asked.gateways.len() {
         return Err("every ip-range or gateway must have a corresponding subnet".to_owned());
     }
+    let mut pools = without_overlap(asked.subnets)?;
+    for range in asked.ranges {
+        block(range)?;
+        for pool in matching(&mut pools, range)?.ok_or_else(|| format!("no matching subnet for range {range}"))? {
+            if !pool.ip_range.is_empty() {
+                return Err(format!(
+                    "cannot configure multiple ranges ({range}, {}) on the same subnet ({})",
+                    pool.ip_range, pool.subnet
+                ));
+            }
+            range.clone_into(&mut pool.ip_range);
+        }
+    }
+    for gateway in asked.gateways {
+        let found = matching(&mut pools, gateway)?;
+        for pool in found.ok_or_else(|| format!("no matching subnet for gateway {gateway}"))? {
+            if !pool.gateway.is_empty() {
+                return Err(format!(
+                    "cannot configure multiple gateways ({gateway}, {}) for the same subnet ({})",
+                    pool.gateway, pool.subnet
+                ));
+            }
+            gateway.clone_into(&mut pool.gateway);
+        }
+    }
+    for (name, address) in asked.reserved {
+        let found = matching(&mut pools, address)?;
+        for pool in found.ok_or_else(|| format!("no matching subnet for aux-address {address}"))? {
+            pool.auxiliary_addresses.insert(name.clone(), address.clone());
+        }
+    }
+    Ok(pools)
+}
+
+fn without_overlap(subnets: &[String]) -> Result<Vec<IpamPool>, String> {
     let mut pools: Vec<IpamPool> = Vec::new();
     for subnet in subnets {
-        for other in &pools {
-            if overlaps(&other.subnet, subnet) {
+        for pool in &pools {
+            if lies_in(&pool.subnet, subnet)? || lies_in(subnet, &pool.subnet)? {
                 return Err("multiple overlapping subnet configuration is not supported".to_owned());
             }
         }
         pools.push(IpamPool { subnet: subnet.clone(), ..IpamPool::default() });
     }
-    for range in ranges {
-        let address = range.split('/').next().unwrap_or_default();
-        let pool = pool_of(&mut pools, address).ok_or_else(|| format!("no matching subnet for range {range}"))?;
-        if !pool.ip_range.is_empty() {
-            return Err(format!(
-                "cannot configure multiple ranges ({range}, {}) on the same subnet ({})",
-                pool.ip_range, pool.subnet
-            ));
-        }
-        pool.ip_range.clone_from(range);
-    }
-    for gateway in gateways {
-        let pool = pool_of(&mut pools, gateway).ok_or_else(|| format!("no matching subnet for gateway {gateway}"))?;
-        if !pool.gateway.is_empty() {
-            return Err(format!(
-                "cannot configure multiple gateways ({gateway}, {}) for the same subnet ({})",
-                pool.gateway, pool.subnet
-            ));
-        }
-        pool.gateway.clone_from(gateway);
-    }
-    for (name, address) in auxiliary {
-        let pool =
-            pool_of(&mut pools, address).ok_or_else(|| format!("no matching subnet for aux-address {address}"))?;
-        pool.auxiliary_addresses.insert(name.clone(), address.clone());
-    }
     Ok(pools)
 }
 
-fn pool_of<'a>(pools: &'a mut [IpamPool], address: &str) -> Option<&'a mut IpamPool> {
-    let address: IpAddr = address.parse().ok()?;
-    pools.iter_mut().find(|pool| block(&pool.subnet).is_some_and(|block| block.contains(address)))
-}
-
-fn overlaps(one: &str, other: &str) -> bool {
-    let (Some(one), Some(other)) = (block(one), block(other)) else { return false };
-    one.contains(other.address) || other.contains(one.address)
-}
-
-/// An address and how many of its first bits count.
-struct Block {
-    address: IpAddr,
-    prefix: u32,
-}
-
-fn block(text: &str) -> Option<Block> {
-    let (address, prefix) = text.split_once('/')?;
-    let (address, prefix) = (address.parse::<IpAddr>().ok()?, prefix.parse::<u32>().ok()?);
-    (prefix <= if address.is_ipv4() { 32 } else { 128 }).then_some(Block { address, prefix })
-}
-
-impl Block {
-    fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let differ = u32::from(own) ^ u32::from(other);
-                differ.checked_shr(32 - self.prefix).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let differ = u128::from(own) ^ u128::from(other);
-                differ.checked_shr(128 - self.prefix).unwrap_or(0) == 0
-            }
-            _ => false,
+/// The pools that `text` lies in; None if it lies in none.
+fn matching<'p>(pools: &'p mut [IpamPool], text: &str) -> Result<Option<Vec<&'p mut IpamPool>>, String> {
+    let mut found = Vec::new();
+    for pool in pools {
+        if lies_in(text, &pool.subnet)? {
+            found.push(pool);
         }
     }
+    Ok((!found.is_empty()).then_some(found))
+}
+
+/// Whether an address, or the address of a block, lies in a subnet. What is no address lies nowhere.
+fn lies_in(text: &str, subnet: &str) -> Result<bool, String> {
+    let subnet = block(subnet).map_err(|reason| format!("invalid subnet: {reason}"))?;
+    let address = match text.contains('/') {
+        true => Some(block(text)?.addr()),
+        false => text.parse::<IpAddr>().ok(),
+    };
+    Ok(address.is_some_and(|address| subnet.contains(&address.to_canonical())))
+}
+
+fn block(text: &str) -> Result<IpNet, String> {
+    text.parse().map_err(|_| format!("invalid CIDR address: {text}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn made(
-        subnets: &[&str],
-        ranges: &[&str],
-        gateways: &[&str],
-        auxiliary: &[(&str, &str)],
-    ) -> Result<String, String> {
-        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-        let auxiliary = auxiliary.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let pools = pools(&words(subnets), &words(ranges), &words(gateways), &auxiliary)?;
-        let text = |pool: &IpamPool| {
-            let auxiliary: Vec<_> = pool.auxiliary_addresses.values().cloned().collect();
-            format!("{} {} {} {}", pool.subnet, pool.ip_range, pool.gateway, auxiliary.join(",")).trim().to_owned()
-        };
-        Ok(pools.iter().map(text).collect::<Vec<_>>().join("; "))
+    fn read(subnets: &str, ranges: &str, gateways: &str, reserved: &str) -> Result<Vec<IpamPool>, String> {
+        let list = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let reserved: BTreeMap<_, _> =
+            list(reserved).iter().filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect();
+        let (subnets, ranges, gateways) = (list(subnets), list(ranges), list(gateways));
+        pools(&Asked { subnets: &subnets, ranges: &ranges, gateways: &gateways, reserved: &reserved })
     }
 
     #[test]
-    fn what_lies_in_a_subnet_belongs_to_it() {
-        let subnets = ["10.1.0.0/24", "fd00::/64"];
-        let ok = |text: &str| Ok(text.to_owned());
-        assert_eq!(made(&[], &[], &[], &[]), ok(""));
-        assert_eq!(
-            made(&subnets, &["10.1.0.128/25"], &["fd00::9", "10.1.0.9"], &[("a", "fd00::5")]),
-            ok("10.1.0.0/24 10.1.0.128/25 10.1.0.9; fd00::/64  fd00::9 fd00::5")
-        );
-        assert_eq!(made(&["0.0.0.0/0"], &[], &["9.9.9.9"], &[]), ok("0.0.0.0/0  9.9.9.9"));
+    fn everything_finds_its_subnet() {
+        let pools = read("fd00::/64 10.1.0.0/24", "10.1.0.128/25", "10.1.0.9 fd00::9", "a=10.1.0.7").expect("good");
+        let [v6, v4] = pools.as_slice() else { panic!("{pools:?}") };
+        assert_eq!((v6.gateway.as_str(), v6.ip_range.as_str()), ("fd00::9", ""));
+        assert_eq!((v4.gateway.as_str(), v4.ip_range.as_str()), ("10.1.0.9", "10.1.0.128/25"));
+        assert_eq!(v4.auxiliary_addresses["a"], "10.1.0.7");
+        assert_eq!(read("", "", "", "").expect("good"), []);
     }
 
     #[test]
-    fn what_lies_nowhere_is_refused() {
-        let subnet = ["10.1.0.0/24"];
-        let no = |text: &str| Err(text.to_owned());
-        assert_eq!(
-            made(&[], &[], &["10.1.0.1"], &[]),
-            no("every ip-range or gateway must have a corresponding subnet")
-        );
-        assert_eq!(made(&subnet, &["10.2.0.0/25"], &[], &[]), no("no matching subnet for range 10.2.0.0/25"));
-        assert_eq!(made(&subnet, &[], &["10.2.0.1"], &[]), no("no matching subnet for gateway 10.2.0.1"));
-        assert_eq!(made(&subnet, &[], &[], &[("a", "10.2.0.1")]), no("no matching subnet for aux-address 10.2.0.1"));
-        assert_eq!(
-            made(&["10.1.0.0/24", "10.1.0.0/16"], &[], &[], &[]),
-            no("multiple overlapping subnet configuration is not supported")
-        );
-        assert_eq!(
-            made(&["10.1.0.0/24", "10.2.0.0/24"], &[], &["10.1.0.1", "10.1.0.2"], &[]),
-            no("cannot configure multiple gateways (10.1.0.2, 10.1.0.1) for the same subnet (10.1.0.0/24)")
-        );
+    fn what_fits_no_subnet_is_refused_in_dockers_words() {
+        for (flags, error) in [
+            (["", "", "10.0.0.1", ""], "every ip-range or gateway must have a corresponding subnet"),
+            (["x 10.0.0.0/8", "", "", ""], "invalid subnet: invalid CIDR address: x"),
+            (["10.0.0.0/8 10.1.0.0/16", "", "", ""], "multiple overlapping subnet configuration is not supported"),
+            (["10.0.0.0/24", "10.0.1.0/25", "", ""], "no matching subnet for range 10.0.1.0/25"),
+            (["10.0.0.0/24", "10.0.0.0/x", "", ""], "invalid CIDR address: 10.0.0.0/x"),
+            (["10.0.0.0/24", "", "x", ""], "no matching subnet for gateway x"),
+            (["10.0.0.0/24", "", "", "a=10.9.0.1"], "no matching subnet for aux-address 10.9.0.1"),
+            (
+                ["10.0.0.0/24 10.1.0.0/24", "", "10.0.0.1 10.0.0.2", ""],
+                "cannot configure multiple gateways (10.0.0.2, 10.0.0.1) for the same subnet (10.0.0.0/24)",
+            ),
+            (
+                ["10.0.0.0/24 10.1.0.0/24", "10.0.0.0/26 10.0.0.64/26", "", ""],
+                "cannot configure multiple ranges (10.0.0.64/26, 10.0.0.0/26) on the same subnet (10.0.0.0/24)",
+            ),
+        ] {
+            let [subnets, ranges, gateways, reserved] = flags;
+            assert_eq!(read(subnets, ranges, gateways, reserved), Err(error.to_owned()), "{flags:?}");
+        }
     }
 }

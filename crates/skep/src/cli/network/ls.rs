@@ -46,6 +46,8 @@ const COLUMNS: Columns = Columns {
     default_table: "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}",
 };
 
+const RAW: &str = "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n";
+
 async fn run(cli: &Cli, flags: ListFlags, _: Vec<String>) -> Outcome {
     let mut networks: Vec<Network> = cli
         .client()
@@ -56,15 +58,18 @@ async fn run(cli: &Cli, flags: ListFlags, _: Vec<String>) -> Outcome {
         .await?
         .json()
         .await?;
-    networks.sort_by(|a, b| a.name.cmp(&b.name));
+    networks.sort_by(|a, b| listing::natural_order(&a.name, &b.name));
     let rows: Vec<Value> = networks.iter().map(|network| row(network, flags.no_trunc)).collect();
+    let configured = || cli.config().networks_format.clone().filter(|_| !flags.quiet);
     let given = flags.format.filter(|format| !format.is_empty());
-    let format = match given {
-        Some(format) => format,
-        None if flags.quiet => "{{.ID}}".to_owned(),
-        None => cli.config().networks_format.clone().unwrap_or_default(),
+    let format = given.or_else(configured).unwrap_or_default();
+    let format = match format.as_str() {
+        "" | "table" if flags.quiet => "{{.ID}}",
+        "raw" if flags.quiet => "network_id: {{.ID}}",
+        "raw" => RAW,
+        other => other,
     };
-    ui::print(&listing::render(&COLUMNS, &format, &rows)?);
+    ui::print(&listing::render(&COLUMNS, format, &rows)?);
     Ok(())
 }
 

@@ -5,14 +5,16 @@ use skep_wire::NetworksPruned;
 
 use crate::cli::command::runner;
 use crate::cli::flags::{FlagSet, flags};
+use crate::cli::system::preview;
 use crate::cli::value::Filter;
-use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome};
+use crate::cli::{Args, Cli, Command, Completion, Outcome};
 use crate::ui;
 
 flags! {
     pub(crate) struct PruneFlags {
-        filter: Filter => "filter", "Provide filter values (e.g. \"until=<timestamp>\")";
-        force: bool => "force" 'f', "Do not prompt for confirmation";
+        dry_run: bool => "dry-run", "Show what would be removed, and remove nothing";
+        filter: Filter => "filter", "Remove only what the filter lets through (\"until=<timestamp>\", \"label=<label>\")";
+        force: bool => "force" 'f', "Do not ask";
     }
 }
 
@@ -26,11 +28,17 @@ pub(crate) const COMMAND: Command = Command {
     run: runner!(PruneFlags, run),
 };
 
-const QUESTION: &str = "WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue?";
+const QUESTION: &str = "WARNING! This will remove all custom networks not used by at least one container.\n\
+                        Are you sure you want to continue?";
 
 async fn run(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
+    if flags.dry_run {
+        let found = preview::preview(cli, &["network"], false, &flags.filter).await?;
+        ui::print(&preview::report(&found));
+        return Ok(());
+    }
     if !flags.force && !ui::confirm(QUESTION) {
-        return Err(Failure::message("network prune has been cancelled"));
+        return Ok(());
     }
     let request = cli.client().await?.request(Method::POST, "/networks/prune");
     let pruned: NetworksPruned = request.query_opt("filters", flags.filter.to_query()).send().await?.json().await?;

@@ -7,7 +7,7 @@ use crate::cli::{Args, Cli, Command, Completion, Failure, Outcome, reference};
 
 flags! {
     pub(crate) struct RemoveFlags {
-        force: bool => "force" 'f', "Do not error if the network does not exist";
+        force: bool => "force" 'f', "Do not mind networks that are not there";
     }
 }
 
@@ -25,7 +25,7 @@ async fn run(cli: &Cli, flags: RemoveFlags, names: Vec<String>) -> Outcome {
     let client = cli.client().await?;
     each(&names, async |name| match client.delete(reference::network(&name, "")?).await {
         // Nothing is said of one that is not there, not even its name.
-        Err(error) if flags.force && error.is_not_found() => Err(Failure::new(0, String::new())),
+        Err(error) if flags.force && error.is_not_found() => Err(Failure::silent(0)),
         other => Ok(other?),
     })
     .await

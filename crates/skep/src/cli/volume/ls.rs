@@ -57,7 +57,7 @@ async fn run(cli: &Cli, flags: ListFlags, _: Vec<String>) -> Outcome {
         .json()
         .await?;
     let mut volumes = list.volumes;
-    volumes.sort_by(|a, b| a.name.cmp(&b.name));
+    volumes.sort_by(|a, b| listing::natural_order(&a.name, &b.name));
     let given = flags.format.filter(|format| !format.is_empty());
     if flags.quiet && given.is_none() {
         let names: String = volumes.iter().map(|volume| format!("{}\n", volume.name)).collect();

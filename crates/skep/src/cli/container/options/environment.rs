@@ -35,12 +35,33 @@ impl FlagValue for Labels {
     const TYPE: &'static str = "list";
 
     fn set(&mut self, text: &str) -> Result<(), String> {
-        if text.is_empty() || text.starts_with('=') {
+        // White space as Docker counts it; what precedes the name is forgiven, and stays.
+        let is_space = |c: char| matches!(c, ' ' | '\t');
+        let name = text.split('=').next().unwrap_or_default().trim_start_matches(is_space);
+        if name.is_empty() {
             return Err(format!("invalid label '{text}': empty name"));
+        }
+        if name.contains(is_space) {
+            return Err(format!("label '{name}' contains whitespaces"));
         }
         self.0.push(text.to_owned());
         Ok(())
     }
+}
+
+impl Labels {
+    /// Values by name; the last of a name wins.
+    pub(crate) fn into_map(self) -> BTreeMap<String, String> {
+        to_map(self.0)
+    }
+}
+
+fn to_map(labels: Vec<String>) -> BTreeMap<String, String> {
+    let pair = |label: String| match label.split_once('=') {
+        Some((name, value)) => (name.to_owned(), value.to_owned()),
+        None => (label, String::new()),
+    };
+    labels.into_iter().map(pair).collect()
 }
 
 /// The environment of files and of the command line; later ones win where the engine applies them in order.
@@ -85,13 +106,7 @@ pub(crate) fn labels(files: &[String], given: &[String]) -> Result<BTreeMap<Stri
         }
     }
     all.extend(given.iter().cloned());
-    Ok(all
-        .into_iter()
-        .map(|label| match label.split_once('=') {
-            Some((name, value)) => (name.to_owned(), value.to_owned()),
-            None => (label, String::new()),
-        })
-        .collect())
+    Ok(to_map(all))
 }
 
 fn check_name(file: &str, kind: &str, name: &str) -> Result<(), Failure> {

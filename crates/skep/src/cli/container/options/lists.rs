@@ -56,7 +56,7 @@ impl FlagValue for DnsSearch {
         if !good {
             return Err(format!("{domain} is not a valid domain"));
         }
-        self.0.push(domain.to_owned());
+        self.0.push(if domain == "." { domain } else { domain.strip_suffix('.').unwrap_or(domain) }.to_owned());
         Ok(())
     }
 }
@@ -67,7 +67,7 @@ fn is_domain(text: &str) -> bool {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_'))
+            && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
     };
     text.len() <= 255 && text.bytes().any(|c| c.is_ascii_alphabetic()) && text.split('.').all(label)
 }
@@ -261,8 +261,11 @@ mod tests {
         assert_eq!(set::<Attach>("foo").expect_err("bad"), "valid streams are STDIN, STDOUT and STDERR");
         assert_eq!(set::<Addresses>("x").expect_err("bad"), "IP address is not correctly formatted: x");
         assert_eq!(set::<Links>("a:b:c").expect_err("bad"), "bad format for links: a:b:c");
-        assert!(
-            set::<DnsSearch>("example.com").is_ok() && set::<DnsSearch>(".").is_ok() && set::<DnsSearch>("-x").is_err()
-        );
+        for (text, stored) in [("example.com", "example.com"), (".", "."), (" a.b. ", "a.b")] {
+            assert_eq!(set::<DnsSearch>(text).expect(text).0, [stored]);
+        }
+        for text in ["-x", "a_b.c", "a..b", "1.2", ""] {
+            assert_eq!(set::<DnsSearch>(text).expect_err(text), format!("{text} is not a valid domain"));
+        }
     }
 }

@@ -7,6 +7,7 @@ use skep_wire::{EndpointIpamConfig, EndpointSettings, NetworkingConfig};
 use super::ContainerFlags;
 use crate::cli::csv;
 use crate::cli::flags::FlagValue;
+use crate::cli::value::go_reason;
 
 /// One `--network`: a name, or `name=...,alias=...,ip=...` in the long form.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,15 +50,17 @@ fn parse(text: &str) -> Result<Attachment, String> {
             "ip" => value.clone_into(&mut network.ipv4),
             "ip6" => value.clone_into(&mut network.ipv6),
             "link-local-ip" => network.link_local.push(value.to_owned()),
-            "mac-address" => network.mac = check_mac(value)?,
+            "mac-address" => value.clone_into(&mut network.mac),
             "driver-opt" => {
-                let (name, value) = value
-                    .split_once('=')
+                let pair = value.split_once('=').map(|(name, value)| (name.trim().to_lowercase(), value.trim()));
+                let (name, value) = pair
+                    .filter(|(name, _)| !name.is_empty())
                     .ok_or_else(|| "invalid key value pair format in driver options".to_owned())?;
-                network.driver_options.insert(name.to_lowercase(), value.to_owned());
+                network.driver_options.insert(name, value.to_owned());
             }
             "gw-priority" => {
-                network.priority = value.parse().map_err(|_| format!("invalid gw-priority: {value}"))?;
+                network.priority =
+                    value.parse().map_err(|error| format!("invalid gw-priority ({value}): {}", go_reason(&error)))?;
             }
             other => return Err(format!("invalid field key {other}")),
         }
@@ -68,13 +71,16 @@ fn parse(text: &str) -> Result<Attachment, String> {
     Ok(network)
 }
 
-/// Six pairs of hexadecimal digits, as Go's `net.ParseMAC` reads them (the forms with colons and dashes).
-pub(crate) fn check_mac(text: &str) -> Result<String, String> {
-    let separator = if text.contains('-') { '-' } else { ':' };
+/// Hexadecimal digits as Go's `net.ParseMAC` reads them: pairs with colons or dashes, or groups of four with dots.
+pub(crate) fn check_mac(text: &str) -> Result<(), String> {
+    let (separator, digits) = match text.contains('.') {
+        true => ('.', 4),
+        false => (if text.contains('-') { '-' } else { ':' }, 2),
+    };
     let groups: Vec<&str> = text.split(separator).collect();
-    let good = matches!(groups.len(), 6 | 8)
-        && groups.iter().all(|group| group.len() == 2 && group.bytes().all(|c| c.is_ascii_hexdigit()));
-    if good { Ok(text.to_owned()) } else { Err(format!("{text} is not a valid mac address")) }
+    let good = matches!(groups.len() * digits / 2, 6 | 8 | 20)
+        && groups.iter().all(|group| group.len() == digits && group.bytes().all(|c| c.is_ascii_hexdigit()));
+    if good { Ok(()) } else { Err(format!("{text} is not a valid mac address")) }
 }
 
 /// The network mode and the endpoints of all networks. The flags that name no network belong to the first.
@@ -107,23 +113,54 @@ pub(crate) fn build(flags: &ContainerFlags) -> Result<(String, NetworkingConfig)
         }
     }
     if !flags.mac_address.is_empty() {
-        first.mac = check_mac(&flags.mac_address)?;
+        flags.mac_address.clone_into(&mut first.mac);
     }
     first.link_local.extend(flags.link_local_ip.iter().cloned());
 
     let mode = first.target.clone();
+    let (mut user_defined, mut modes) = (false, false);
+    let only = networks.len() == 1 && !flags_name_none(flags);
     let mut endpoints = BTreeMap::new();
     for (index, network) in networks.into_iter().enumerate() {
-        if network.target.is_empty() {
-            return Err("network name/id is not specified".to_owned());
-        }
-        let links = if index == 0 && is_user_defined(&network.target) { flags.link.0.clone() } else { Vec::new() };
+        let own = is_user_defined(&network.target);
+        user_defined |= own;
+        modes |= !own;
+        check(&network, own)?;
+        let links = if index == 0 && own { flags.link.0.clone() } else { Vec::new() };
         let name = network.target.clone();
-        if endpoints.insert(name.clone(), Some(endpoint(network, links))).is_some() {
+        let settings = endpoint(network, links);
+        // A network of which nothing is asked needs no settings: the mode says it all, also to old engines.
+        if only && settings == EndpointSettings::default() {
+            continue;
+        }
+        if endpoints.insert(name.clone(), Some(settings)).is_some() {
             return Err(format!("network {name:?} is specified multiple times"));
         }
     }
+    if user_defined && modes {
+        return Err(
+            "conflicting options: cannot attach both user-defined and non-user-defined network-modes".to_owned()
+        );
+    }
     Ok((mode, NetworkingConfig { endpoints_config: endpoints }))
+}
+
+/// Whether no flag names a network.
+fn flags_name_none(flags: &ContainerFlags) -> bool {
+    flags.network.0.is_empty() && flags.net.0.is_empty()
+}
+
+fn check(network: &Attachment, user_defined: bool) -> Result<(), String> {
+    if network.target.trim().is_empty() {
+        return Err("no name set for network".to_owned());
+    }
+    if !network.aliases.is_empty() && !user_defined {
+        return Err("network-scoped aliases are only supported for user-defined networks".to_owned());
+    }
+    if !network.mac.is_empty() {
+        check_mac(&network.mac)?;
+    }
+    Ok(())
 }
 
 /// A network that somebody created, not one of the modes.
@@ -174,6 +211,67 @@ mod tests {
         let (mode, config) = build(&ContainerFlags::default()).expect("good");
         assert_eq!(mode, "default");
         assert_eq!(config.endpoints_config.keys().collect::<Vec<_>>(), ["default"]);
-        assert_eq!(check_mac("x"), Err("x is not a valid mac address".into()));
+    }
+
+    #[test]
+    fn addresses_of_links_come_in_gos_forms() {
+        for text in ["02:42:ac:11:00:02", "02-42-AC-11-00-02", "0242.ac11.0002", "02:42:ac:11:00:02:03:04"] {
+            assert_eq!(check_mac(text), Ok(()), "{text}");
+        }
+        for text in ["x", "02:42:ac:11:00", "02:42:ac:11:00:0g", "0242ac110002", "0242.ac11.00"] {
+            assert_eq!(check_mac(text), Err(format!("{text} is not a valid mac address")));
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_told_in_dockers_words() {
+        let build = |networks: &[&str], aliases: &[&str]| {
+            let mut flags = ContainerFlags::default();
+            for network in networks {
+                flags.network.set(network).expect("readable");
+            }
+            flags.network_alias = aliases.iter().map(|&alias| alias.to_owned()).collect();
+            super::build(&flags).map(|(mode, _)| mode)
+        };
+        assert_eq!(build(&["a", "b"], &["x"]), Ok("a".to_owned()));
+        let mixed = "conflicting options: cannot attach both user-defined and non-user-defined network-modes";
+        let aliases = "network-scoped aliases are only supported for user-defined networks";
+        for (networks, given, error) in [
+            (vec!["a", "host"], vec![], mixed),
+            (vec!["container:x", "a"], vec![], mixed),
+            (vec![], vec!["x"], aliases),
+            (vec!["name=bridge,alias=x"], vec![], aliases),
+            (vec!["a", "a"], vec![], "network \"a\" is specified multiple times"),
+            (vec![""], vec![], "no name set for network"),
+            (vec!["name=a,mac-address=x"], vec![], "x is not a valid mac address"),
+            (
+                vec!["name=a,alias=z"],
+                vec!["x"],
+                "conflicting options: cannot specify both --network-alias and per-network alias",
+            ),
+        ] {
+            assert_eq!(build(&networks, &given), Err(error.to_owned()), "{networks:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_setting_is_refused_as_it_is_read() {
+        for (text, error) in [
+            ("name=a,foo=b", "invalid field key foo"),
+            ("name=a,foo", "invalid field foo"),
+            ("name=a,driver-opt==x", "invalid key value pair format in driver options"),
+            ("name=a,gw-priority=x", "invalid gw-priority (x): invalid syntax"),
+            (
+                "name=a,gw-priority=99999999999999999999",
+                "invalid gw-priority (99999999999999999999): value out of range",
+            ),
+            ("alias=a", "network name/id is not specified"),
+        ] {
+            assert_eq!(parse(text), Err(error.to_owned()), "{text}");
+        }
+        let sysctls = "com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.a=1,net.ipv4.conf.IFNAME.b=0";
+        let network = parse(&format!("name=a,\"driver-opt={sysctls}\"")).expect("quoted");
+        let (key, value) = sysctls.split_once('=').expect("a pair");
+        assert_eq!(network.driver_options[key], value);
     }
 }

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use skep_wire::{Empty, PortBinding, PortMap, PortSet};
 
 use crate::cli::csv;
+use crate::cli::value::go_reason;
 
 /// Exposed ports and their bindings.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -42,8 +43,10 @@ pub(crate) fn parse(publish: &[String], expose: &[String]) -> Result<Ports, Stri
 fn publish_one(spec: &str, ports: &mut Ports) -> Result<(), String> {
     let (ip, host, container) = split_parts(spec);
     let (container, protocol) = split_protocol(container);
-    let ip = match ip.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(bare) => bare,
+    let ip = match ip.strip_prefix('[') {
+        Some(rest) => rest
+            .strip_suffix(']')
+            .ok_or_else(|| format!("invalid IP address {ip}: address {ip}:: missing ']' in address"))?,
         None => ip,
     };
     if !ip.is_empty() && ip.parse::<IpAddr>().is_err() {
@@ -104,13 +107,7 @@ fn split_protocol(spec: &str) -> (&str, String) {
 
 fn port_range(text: &str) -> Result<(u16, u16), String> {
     let port = |text: &str| {
-        text.parse::<u16>().map_err(|e| {
-            let reason = match e.kind() {
-                std::num::IntErrorKind::PosOverflow => "value out of range",
-                _ => "invalid syntax",
-            };
-            format!("strconv.ParseUint: parsing {text:?}: {reason}")
-        })
+        text.parse::<u16>().map_err(|error| format!("strconv.ParseUint: parsing {text:?}: {}", go_reason(&error)))
     };
     if text.is_empty() {
         return Err("empty string specified for ports".to_owned());
@@ -127,7 +124,9 @@ fn port_range(text: &str) -> Result<(u16, u16), String> {
 fn long_form(spec: &str) -> Result<String, String> {
     let (mut target, mut published, mut protocol) = (String::new(), String::new(), String::new());
     for field in csv::fields(spec)? {
-        let (key, value) = field.split_once('=').ok_or_else(|| format!("invalid field {field}"))?;
+        let (key, value) = field
+            .split_once('=')
+            .ok_or_else(|| format!("invalid publish opts format (should be name=value but got '{field}')"))?;
         let slot = match key.to_lowercase().as_str() {
             "target" => &mut target,
             "published" => &mut published,
@@ -138,8 +137,8 @@ fn long_form(spec: &str) -> Result<String, String> {
         };
         value.clone_into(slot);
     }
-    let suffix = if protocol.is_empty() { String::new() } else { format!("/{protocol}") };
-    Ok(format!("{published}:{target}{suffix}"))
+    let protocol = if protocol.is_empty() { "tcp" } else { &protocol };
+    Ok(format!("{published}:{target}/{protocol}"))
 }
 
 #[cfg(test)]
@@ -182,6 +181,10 @@ mod tests {
             ("80:80/foo", "invalid proto: foo"),
             ("1-3:5-6", "invalid ranges specified for container and host Ports: 5-6 and 1-3"),
             ("80:90-85", "invalid containerPort: 90-85"),
+            ("[::1:80:80", "invalid IP address [::1: address [::1:: missing ']' in address"),
+            ("published=80", "no port specified: 80:/tcp<empty>"),
+            ("target=80,foo", "invalid publish opts format (should be name=value but got 'foo')"),
+            ("target=80,mode=foo", "invalid publish mode value (foo): must be either 'ingress' or 'host'"),
         ] {
             assert_eq!(parse(&[spec.to_owned()], &[]), Err(error.to_owned()), "{spec}");
         }
