@@ -50,6 +50,9 @@ pub(crate) fn ensure(
     sysctl::set_if_there(&format!("ipv6/conf/{name}/disable_ipv6"), ipv6)?;
     // Containers are no routers: what they announce is not believed (CVE-2020-13401).
     sysctl::set_if_there(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
+    // Neighbours are asked for by the link-local address, which the kernel would hold back for more than a second to see
+    // whether somebody else has it: what is forwarded to a container meanwhile would not arrive.
+    sysctl::set_if_there(&format!("ipv6/conf/{name}/accept_dad"), "0")?;
     let mut batch = Batch::new();
     for address in own_addresses(config, bridge) {
         route::add_address(&mut batch, index, address);
