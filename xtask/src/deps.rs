@@ -46,7 +46,7 @@ const TEST: &[&str] = &[
     "zstd",
 ];
 // Docker itself is taken from a newer suite, see peers.rs.
-const BENCH: &[&str] = &["crun", "iperf3"];
+const BENCH: &[&str] = &["aardvark-dns", "crun", "iperf3", "netavark"];
 
 pub(crate) fn install(arguments: &Arguments) -> Result<ExitCode> {
     let lists = match arguments.purpose {

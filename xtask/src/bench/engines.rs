@@ -33,6 +33,8 @@ pub(super) struct Engine {
     mark: String,
 }
 
+pub(super) const NAMES: [&str; 3] = ["skep", "docker", "podman"];
+
 impl Engines {
     pub(super) fn start(without: &[String]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("skep-bench-").tempdir()?;
@@ -40,16 +42,8 @@ impl Engines {
         let wanted = |name: &str| !without.iter().any(|left_out| left_out == name);
         // Docker makes all forwarding drop unless it finds it switched on.
         fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("switching IPv4 forwarding on")?;
-        let mut all = Vec::new();
-        if wanted("skep") {
-            all.push(skep(folder.path())?);
-        }
-        if wanted("docker") {
-            all.push(docker(folder.path())?);
-        }
-        if wanted("podman") {
-            all.push(podman(folder.path())?);
-        }
+        let wanted = NAMES.into_iter().filter(|name| wanted(name));
+        let all = wanted.map(|name| Engine::start(name, folder.path())).collect::<Result<Vec<_>>>()?;
         for engine in &all {
             engine.run(&["import".to_owned(), image.display().to_string(), "busybox:latest".to_owned()])?;
         }
@@ -58,7 +52,7 @@ impl Engines {
 }
 
 /// A root file system of Debian's static busybox as an archive.
-fn image(folder: &Path) -> Result<PathBuf> {
+pub(super) fn image(folder: &Path) -> Result<PathBuf> {
     let tree = folder.join("tree");
     fs::create_dir_all(tree.join("bin"))?;
     fs::create_dir_all(tree.join("etc"))?;
@@ -136,7 +130,13 @@ fn podman(folder: &Path) -> Result<Engine> {
     fs::create_dir_all(&root)?;
     // Podman's default limits are more than a machine without CAP_SYS_RESOURCE can give.
     let settings = root.join("containers.conf");
-    fs::write(&settings, "[containers]\ndefault_ulimits = [\"nofile=512:512\", \"nproc=512:512\"]\n")?;
+    let networks = root.join("networks");
+    let text = format!(
+        "[containers]\ndefault_ulimits = [\"nofile=512:512\", \"nproc=512:512\"]\n\
+         [network]\nnetwork_backend = \"netavark\"\nnetwork_config_dir = \"{}\"\n",
+        networks.display()
+    );
+    fs::write(&settings, text)?;
     let path = |name: &str| root.join(name).display().to_string();
     Ok(Engine {
         name: "podman",
@@ -181,10 +181,44 @@ fn wait_for(socket: &Path, log: &Path) -> Result<()> {
 }
 
 impl Engine {
-    /// Runs a command of the engine's command line; its failure is an error.
-    pub(super) fn run(&self, arguments: &[String]) -> Result<()> {
+    /// Starts one by its name, in a folder of its own below `folder`.
+    pub(super) fn start(name: &str, folder: &Path) -> Result<Engine> {
+        match name {
+            "skep" => skep(folder),
+            "docker" => docker(folder),
+            "podman" => podman(folder),
+            other => bail!("there is no engine {other}"),
+        }
+    }
+
+    /// Makes an engine without a daemon serve the API.
+    pub(super) fn serve(&mut self) -> Result<()> {
+        if self.socket.is_none() {
+            let root = Path::new(&self.mark);
+            let (socket, log) = (root.join("api.sock"), root.join("log"));
+            let mut command = self.command(&["system", "service", "--time", "0"].map(str::to_owned));
+            command.arg(format!("unix://{}", socket.display()));
+            self.daemon = Some(spawn(command, &log)?);
+            wait_for(&socket, &log)?;
+            self.socket = Some(socket);
+        }
+        Ok(())
+    }
+
+    fn command(&self, arguments: &[String]) -> Command {
         let mut command = Command::new(&self.client[0]);
         command.args(&self.client[1..]).args(arguments).envs(self.environment.iter().cloned()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command of the engine's command line; its failure is an error.
+    pub(super) fn run(&self, arguments: &[String]) -> Result<()> {
+        self.ask(arguments).map(drop)
+    }
+
+    /// The same, with what the command prints.
+    pub(super) fn ask(&self, arguments: &[String]) -> Result<String> {
+        let mut command = self.command(arguments);
         let output = command.output().with_context(|| format!("{command:?}"))?;
         ensure!(
             output.status.success(),
@@ -193,7 +227,12 @@ impl Engine {
             arguments.join(" "),
             String::from_utf8_lossy(&output.stderr).trim()
         );
-        Ok(())
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// One request over the API; answers the JSON of a successful one.
+    pub(super) fn call(&self, method: &str, path: &str, body: &str) -> Result<String> {
+        request(self.socket.as_deref().context("this engine has no socket")?, method, path, body)
     }
 
     /// The daemon's process, if it has one.
@@ -203,15 +242,14 @@ impl Engine {
 
     /// The life of a container in four requests.
     pub(super) fn life_over_api(&self) -> Result<Duration> {
-        let socket = self.socket.as_deref().context("this engine has no socket")?;
         let started = Instant::now();
         let body = r#"{"Image":"busybox:latest","Cmd":["true"]}"#;
-        let created = request(socket, "POST", "/containers/create", body)?;
+        let created = self.call("POST", "/containers/create", body)?;
         let created: serde_json::Value = serde_json::from_str(&created)?;
         let id = created["Id"].as_str().context("no id in the answer")?.to_owned();
-        request(socket, "POST", &format!("/containers/{id}/start"), "")?;
-        request(socket, "POST", &format!("/containers/{id}/wait"), "")?;
-        request(socket, "DELETE", &format!("/containers/{id}"), "")?;
+        self.call("POST", &format!("/containers/{id}/start"), "")?;
+        self.call("POST", &format!("/containers/{id}/wait"), "")?;
+        self.call("DELETE", &format!("/containers/{id}"), "")?;
         Ok(started.elapsed())
     }
 
@@ -237,14 +275,8 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let listed = Command::new(&self.client[0])
-            .args(&self.client[1..])
-            .args(["ps", "-aq"])
-            .envs(self.environment.iter().cloned())
-            .output();
-        let ids: Vec<String> = listed
-            .map(|out| String::from_utf8_lossy(&out.stdout).split_whitespace().map(str::to_owned).collect())
-            .unwrap_or_default();
+        let listed = self.ask(&["ps", "-aq"].map(str::to_owned)).unwrap_or_default();
+        let ids: Vec<String> = listed.split_whitespace().map(str::to_owned).collect();
         if !ids.is_empty() {
             let _ = self.run(&[vec!["rm".to_owned(), "-f".to_owned()], ids].concat());
         }

@@ -5,6 +5,7 @@ mod builds;
 mod content;
 mod engines;
 mod images;
+mod net;
 mod report;
 mod runtime;
 
@@ -51,6 +52,9 @@ const CASES: [Case; 6] = [
     Case { name: "exec", command: |_| words("exec bench-idle true"), not: &[] },
 ];
 
+const LIFE: &str = "create, start, wait, remove over the API";
+const MEMORY: &str = "idle memory, 50 containers";
+
 /// Containers that are started at once for the memory figure.
 const MANY: usize = 50;
 const CLIENTS: usize = 8;
@@ -59,6 +63,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     build()?;
     let mut report = Report::new();
     runtime::measure(arguments, &mut report)?;
+    if on_one_host_wanted(&arguments.only) {
+        on_one_host(arguments, &mut report)?;
+    }
+    if net::wanted(&arguments.only) {
+        net::measure(arguments, &mut report)?;
+    }
+    report.write(&crate::paths::target().join("bench"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn on_one_host_wanted(only: &str) -> bool {
+    let cases = CASES.iter().map(|case| case.name).chain([LIFE, MEMORY]);
+    cases.into_iter().any(|case| case.contains(only)) || images::wanted(only) || builds::wanted(only)
+}
+
+/// What is measured with all engines on this machine's own network.
+fn on_one_host(arguments: &Arguments, report: &mut Report) -> Result<()> {
     let engines = Engines::start(&arguments.without)?;
     for engine in &engines.all {
         engine.run(&words("run -d --name bench-idle busybox sleep 3600"))?;
@@ -79,34 +100,28 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     for engine in &engines.all {
         engine.run(&words("rm -f bench-idle"))?;
     }
-    if "create, start, wait, remove over the API".contains(&arguments.only) {
+    if LIFE.contains(&arguments.only) {
         for round in 0..=arguments.rounds {
             for engine in engines.all.iter().filter(|engine| engine.socket.is_some()) {
                 let took = engine.life_over_api()?;
                 if round > 0 {
-                    report.add(
-                        "create, start, wait, remove over the API",
-                        engine.name,
-                        Unit::Milliseconds,
-                        millis(took),
-                    );
+                    report.add(LIFE, engine.name, Unit::Milliseconds, millis(took));
                 }
             }
         }
     }
     if images::wanted(&arguments.only) {
-        images::measure(arguments, &engines, &mut report)?;
+        images::measure(arguments, &engines, report)?;
     }
     if builds::wanted(&arguments.only) {
-        builds::measure(arguments, &engines, &mut report)?;
+        builds::measure(arguments, &engines, report)?;
     }
-    if "idle memory, 50 containers".contains(&arguments.only) {
+    if MEMORY.contains(&arguments.only) {
         for engine in &engines.all {
-            many(engine, &mut report)?;
+            many(engine, report)?;
         }
     }
-    report.write(&crate::paths::target().join("bench"))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Builds what is measured.

@@ -10,25 +10,45 @@ use anyhow::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
     Milliseconds,
+    Microseconds,
     Kibibytes,
+    GigabitsPerSecond,
+    PerSecond,
 }
 
 impl Unit {
     fn name(self) -> &'static str {
         match self {
             Unit::Milliseconds => "ms",
+            Unit::Microseconds => "µs",
             Unit::Kibibytes => "KiB",
+            Unit::GigabitsPerSecond => "Gb/s",
+            Unit::PerSecond => "/s",
         }
     }
 }
 
 /// All samples, by case and engine, in the order in which they came.
 pub(super) struct Report {
-    cases: Vec<(String, Unit, Samples)>,
+    cases: Vec<Case>,
+    /// Engines and reasons.
+    missing: Vec<(String, String)>,
 }
 
-/// By engine.
-type Samples = Vec<(String, Vec<f64>)>;
+struct Case {
+    name: String,
+    /// None while nobody has a sample.
+    unit: Option<Unit>,
+    engines: Vec<(String, Vec<f64>)>,
+    /// Engines that have fewer samples than they should have, or none.
+    missing: Vec<String>,
+}
+
+impl Case {
+    fn unit(&self) -> &'static str {
+        self.unit.map_or("", Unit::name)
+    }
+}
 
 /// Median, and the tenth and ninetieth percentile.
 struct Summary {
@@ -39,19 +59,34 @@ struct Summary {
 
 impl Report {
     pub(super) fn new() -> Self {
-        Report { cases: Vec::new() }
+        Report { cases: Vec::new(), missing: Vec::new() }
     }
 
     pub(super) fn add(&mut self, case: &str, engine: &str, unit: Unit, sample: f64) {
-        let position = self.cases.iter().position(|(name, ..)| name == case).unwrap_or_else(|| {
-            self.cases.push((case.to_owned(), unit, Vec::new()));
+        let case = self.case(case);
+        case.unit = Some(unit);
+        match case.engines.iter_mut().find(|(name, _)| name == engine) {
+            Some((_, samples)) => samples.push(sample),
+            None => case.engines.push((engine.to_owned(), vec![sample])),
+        }
+    }
+
+    /// Notes that an engine can't be measured, or not to the end.
+    pub(super) fn missing(&mut self, case: &str, engine: &str, reason: &str) {
+        self.case(case).missing.push(engine.to_owned());
+        let note = (engine.to_owned(), reason.to_owned());
+        if !self.missing.contains(&note) {
+            self.missing.push(note);
+        }
+    }
+
+    fn case(&mut self, name: &str) -> &mut Case {
+        let position = self.cases.iter().position(|case| case.name == name).unwrap_or_else(|| {
+            let name = name.to_owned();
+            self.cases.push(Case { name, unit: None, engines: Vec::new(), missing: Vec::new() });
             self.cases.len() - 1
         });
-        let engines = &mut self.cases[position].2;
-        match engines.iter_mut().find(|(name, _)| name == engine) {
-            Some((_, samples)) => samples.push(sample),
-            None => engines.push((engine.to_owned(), vec![sample])),
-        }
+        &mut self.cases[position]
     }
 
     /// Prints the table and writes `bench.json` and `bench.svg` into `folder`.
@@ -66,12 +101,14 @@ impl Report {
 
     fn table(&self) -> String {
         let mut text = String::new();
+        let wide = self.cases.iter().map(|case| case.name.chars().count()).max().unwrap_or_default();
         let _ = writeln!(
             text,
-            "{:<42} {:<8} {:>10} {:>21} {:>7} {:>13}",
+            "{:<wide$} {:<8} {:>13} {:>23} {:>7} {:>13}",
             "case", "engine", "median", "10% - 90%", "rounds", "skep / engine"
         );
-        for (case, unit, engines) in &self.cases {
+        for case in &self.cases {
+            let (name, unit, engines) = (&case.name, case.unit(), &case.engines);
             let own = engines.iter().find(|(name, _)| name == "skep").map(|(_, samples)| summary(samples).median);
             for (engine, samples) in engines {
                 let Summary { median, low, high } = summary(samples);
@@ -81,18 +118,24 @@ impl Report {
                 };
                 let _ = writeln!(
                     text,
-                    "{case:<42} {engine:<8} {median:>7.1} {:<3} {low:>9.1} - {high:>9.1} {:>7} {ratio:>13}",
-                    unit.name(),
+                    "{name:<wide$} {engine:<8} {median:>8.1} {unit:<4} {low:>10.1} - {high:>10.1} {:>7} {ratio:>13}",
                     samples.len()
                 );
             }
+            for engine in &case.missing {
+                let _ = writeln!(text, "{name:<wide$} {engine:<8} {:>8}", "missing");
+            }
+        }
+        for (engine, reason) in &self.missing {
+            let _ = writeln!(text, "{engine} is missing in places: {reason}");
         }
         text
     }
 
     fn json(&self) -> serde_json::Value {
-        let cases = self.cases.iter().map(|(case, unit, engines)| {
-            let engines: BTreeMap<&str, serde_json::Value> = engines
+        let cases = self.cases.iter().map(|case| {
+            let engines: BTreeMap<&str, serde_json::Value> = case
+                .engines
                 .iter()
                 .map(|(engine, samples)| {
                     let Summary { median, low, high } = summary(samples);
@@ -100,22 +143,23 @@ impl Report {
                     (engine.as_str(), value)
                 })
                 .collect();
-            serde_json::json!({ "case": case, "unit": unit.name(), "engines": engines })
+            serde_json::json!({ "case": case.name, "unit": case.unit(), "engines": engines, "missing": case.missing })
         });
         serde_json::Value::Array(cases.collect())
     }
 
     /// Horizontal bars, each case on a scale of its own.
     fn svg(&self) -> String {
-        let rows: usize = self.cases.iter().map(|(.., engines)| engines.len() + 1).sum();
+        let rows: usize = self.cases.iter().map(|case| case.engines.len() + 1).sum();
         let height = rows * 20 + 20;
         let mut text = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"760\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
              <rect width=\"760\" height=\"{height}\" fill=\"#ffffff\"/>\n"
         );
         let mut y = 10;
-        for (case, unit, engines) in &self.cases {
-            let _ = writeln!(text, "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{case}</text>", y + 14);
+        for case in &self.cases {
+            let (name, unit, engines) = (&case.name, case.unit(), &case.engines);
+            let _ = writeln!(text, "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{name}</text>", y + 14);
             y += 20;
             let most = engines.iter().map(|(_, samples)| summary(samples).median).fold(f64::MIN_POSITIVE, f64::max);
             for (engine, samples) in engines {
@@ -128,13 +172,7 @@ impl Report {
                     "<rect x=\"90\" y=\"{}\" width=\"{width:.1}\" height=\"12\" fill=\"{colour}\"/>",
                     y + 4
                 );
-                let _ = writeln!(
-                    text,
-                    "<text x=\"{:.1}\" y=\"{}\">{median:.1} {}</text>",
-                    96.0 + width,
-                    y + 14,
-                    unit.name()
-                );
+                let _ = writeln!(text, "<text x=\"{:.1}\" y=\"{}\">{median:.1} {unit}</text>", 96.0 + width, y + 14);
                 y += 20;
             }
         }
