@@ -150,6 +150,7 @@ pub struct ImagesPruned {
 #[expect(missing_docs, reason = "named as in the answers of the prunes themselves")]
 pub struct PrunePreview {
     pub containers_deleted: Vec<String>,
+    pub networks_deleted: Vec<String>,
     pub volumes_deleted: Vec<String>,
     pub images_deleted: Vec<ImageDeleted>,
     pub space_reclaimed: u64,

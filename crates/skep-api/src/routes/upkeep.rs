@@ -25,7 +25,7 @@ pub(crate) fn routes() -> Vec<Route> {
 /// What a prune of the kinds in `type` would remove, with its `filters`; `all` as in `system prune --all`.
 async fn preview(request: Request) -> Result<Answer, ApiError> {
     let kinds = request.query.all("type");
-    if let Some(unknown) = kinds.iter().find(|kind| !["container", "image", "volume"].contains(&kind.as_str())) {
+    if let Some(unknown) = kinds.iter().find(|kind| !["container", "image", "network", "volume"].contains(&kind.as_str())) {
         return Err(ApiError::invalid(format!("unknown object type: {unknown}")));
     }
     let given = request.query.filters()?;
@@ -37,6 +37,7 @@ async fn preview(request: Request) -> Result<Answer, ApiError> {
     });
     let wish = PruneRequest {
         containers: wanted("container").then(|| given.clone()),
+        networks: wanted("network").then(|| given.clone()),
         volumes: wanted("volume").then(|| given.clone()),
         images,
     };
@@ -44,6 +45,7 @@ async fn preview(request: Request) -> Result<Answer, ApiError> {
     Answer::json(&PrunePreview {
         space_reclaimed: found.containers.reclaimed + found.volumes.reclaimed + found.images.reclaimed,
         containers_deleted: found.containers.removed,
+        networks_deleted: found.networks.removed,
         volumes_deleted: found.volumes.removed,
         images_deleted: found.images.removed.into_iter().map(convert::image::removal).collect(),
     })

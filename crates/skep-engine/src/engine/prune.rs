@@ -21,6 +21,10 @@ impl Engine {
                 gone.insert(view.id);
             }
         }
+        if let Some(filters) = &request.networks {
+            let networks = self.prunable_networks(filters)?.into_iter();
+            preview.networks.removed = networks.map(|network| network.name).collect();
+        }
         if let Some(filters) = &request.volumes {
             for volume in self.prunable_volumes(filters, &gone)? {
                 preview.volumes.reclaimed += self.volume_size(&volume).await?;

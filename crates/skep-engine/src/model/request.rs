@@ -200,6 +200,8 @@ pub struct Pruned {
 pub struct PruneRequest {
     /// Of stopped containers.
     pub containers: Option<BTreeMap<String, Vec<String>>>,
+    /// Of unused networks.
+    pub networks: Option<BTreeMap<String, Vec<String>>>,
     /// Of unused volumes.
     pub volumes: Option<BTreeMap<String, Vec<String>>>,
     /// Of unused images.
@@ -211,6 +213,8 @@ pub struct PruneRequest {
 pub struct PrunePreview {
     /// Containers.
     pub containers: Pruned,
+    /// Networks.
+    pub networks: Pruned,
     /// Volumes.
     pub volumes: Pruned,
     /// Images.

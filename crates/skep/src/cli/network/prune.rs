@@ -34,7 +34,7 @@ const QUESTION: &str = "WARNING! This will remove all custom networks not used b
 async fn run(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     if flags.dry_run {
         let found = preview::preview(cli, &["network"], false, &flags.filter).await?;
-        ui::print(&preview::report(&found));
+        ui::print(&report("Would delete", &found.networks_deleted));
         return Ok(());
     }
     if !flags.force && !ui::confirm(QUESTION) {
@@ -42,8 +42,11 @@ async fn run(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     }
     let request = cli.client().await?.request(Method::POST, "/networks/prune");
     let pruned: NetworksPruned = request.query_opt("filters", flags.filter.to_query()).send().await?.json().await?;
-    if !pruned.networks_deleted.is_empty() {
-        ui::print(&format!("Deleted Networks:\n{}\n\n", pruned.networks_deleted.join("\n")));
-    }
+    ui::print(&report("Deleted", &pruned.networks_deleted));
     Ok(())
+}
+
+/// Networks take no room that could be added up.
+fn report(what: &str, names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("{what} Networks:\n{}\n\n", names.join("\n")) }
 }

@@ -40,6 +40,7 @@ pub(crate) fn report_with(found: &PrunePreview, caches: &[BuildCache]) -> String
     let mut text = String::new();
     for (kind, names) in [
         ("Containers", &found.containers_deleted),
+        ("Networks", &found.networks_deleted),
         ("Volumes", &found.volumes_deleted),
         ("Images", &image_lines(&found.images_deleted)),
         ("build cache objects", &caches),
@@ -69,6 +70,7 @@ mod tests {
     fn what_would_go_is_listed_by_kind() {
         let found = PrunePreview {
             containers_deleted: vec!["c1".into()],
+            networks_deleted: vec!["lan".into()],
             images_deleted: vec![
                 ImageDeleted { untagged: "a:1".into(), ..ImageDeleted::default() },
                 ImageDeleted { deleted: "sha256:1".into(), ..ImageDeleted::default() },
@@ -81,6 +83,9 @@ mod tests {
         insta::assert_snapshot!(report(&found), @r"
         Would delete Containers:
         c1
+
+        Would delete Networks:
+        lan
 
         Would delete Images:
         untagged: a:1
