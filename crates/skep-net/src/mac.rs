@@ -39,13 +39,19 @@ impl FromStr for MacAddr {
     type Err = MacAddrError;
 
     fn from_str(text: &str) -> Result<Self, MacAddrError> {
-        let mut bytes = [0; 6];
-        let mut parts = text.split([':', '-']);
-        for byte in &mut bytes {
-            let part = parts.next().filter(|p| p.len() == 2);
-            *byte = part.and_then(|p| u8::from_str_radix(p, 16).ok()).ok_or_else(|| MacAddrError(text.to_owned()))?;
+        let bad = || MacAddrError(text.to_owned());
+        // 02:42:ac:11:00:02 and 02-42-ac-11-00-02, or 0242.ac11.0002.
+        let (digits, separators) = if text.contains('.') { (4, ['.'; 2]) } else { (2, [':', '-']) };
+        let mut all = String::with_capacity(12);
+        for group in text.split(separators) {
+            if group.len() != digits || !group.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return Err(bad());
+            }
+            all.push_str(group);
         }
-        if parts.next().is_some() { Err(MacAddrError(text.to_owned())) } else { Ok(MacAddr(bytes)) }
+        let number = u64::from_str_radix(&all, 16).ok().filter(|_| all.len() == 12).ok_or_else(bad)?;
+        let [_, _, bytes @ ..] = number.to_be_bytes();
+        Ok(MacAddr(bytes))
     }
 }
 
@@ -71,7 +77,17 @@ mod tests {
         assert_eq!(mac.to_string(), "02:42:ac:11:00:02");
         assert_eq!("02:42:ac:11:00:02".parse(), Ok(mac));
         assert_eq!("02-42-AC-11-00-02".parse(), Ok(mac));
-        for bad in ["", "02:42", "02:42:ac:11:00:02:03", "2:42:ac:11:0:02", "02:42:ac:11:00:zz"] {
+        assert_eq!("0242.ac11.0002".parse(), Ok(mac));
+        for bad in [
+            "",
+            "02:42",
+            "02:42:ac:11:00:02:03",
+            "2:42:ac:11:0:02",
+            "0242.ac11",
+            "0242.ac11.0002.0001",
+            "02.42.ac.11.00.02",
+            "02:42:ac:11:00:zz",
+        ] {
             assert!(bad.parse::<MacAddr>().is_err(), "{bad}");
         }
     }

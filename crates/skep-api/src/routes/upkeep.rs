@@ -25,7 +25,9 @@ pub(crate) fn routes() -> Vec<Route> {
 /// What a prune of the kinds in `type` would remove, with its `filters`; `all` as in `system prune --all`.
 async fn preview(request: Request) -> Result<Answer, ApiError> {
     let kinds = request.query.all("type");
-    if let Some(unknown) = kinds.iter().find(|kind| !["container", "image", "network", "volume"].contains(&kind.as_str())) {
+    if let Some(unknown) =
+        kinds.iter().find(|kind| !["container", "image", "network", "volume"].contains(&kind.as_str()))
+    {
         return Err(ApiError::invalid(format!("unknown object type: {unknown}")));
     }
     let given = request.query.filters()?;

@@ -130,7 +130,7 @@ fn matches_one(view: &ContainerView, key: &str, value: &str) -> bool {
 }
 
 /// Docker takes the value as a regular expression; anchors and plain text are what people write.
-fn name_matches(name: &str, pattern: &str) -> bool {
+pub(crate) fn name_matches(name: &str, pattern: &str) -> bool {
     let (start, end) = (pattern.starts_with('^'), pattern.ends_with('$'));
     let text = pattern.trim_start_matches('^').trim_end_matches('$').trim_start_matches('/');
     match (start, end) {

@@ -6,6 +6,7 @@ use skep_types::NetworkId;
 
 use super::blocking;
 use super::containers::until;
+use crate::containers::filter::name_matches;
 use crate::containers::task::Command;
 use crate::model::event::EventType;
 use crate::model::network::{CreateNetwork, EndpointSettings, NetworkView};
@@ -139,8 +140,8 @@ fn has_label(network: &NetworkView, wanted: &str) -> bool {
 fn matches(network: &NetworkView, key: &str, value: &str) -> bool {
     match key {
         "driver" => network.driver == value,
-        "id" => network.id.to_string().contains(value),
-        "name" => network.name.contains(value),
+        "id" => name_matches(&network.id.to_string(), value),
+        "name" => name_matches(&network.name, value),
         "scope" => network.scope == value,
         "type" => (value == "builtin") == network.is_predefined(),
         "dangling" => dangling(value).is_ok_and(|wanted| wanted == is_unused(network)),

@@ -180,9 +180,16 @@ fn is_on(settings: &Settings, net: IpNet) -> bool {
     }
 }
 
-/// An address can't be kept back that somebody has already.
+/// An address can't be kept back that somebody has already, and the gateway has none that means the whole subnet.
 fn reserved(subnet: &Subnet) -> Result<()> {
-    let mut taken = std::collections::BTreeSet::from([subnet.gateway_address()]);
+    let gateway = subnet.gateway_address();
+    if let IpNet::V4(net) = subnet.subnet
+        && net.prefix_len() < 31
+        && [net.network(), net.broadcast()].iter().any(|address| gateway == *address)
+    {
+        return Err(Error::Forbidden(format!("failed to allocate gateway ({gateway}): Address already in use")));
+    }
+    let mut taken = std::collections::BTreeSet::from([gateway]);
     for (name, address) in &subnet.reserved {
         if !taken.insert(*address) {
             return Err(Error::Forbidden(format!(

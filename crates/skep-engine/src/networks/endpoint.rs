@@ -108,10 +108,11 @@ fn sysctl(text: &str) -> std::result::Result<(String, String), String> {
     };
     let (name, value) = text.split_once('=').ok_or_else(bad)?;
     match name.split('.').collect::<Vec<_>>().as_slice() {
-        ["net", "ipv4" | "ipv6" | "mpls", table, "IFNAME", setting]
+        // Docker's client makes the values of `--network ...,driver-opt=` small letters.
+        ["net", family @ ("ipv4" | "ipv6" | "mpls"), table, "IFNAME" | "ifname", setting]
             if !table.is_empty() && !setting.is_empty() && !name.contains('/') =>
         {
-            Ok((name.to_owned(), value.to_owned()))
+            Ok((format!("net.{family}.{table}.IFNAME.{setting}"), value.to_owned()))
         }
         _ => Err(bad()),
     }
@@ -189,6 +190,8 @@ mod tests {
         assert_eq!(said(&a, with(IFNAME, "web0")), "");
         assert!(said(&a, with(IFNAME, "a/b")).contains("invalid interface name \"a/b\""));
         assert_eq!(said(&a, with(SYSCTLS, "net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.conf.IFNAME.mtu=1400")), "");
+        let small = with(SYSCTLS, "net.ipv4.conf.ifname.log_martians=1").driver_options;
+        assert_eq!(sysctls(&small), Ok(vec![("net.ipv4.conf.IFNAME.log_martians".to_owned(), "1".to_owned())]));
         assert_eq!(
             said(&a, with(SYSCTLS, "kernel.x=1")),
             "invalid endpoint settings:\nunrecognised network interface sysctl 'kernel.x=1'; represent 'net.X.Y.ethN.Z=V' as \

@@ -39,7 +39,11 @@ async fn run(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
         return Err(Failure::message("ERROR: The \"until\" filter is not supported with \"--volumes\""));
     }
     if flags.dry_run {
-        let kinds: &[&str] = if flags.volumes { &["container", "network", "volume", "image"] } else { &["container", "network", "image"] };
+        let kinds: &[&str] = if flags.volumes {
+            &["container", "network", "volume", "image"]
+        } else {
+            &["container", "network", "image"]
+        };
         let found = preview::preview(cli, kinds, flags.all, &flags.filter).await?;
         let caches = preview::caches(cli, flags.all, &flags.filter).await?;
         ui::print(&preview::report_with(&found, &caches));
