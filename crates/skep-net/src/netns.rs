@@ -84,7 +84,11 @@ impl Netns {
         let path = interface_setting(ifname, name)?;
         in_thread(|| {
             netns::enter(self.fd()).map_err(|source| NetError::Namespace { operation: "enter", source })?;
-            std::fs::write(&path, value).map_err(|source| NetError::File { path: path.clone(), source })
+            std::fs::write(&path, value).map_err(|source| match source.kind() {
+                // Clients take "no such file" for a program that the container lacks.
+                io::ErrorKind::NotFound => NetError::Config(format!("{} is not a sysctl file", path.display())),
+                _ => NetError::File { path: path.clone(), source },
+            })
         })
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use skep_types::Port;
 
+use crate::model::host::PortBinding;
 use crate::model::request::ListContainers;
 use crate::model::status::Status;
 use crate::model::view::ContainerView;
@@ -123,8 +124,9 @@ fn matches_one(view: &ContainerView, key: &str, value: &str) -> bool {
         "volume" => {
             view.mounts.iter().any(|mount| mount.name == value || mount.destination == value || mount.source == value)
         }
-        "publish" => in_ports(value, view.ports.iter().filter(|(_, bound)| !bound.is_empty()).map(|(port, _)| port)),
-        "expose" => in_ports(value, view.config.exposed_ports.iter().chain(view.ports.keys())),
+        // The host's side of what is published, the container's of what is exposed.
+        "publish" => in_ports(value, view.ports.iter().flat_map(|(port, bound)| host_sides(*port, bound))),
+        "expose" => in_ports(value, view.config.exposed_ports.iter().chain(view.ports.keys()).copied()),
         _ => false,
     }
 }
@@ -148,8 +150,13 @@ fn has_label(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
     }
 }
 
+fn host_sides(port: Port, bound: &[PortBinding]) -> impl Iterator<Item = Port> {
+    let numbers = bound.iter().filter_map(|binding| binding.host_port.parse().ok());
+    numbers.map(move |number| Port { number, protocol: port.protocol })
+}
+
 /// `80`, `80/udp`, `8000-8010/tcp`.
-fn in_ports<'a>(value: &str, mut ports: impl Iterator<Item = &'a Port>) -> bool {
+fn in_ports(value: &str, mut ports: impl Iterator<Item = Port>) -> bool {
     let (range, protocol) = value.split_once('/').unwrap_or((value, "tcp"));
     let (first, last) = range.split_once('-').unwrap_or((range, range));
     let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else { return false };
@@ -170,10 +177,12 @@ mod tests {
     #[test]
     fn ports_match_in_ranges() {
         let ports = ["80/tcp".parse().expect("a port"), "53/udp".parse().expect("a port")];
-        assert!(
-            in_ports("80", ports.iter()) && in_ports("70-90/tcp", ports.iter()) && in_ports("53/udp", ports.iter())
-        );
-        assert!(!in_ports("53", ports.iter()) && !in_ports("x", ports.iter()));
+        let found = |value: &str| in_ports(value, ports.iter().copied());
+        assert!(found("80") && found("70-90/tcp") && found("53/udp"));
+        assert!(!found("53") && !found("x"));
+        let bound = ["8080", ""].map(|port| PortBinding { host_ip: String::new(), host_port: port.to_owned() });
+        assert!(in_ports("8080", host_sides(ports[0], &bound)));
+        assert!(!in_ports("80", host_sides(ports[0], &bound)));
     }
 
     #[test]
