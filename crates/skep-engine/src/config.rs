@@ -8,7 +8,7 @@ use skep_fs::apply::Limits;
 
 use crate::images::PolicyFile;
 use crate::model::gc::GcSettings;
-pub use skep_net::AddressPool;
+pub use skep_net::{AddressPool, HostFirewall};
 use skep_registry::Proxies;
 pub use skep_runtime::spec::IdMapping;
 
@@ -25,6 +25,8 @@ pub struct EngineConfig {
     pub runtime: PathBuf,
     /// The default bridge.
     pub bridge: BridgeSettings,
+    /// What the host's own firewall may say about containers (`host-firewall`).
+    pub host_firewall: HostFirewall,
     /// Where subnets of new networks are cut from (`default-address-pools`); Docker's pools for a family without one.
     pub address_pools: Vec<AddressPool>,
     /// Options for new networks, by driver (`default-network-opts`).
@@ -161,6 +163,7 @@ impl EngineConfig {
                 masquerade: true,
                 default_host_ip: Ipv4Addr::UNSPECIFIED,
             },
+            host_firewall: HostFirewall::default(),
             address_pools: Vec::new(),
             default_network_options: BTreeMap::new(),
             insecure_registries: Vec::new(),

@@ -26,6 +26,9 @@ pub enum Error {
     /// No driver of that name.
     #[error("plugin {0:?} not found")]
     NoSuchPlugin(String),
+    /// Nobody publishes the port.
+    #[error("no running container publishes port {0}")]
+    NoSuchPublishedPort(String),
     /// A path that is not there.
     #[error("Could not find the file {path} in container {container}")]
     NoSuchPath {
@@ -107,6 +110,7 @@ impl Error {
             | Error::NoSuchNetwork(_)
             | Error::NoSuchConfiguration(_)
             | Error::NoSuchPlugin(_)
+            | Error::NoSuchPublishedPort(_)
             | Error::NoSuchPath { .. } => ErrorKind::NotFound,
             Error::AmbiguousContainer(_) | Error::Invalid(_) => ErrorKind::InvalidParameter,
             Error::NameInUse { .. } | Error::Conflict(_) => ErrorKind::Conflict,

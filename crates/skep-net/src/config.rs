@@ -19,6 +19,18 @@ pub struct StackConfig {
     pub table: String,
     /// What happens to forwarded traffic that is not of containers.
     pub forward: ForwardPolicy,
+    /// What happens where the firewall of the host is in the way.
+    pub host_firewall: HostFirewall,
+}
+
+/// What the host's own firewall may say about containers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HostFirewall {
+    /// What it drops stays dropped.
+    #[default]
+    Respect,
+    /// Its forward chains are made to accept what goes to and from containers, as Docker does it.
+    Bypass,
 }
 
 /// What the forward chain does with traffic between two interfaces that are both not the engine's.

@@ -21,6 +21,7 @@
 #![warn(missing_docs)]
 
 mod bridge;
+mod bypass;
 mod config;
 mod conntrack;
 mod endpoint;
@@ -44,8 +45,8 @@ mod stored;
 mod sysctl;
 
 pub use config::{
-    Endpoint, EndpointConfig, Families, ForwardPolicy, HostPort, LinkStats, PortMapping, Protocol, Published, Rate,
-    Restored, Saved, StackConfig,
+    Endpoint, EndpointConfig, Families, ForwardPolicy, HostFirewall, HostPort, LinkStats, PortMapping, Protocol,
+    Published, Rate, Restored, Saved, StackConfig,
 };
 pub use error::{NetError, PortHolder};
 pub use mac::{MacAddr, MacAddrError};

@@ -5,6 +5,7 @@ mod restore;
 mod state;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -17,7 +18,7 @@ use crate::config::{
     StackConfig,
 };
 use crate::error::NetError;
-use crate::explain::{self, Explanation, Obstacle};
+use crate::explain::{self, Explanation, Obstacle, Subject};
 use crate::filter::{Element, Filter, Others};
 use crate::monitor::Monitor;
 use crate::netlink::{Refused, Socket};
@@ -57,14 +58,20 @@ impl NetworkStack {
             ForwardPolicy::DropIfEnabledHere if enabled_here || dropped_before => Others::Drop,
             ForwardPolicy::DropIfEnabledHere | ForwardPolicy::Leave => Others::Accept,
         };
-        let mut state = State::new(route, filter, flows, others);
+        let mut state = State::new(route, filter, flows, others, config.host_firewall);
         let restored = state.restore(saved)?;
         let (table, port) = state.filter.identity();
         let state = Arc::new(Mutex::new(state));
         let watched = Arc::clone(&state);
         // Listening begins before the table is there, so that no change of it is missed.
         let monitor = Monitor::start(table, port, move |change| watched.lock().others_changed(change))?;
-        state.lock().rebuild()?;
+        let mut opened = state.lock();
+        opened.rebuild()?;
+        // Also where nothing is to be bypassed: an earlier engine may have had other settings.
+        if let Err(error) = opened.settle_with_others() {
+            tracing::warn!(%error, "rules in the host's firewall are left as they are");
+        }
+        drop(opened);
         Ok((NetworkStack { state, monitor, reaper }, restored))
     }
 
@@ -99,7 +106,9 @@ impl NetworkStack {
         state.add_network(config)?;
         state.add_elements(&elements).inspect_err(|_| {
             let _ = state.networks.remove(&id).map(|network| state.delete_link(&network.config));
-        })
+        })?;
+        state.bridges_changed();
+        Ok(())
     }
 
     /// Removes a network without endpoints, and its bridge.
@@ -112,6 +121,7 @@ impl NetworkStack {
         let config = network.config.clone();
         state.delete_link(&config)?;
         state.networks.remove(id);
+        state.bridges_changed();
         state.remove_elements(&Element::of_network(&config))
     }
 
@@ -205,9 +215,12 @@ impl NetworkStack {
         })
     }
 
-    /// Explains who can reach an endpoint, and which rule decides. Only reads; called in the namespace of the stack.
-    pub fn explain(&self, endpoint: &Endpoint) -> Result<Explanation, NetError> {
-        self.with_own(|own, route, filter| explain::explain(route, filter, own, endpoint))
+    /// Explains who can reach a container by its `addresses` in a network, and which rule decides. Only reads; called in
+    /// the namespace of the stack.
+    pub fn explain(&self, network: NetworkId, addresses: &[IpAddr]) -> Result<Explanation, NetError> {
+        let published = self.state.lock().published_at(network, addresses);
+        let subject = Subject { network, addresses: addresses.to_vec(), published };
+        self.with_own(|own, route, filter| explain::explain(route, filter, own, &subject))
     }
 
     /// What of the host's firewall is in the way of containers: rules and policies of others that drop what leaves the
@@ -256,6 +269,6 @@ impl NetworkStack {
         while let Some((_, network)) = state.networks.pop_first() {
             first = first.and(state.delete_link(&network.config));
         }
-        first.and(state.filter.destroy())
+        first.and(state.filter.bypass(&[])).and(state.filter.destroy())
     }
 }

@@ -17,6 +17,7 @@ mod copy;
 mod decode;
 mod event;
 mod exec;
+mod explain;
 mod host_config;
 mod image;
 mod info;
@@ -42,6 +43,7 @@ pub use copy::{CopiedImages, ImageOutline, LayerStacks, OutlinedArtifact, Outlin
 pub use decode::{DecodeError, from_slice, from_str, from_value};
 pub use event::{Event, EventActor};
 pub use exec::{ExecCreateRequest, ExecInspect, ExecProcess, ExecStartRequest, IdResponse};
+pub use explain::{ExplainedAnswer, ExplainedContainer, ExplainedPort, ExplainedReason, NetworkExplanation};
 pub use host_config::{
     DeviceMapping, DeviceRequest, HostConfig, LogConfig, RestartPolicy, ThrottleDevice, Ulimit, WeightDevice,
 };

@@ -37,6 +37,7 @@ mod images;
 mod isolation;
 mod limits;
 mod login;
+mod net_explain;
 mod network;
 mod outside;
 mod peers;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono::Utc;
-use skep_engine::EngineConfig;
 use skep_engine::model::system::SystemInfo;
+use skep_engine::{EngineConfig, HostFirewall};
 use skep_wire::{
     Commit, FirewallInfo, Info, Plugins, RegistryIndex, RegistryServiceConfig, RuntimeInfo, SwarmInfo, Timestamp,
 };
@@ -82,9 +82,19 @@ pub(crate) fn info(facts: SystemInfo, config: &EngineConfig) -> Info {
         init_commit: Commit { id: version.to_owned() },
         security_options: security_options(config),
         cdi_spec_dirs: config.cdi_spec_dirs.iter().map(|path| path.display().to_string()).collect(),
-        firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), info: Vec::new() }),
+        firewall_backend: Some(FirewallInfo {
+            driver: "nftables".to_owned(),
+            info: vec![["HostFirewall".to_owned(), host_firewall(config).to_owned()]],
+        }),
         warnings: facts.warnings,
         ..Info::default()
+    }
+}
+
+fn host_firewall(config: &EngineConfig) -> &'static str {
+    match config.host_firewall {
+        HostFirewall::Respect => "respect",
+        HostFirewall::Bypass => "bypass",
     }
 }
 

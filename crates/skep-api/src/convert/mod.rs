@@ -5,6 +5,7 @@ pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod create_host;
 pub(crate) mod endpoint;
+pub(crate) mod explain;
 pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod info;

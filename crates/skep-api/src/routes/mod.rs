@@ -8,6 +8,7 @@ mod containers;
 mod copy;
 mod events;
 mod exec;
+mod explain;
 mod files;
 mod images;
 mod lifecycle;
@@ -47,6 +48,7 @@ pub(crate) fn all() -> Vec<Route> {
         registry::routes(),
         volumes::routes(),
         networks::routes(),
+        explain::routes(),
         builds::routes(),
         caches::routes(),
         usage::routes(),

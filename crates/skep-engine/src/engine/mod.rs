@@ -6,6 +6,7 @@ mod check;
 mod commit;
 mod containers;
 mod exec;
+mod explain;
 mod networks;
 mod prune;
 mod streams;
@@ -103,6 +104,8 @@ impl Engine {
         let engine = Engine { inner };
         engine.tidy().await;
         engine.inner.tasks.spawn(crate::gc::watch(engine.inner.clone()));
+        let inner = engine.inner.clone();
+        engine.inner.tasks.spawn_blocking(move || inner.networks.report_obstacles());
         Ok(engine)
     }
 

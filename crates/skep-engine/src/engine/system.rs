@@ -53,6 +53,7 @@ impl Engine {
                 warnings.push(format!("WARNING: {what}"));
             }
         }
+        warnings.extend(self.inner.networks.obstacles().into_iter().map(|obstacle| format!("WARNING: {obstacle}")));
         Ok(SystemInfo {
             id: self.inner.storage.engine_id()?,
             containers,

@@ -6,6 +6,7 @@ pub mod container;
 pub mod copy;
 pub mod event;
 pub mod exec;
+pub mod explain;
 pub mod gc;
 pub mod host;
 pub mod image;

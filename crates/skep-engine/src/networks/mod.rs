@@ -22,6 +22,7 @@
 mod check;
 mod create;
 mod endpoint;
+mod explain;
 mod members;
 mod names;
 mod options;
@@ -38,7 +39,8 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use skep_net::{
-    AddressPool, ForwardPolicy, NetError, NetnsPool, NetworkConfig, NetworkStack, Restored, Saved, StackConfig, Subnet,
+    AddressPool, ForwardPolicy, HostFirewall, NetError, NetnsPool, NetworkConfig, NetworkStack, Restored, Saved,
+    StackConfig, Subnet,
 };
 use skep_types::NetworkId;
 
@@ -65,6 +67,7 @@ pub(crate) struct Networks {
     stack: OnceLock<NetworkStack>,
     /// Where subnets are cut from that nobody named.
     pools: Vec<AddressPool>,
+    host_firewall: HostFirewall,
     /// The name of the firewall table.
     table: String,
     pool: Arc<NetnsPool>,
@@ -126,6 +129,7 @@ impl Networks {
         let networks = Networks {
             stack: OnceLock::new(),
             pools: AddressPool::in_force(&config.address_pools, &storage.engine_id()?),
+            host_firewall: config.host_firewall,
             table: table(config, storage)?,
             pool,
             known: RwLock::new(known),
@@ -166,7 +170,8 @@ impl Networks {
     }
 
     fn set_up(&self, saved: Saved) -> std::result::Result<Restored, NetError> {
-        let config = StackConfig { table: self.table.clone(), forward: ForwardPolicy::Leave };
+        let config =
+            StackConfig { table: self.table.clone(), forward: ForwardPolicy::Leave, host_firewall: self.host_firewall };
         let (stack, restored) = NetworkStack::open(config, saved)?;
         // Whoever calls has the turn, or is the only one that knows of this yet.
         let _ = self.stack.set(stack);

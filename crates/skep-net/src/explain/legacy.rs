@@ -16,7 +16,7 @@ const RELATED_STATES: [(&str, u32); 5] =
     [("INVALID", 1), ("ESTABLISHED", 2), ("RELATED", 4), ("NEW", 8), ("UNTRACKED", 64)];
 
 /// Adds the old tables of both families, where there are any.
-pub(super) fn read(ruleset: &mut Ruleset) {
+pub(crate) fn read(ruleset: &mut Ruleset) {
     for (family, names, program) in [
         (Family::IPV4, "ip_tables_names", "iptables-legacy-save"),
         (Family::IPV6, "ip6_tables_names", "ip6tables-legacy-save"),

@@ -9,13 +9,14 @@
 //!                            └─ (the host itself: not a container)
 //! ```
 
+mod advice;
 mod compat;
 mod expression;
 mod host;
-mod legacy;
+pub(crate) mod legacy;
 mod packet;
 mod report;
-mod ruleset;
+pub(crate) mod ruleset;
 mod text;
 mod value;
 mod walk;
@@ -26,9 +27,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use skep_types::NetworkId;
 
 use crate::bridge;
-use crate::config::{Endpoint, Protocol, Published};
+use crate::config::{Protocol, Published};
 use crate::netlink::{Refused, Socket};
 use crate::network::{GatewayMode, NetworkConfig};
+use advice::Way;
+pub(crate) use expression::{Expression, Field, Verdict};
 use host::Host;
 use packet::{Interface, Packet};
 pub use report::{Answer, Explanation, Obstacle, Origin, PortReport, Reach, Reason, RuleEffect, RuleReason, Target};
@@ -42,26 +45,33 @@ pub(crate) struct Own<'a> {
     pub(crate) networks: BTreeMap<NetworkId, &'a NetworkConfig>,
 }
 
-/// Explains who can reach an endpoint of a bridge network.
+/// What is asked about: addresses of a container in a bridge network, and the ports that are published for them.
+pub(crate) struct Subject {
+    pub(crate) network: NetworkId,
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) published: Vec<Published>,
+}
+
+/// Explains who can reach a container by one of its networks.
 pub(crate) fn explain(
     route: &mut Socket,
     filter: &mut Socket,
     own: &Own<'_>,
-    endpoint: &Endpoint,
+    subject: &Subject,
 ) -> Result<Explanation, Refused> {
     let host = Host::read(route)?;
     let mut ruleset = Ruleset::read(filter)?;
     legacy::read(&mut ruleset);
     let mut unread = std::mem::take(&mut ruleset.unread);
     unread.extend(ruleset.unfollowed());
-    let Some((network, bridge)) = own.networks.get(&endpoint.network).and_then(|n| Some((*n, n.as_bridge()?))) else {
+    let Some((network, bridge)) = own.networks.get(&subject.network).and_then(|n| Some((*n, n.as_bridge()?))) else {
         return Ok(Explanation { ports: Vec::new(), unread });
     };
     let link = host.link(&bridge.name).cloned().unwrap_or(Interface { name: bridge.name.clone(), index: 0 });
     let explainer = Explainer { host: &host, rules: &ruleset, own, network, bridge: link, local: host.own() };
-    let mut ports: Vec<_> =
-        endpoint.published.iter().map(|port| explainer.report(Some(*port), port.container_ip)).collect();
-    ports.extend(endpoint.addresses().map(|address| explainer.report(None, address)));
+    let published = subject.published.iter().map(|port| explainer.report(Some(*port), port.container_ip));
+    let others = subject.addresses.iter().map(|address| explainer.report(None, *address));
+    let ports = published.chain(others).collect();
     Ok(Explanation { ports, unread })
 }
 
@@ -78,6 +88,7 @@ pub(crate) fn obstacles(route: &mut Socket, filter: &mut Socket, own: &Own<'_>) 
         for subnet in &network.subnets {
             let v6 = subnet.subnet.addr().is_ipv6();
             let Some(uplink) = host.default_link(v6) else { continue };
+            let way = Way { bridge: &bridge.name, ufw: ruleset.has_ufw() };
             let container = Value::address(subnet.subnet.network(), subnet.subnet.prefix_len());
             let any = Value::unknown(if v6 { 16 } else { 4 });
             for outgoing in [true, false] {
@@ -90,7 +101,11 @@ pub(crate) fn obstacles(route: &mut Socket, filter: &mut Socket, own: &Own<'_>) 
                 trail.hook(&ruleset, Hook::Forward, &mut packet, &[]);
                 let stop = trail.met.iter().find(|passage| stops(passage) && !trail.is_own(&passage.place));
                 let reason = stop.map(|stop| trail.rule_reason(stop.effect, &stop.place, &[]));
-                obstacles.extend(reason.map(|rule| Obstacle { outgoing, rule }));
+                obstacles.extend(reason.map(|rule| Obstacle {
+                    outgoing,
+                    advice: advice::for_bridge(&rule, &way),
+                    rule,
+                }));
             }
         }
     }
@@ -122,6 +137,10 @@ impl Explainer<'_> {
         answers.extend(self.by_others(published.as_ref(), address));
         answers.push(self.by_neighbour(published.as_ref(), address));
         answers.extend(self.by_networks(published.as_ref(), address));
+        let way = Way { bridge: &self.bridge.name, ufw: self.rules.has_ufw() };
+        for answer in &mut answers {
+            answer.advice = advice::of(answer, published.as_ref(), address, &way);
+        }
         PortReport { published, address, answers }
     }
 
@@ -173,7 +192,7 @@ impl Explainer<'_> {
                         "{} is an address of the host's own: packets to it do not come from outside",
                         target.address
                     );
-                    Answer { origin, target: None, reach: Reach::No, reasons: vec![Reason::Note(note)] }
+                    Answer { origin, target: None, reach: Reach::No, reasons: vec![Reason::Note(note)], advice: None }
                 } else {
                     self.by_outside(origin, link, source, target)
                 };
@@ -219,11 +238,23 @@ impl Explainer<'_> {
         let talk = self.network.as_bridge().is_some_and(|bridge| bridge.icc);
         if !talk {
             let note = "containers of this network may not talk to each other (enable_icc=false)".to_owned();
-            return Answer { origin, target: Some(target), reach: Reach::No, reasons: vec![Reason::Note(note)] };
+            return Answer {
+                origin,
+                target: Some(target),
+                reach: Reach::No,
+                reasons: vec![Reason::Note(note)],
+                advice: None,
+            };
         }
         if !bridge::filters(address.is_ipv6()) {
             let note = "frames within a bridge pass no packet filter here".to_owned();
-            return Answer { origin, target: Some(target), reach: Reach::Yes, reasons: vec![Reason::Note(note)] };
+            return Answer {
+                origin,
+                target: Some(target),
+                reach: Reach::Yes,
+                reasons: vec![Reason::Note(note)],
+                advice: None,
+            };
         }
         let mut packet = packet_to(&target, self.subnet(self.network, address));
         (packet.from, packet.to) = (Some(self.bridge.clone()), Some(self.bridge.clone()));
@@ -247,7 +278,7 @@ impl Explainer<'_> {
             let origin = Origin::OtherNetworks(vec![*id]);
             let answer = if target.address.is_loopback() {
                 let note = format!("{} is an address of the host's own", target.address);
-                Answer { origin, target: None, reach: Reach::No, reasons: vec![Reason::Note(note)] }
+                Answer { origin, target: None, reach: Reach::No, reasons: vec![Reason::Note(note)], advice: None }
             } else {
                 self.by_outside(origin, link, self.subnet(other, address), target)
             };
@@ -300,7 +331,7 @@ impl<'a> Trail<'a> {
     }
 
     fn answer(self, origin: Origin, target: Target, fate: Fate) -> Answer {
-        let answer = |reach, reasons| Answer { origin, target: Some(target), reach, reasons };
+        let answer = |reach, reasons| Answer { origin, target: Some(target), reach, reasons, advice: None };
         let (certain, open): (Vec<_>, Vec<_>) = self.met.iter().partition(|passage| passage.possible.is_empty());
         if let Some(stop) = self.met.iter().find(|passage| stops(passage)) {
             return answer(Reach::No, vec![self.reason(stop.effect, &stop.place, &[])]);

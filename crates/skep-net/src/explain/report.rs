@@ -37,6 +37,8 @@ pub struct Answer {
     pub reach: Reach,
     /// What decides that.
     pub reasons: Vec<Reason>,
+    /// What to do if it is the host's firewall that is in the way.
+    pub advice: Option<String>,
 }
 
 /// Where a client sends to.
@@ -99,6 +101,8 @@ pub struct Obstacle {
     pub outgoing: bool,
     /// What drops it.
     pub rule: RuleReason,
+    /// What to do about it.
+    pub advice: String,
 }
 
 /// A rule or a chain's policy, and what it does.

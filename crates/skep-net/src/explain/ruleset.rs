@@ -154,6 +154,11 @@ impl Ruleset {
         chains
     }
 
+    /// Whether ufw keeps its rules here.
+    pub(super) fn has_ufw(&self) -> bool {
+        self.chains.iter().any(|chain| chain.name.starts_with("ufw"))
+    }
+
     /// Base chains that are not followed, as packets pass them at places of their own.
     pub(super) fn unfollowed(&self) -> Vec<String> {
         let elsewhere = self.chains.iter().filter(|chain| {

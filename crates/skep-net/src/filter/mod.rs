@@ -18,6 +18,7 @@ pub(crate) use elements::{Element, arrange};
 pub(crate) use events::{Change, read as read_event};
 use write::{DELETE_TABLE, FilterBatch, NEW_TABLE};
 
+use crate::bypass;
 use crate::error::NetError;
 use crate::netlink::{Batch, Refused, Socket};
 
@@ -71,6 +72,11 @@ impl Filter {
                 Err(e) => return Err(self.error("replace", e)),
             }
         }
+    }
+
+    /// Has others accept what goes through `bridges`, or takes such rules away ([`crate::bypass`]).
+    pub(crate) fn bypass(&mut self, bridges: &[String]) -> Result<(), NetError> {
+        bypass::apply(&mut self.socket, &self.table, bridges).map_err(|e| self.error("bypass others", e))
     }
 
     /// The table's name, and the number under which the kernel announces changes made here.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use skep_types::NetworkId;
 
 use super::members::Network;
-use crate::config::{Endpoint, EndpointConfig, PortMapping, Published};
+use crate::config::{Endpoint, EndpointConfig, HostFirewall, PortMapping, Published};
 use crate::error::NetError;
 use crate::filter::{Change, Element, Filter, Others, arrange};
 use crate::netlink::Socket;
@@ -22,6 +22,7 @@ pub(super) struct State {
     /// For connection tracking, which shares netlink's netfilter protocol but not the filter's batches.
     flows: Socket,
     others: Others,
+    host_firewall: HostFirewall,
     pub(super) networks: BTreeMap<NetworkId, Network>,
     pub(super) ports: Ports,
     /// The alias of links that were made here, other than the ends of pairs.
@@ -34,10 +35,16 @@ pub(super) struct State {
 type PublishedKey = (NetworkId, Published);
 
 impl State {
-    pub(super) fn new(route: Socket, filter: Filter, flows: Socket, others: Others) -> Self {
+    pub(super) fn new(
+        route: Socket,
+        filter: Filter,
+        flows: Socket,
+        others: Others,
+        host_firewall: HostFirewall,
+    ) -> Self {
         let (networks, ports, published) = (BTreeMap::new(), Ports::default(), BTreeSet::new());
         let mark = format!("made by skep for {}", filter.identity().0);
-        State { route, filter, flows, others, networks, ports, mark, published }
+        State { route, filter, flows, others, host_firewall, networks, ports, mark, published }
     }
 
     /// Makes the network's link and its pools; the table is not touched.
@@ -143,6 +150,12 @@ impl State {
         removed
     }
 
+    /// What is published for a container's addresses.
+    pub(super) fn published_at(&self, network: NetworkId, addresses: &[IpAddr]) -> Vec<Published> {
+        let here = |(id, port): &&PublishedKey| *id == network && addresses.contains(&port.container_ip);
+        self.published.iter().filter(here).map(|(_, port)| *port).collect()
+    }
+
     /// The container's port is still published, some other way.
     fn is_served(&self, network: NetworkId, gone: &Published) -> bool {
         let same = |port: &Published| {
@@ -198,6 +211,28 @@ impl State {
                 Ok(()) => tracing::warn!("the firewall table was changed by another program; it is put back"),
                 Err(error) => tracing::error!(%error, "putting the firewall table back"),
             }
+        }
+        self.bridges_changed();
+    }
+
+    /// Sees to it that the host's firewall does what the settings say.
+    pub(super) fn settle_with_others(&mut self) -> Result<(), NetError> {
+        let bridges: Vec<_> = match self.host_firewall {
+            HostFirewall::Respect => Vec::new(),
+            HostFirewall::Bypass => {
+                let open = self.networks.values().filter(|network| !network.config.internal);
+                open.filter_map(|network| network.config.as_bridge()).map(|bridge| bridge.name.clone()).collect()
+            }
+        };
+        self.filter.bypass(&bridges)
+    }
+
+    /// As [`State::settle_with_others`], when a network has come or gone.
+    pub(super) fn bridges_changed(&mut self) {
+        if self.host_firewall == HostFirewall::Bypass
+            && let Err(error) = self.settle_with_others()
+        {
+            tracing::warn!(%error, "the host's firewall can't be bypassed");
         }
     }
 

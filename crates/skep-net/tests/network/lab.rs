@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use skep_net::{
-    EndpointConfig, ForwardPolicy, HostPort, Netns, NetworkConfig, NetworkStack, PortMapping, Protocol, Saved,
-    StackConfig,
+    EndpointConfig, ForwardPolicy, HostFirewall, HostPort, Netns, NetworkConfig, NetworkStack, PortMapping, Protocol,
+    Saved, StackConfig,
 };
 use skep_types::{ContainerId, NetworkId};
 
@@ -92,7 +92,11 @@ pub(crate) fn run(program: &str, arguments: &str) -> String {
 }
 
 pub(crate) fn config(table: &str) -> StackConfig {
-    StackConfig { table: table.to_owned(), forward: ForwardPolicy::DropIfEnabledHere }
+    StackConfig {
+        table: table.to_owned(),
+        forward: ForwardPolicy::DropIfEnabledHere,
+        host_firewall: HostFirewall::Respect,
+    }
 }
 
 pub(crate) fn open(table: &str) -> NetworkStack {

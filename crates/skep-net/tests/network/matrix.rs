@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use skep_net::explain::{Origin, Reach, Reason};
+use skep_net::explain::{Explanation, Origin, Reach, Reason};
 use skep_net::{Endpoint, Netns, NetworkConfig, NetworkStack, Saved};
 
 use crate::lab::{
@@ -124,7 +124,7 @@ impl World {
 
     /// What is explained has to be what happens.
     fn check_explained(&self, stack: &NetworkStack, firewall: Firewall, when: &str) {
-        let explanation = stack.explain(&self.endpoints[0]).unwrap();
+        let explanation = explained(stack, &self.endpoints[0]);
         assert!(explanation.unread.is_empty(), "{:?}", explanation.unread);
         for port in &explanation.ports {
             let v6 = port.address.is_ipv6();
@@ -228,7 +228,7 @@ fn what_is_not_understood_is_named_and_never_guessed() {
         run("nft", "add table inet own");
         run("nft", "add chain inet own forward { type filter hook forward priority -5 ; policy accept ; }");
         let ask = || {
-            let explanation = stack.explain(&world.endpoints[0]).unwrap();
+            let explanation = explained(&stack, &world.endpoints[0]);
             let port = explanation.ports.into_iter().find(|port| port.published.is_some_and(|p| p.host_port == 8080));
             let answers = port.unwrap().answers;
             answers.into_iter().find(|answer| matches!(answer.origin, Origin::OtherHost(_))).unwrap()
@@ -279,6 +279,10 @@ fn what_is_in_the_way_is_found() {
         );
         stack.destroy().unwrap();
     });
+}
+
+fn explained(stack: &NetworkStack, endpoint: &Endpoint) -> Explanation {
+    stack.explain(endpoint.network, &endpoint.addresses().collect::<Vec<_>>()).unwrap()
 }
 
 /// The forward chain that `ufw enable` makes with its default of DROP.

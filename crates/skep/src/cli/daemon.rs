@@ -30,6 +30,7 @@ flags! {
         gc_min_age: Option<String> => "gc-min-age", "Images used since then stay (default: 24h)";
         gc_tagged: Option<bool> => "gc-tagged", "Collect unused images with a tag, too (default: false)";
         group: Option<String> => "group" 'G', "Group of the unix socket (default: docker)";
+        host_firewall: Option<String> => "host-firewall", "What the host's firewall drops: respect (it stays dropped), or bypass (containers pass, as with Docker) (default: respect)";
         host_gateway_ips: Vec<String> => "host-gateway-ip", "Addresses that host-gateway stands for in --add-host (default: those of the default bridge)";
         hosts: Vec<String> => "host" 'H', "Where to listen: unix://, tcp://, fd://";
         http_proxy: Option<String> => "http-proxy", "Proxy on the way to registries without TLS";

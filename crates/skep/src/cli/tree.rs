@@ -78,6 +78,7 @@ static COMMANDS: &[&Command] = &[
     &network::connect::COMMAND,
     &network::create::COMMAND,
     &network::disconnect::COMMAND,
+    &network::explain::COMMAND,
     &network::ls::COMMAND,
     &network::prune::COMMAND,
     &network::rm::COMMAND,

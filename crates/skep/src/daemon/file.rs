@@ -30,6 +30,7 @@ pub(crate) struct File {
     pub(crate) fixed_cidr: Option<String>,
     pub(crate) gc: Option<FileGc>,
     pub(crate) group: Option<String>,
+    pub(crate) host_firewall: Option<String>,
     pub(crate) host_gateway_ip: Option<String>,
     pub(crate) host_gateway_ips: Option<Vec<String>>,
     pub(crate) hosts: Option<Vec<String>>,

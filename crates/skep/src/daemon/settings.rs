@@ -8,7 +8,7 @@ use std::time::Duration;
 use skep_api::TlsFiles;
 use skep_engine::images::PolicyFile;
 use skep_engine::model::host::Ulimit;
-use skep_engine::{BridgeSettings, EngineConfig, Limits};
+use skep_engine::{BridgeSettings, EngineConfig, HostFirewall, Limits};
 
 use super::file::{File, FileGc};
 use super::registries::Registries;
@@ -93,6 +93,13 @@ impl Settings {
             masquerade: either("ip-masq", flags.ip_masq, file.ip_masq, c),
             host_ip: either("ip", flags.ip, file.ip, c),
         })?;
+        engine.host_firewall = match either("host-firewall", flags.host_firewall, file.host_firewall, c).as_deref() {
+            None | Some("respect") => HostFirewall::Respect,
+            Some("bypass") => HostFirewall::Bypass,
+            Some(other) => {
+                return Err(Failure::message(format!("invalid host-firewall {other:?}: it is respect or bypass")));
+            }
+        };
         engine.cgroup_parent = either("cgroup-parent", flags.cgroup_parent, file.cgroup_parent, c);
         if let Some(directories) = either("cdi-spec-dirs", list(flags.cdi_spec_dirs), file.cdi_spec_dirs, c) {
             engine.cdi_spec_dirs = directories.into_iter().filter(|path| !path.is_empty()).map(Into::into).collect();

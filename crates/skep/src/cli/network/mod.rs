@@ -3,6 +3,7 @@
 pub(crate) mod connect;
 pub(crate) mod create;
 pub(crate) mod disconnect;
+pub(crate) mod explain;
 mod ipam;
 pub(crate) mod ls;
 pub(crate) mod prune;
