@@ -27,6 +27,7 @@ const BUILD: &[&str] = &["build-essential", "ca-certificates"];
 const DEMO: &[&str] = &["busybox-static", "curl", "iproute2", "nftables"];
 const TEST: &[&str] = &[
     "attr",
+    "bind9-dnsutils",
     "buildah",
     "bzip2",
     "docker-registry",

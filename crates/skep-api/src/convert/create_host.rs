@@ -70,6 +70,7 @@ pub(crate) fn host(wire: skep_wire::HostConfig) -> Result<HostConfig, ApiError> 
         dns_options: wire.dns_options,
         dns_search: wire.dns_search,
         extra_hosts: wire.extra_hosts,
+        links: wire.links,
         group_add: wire.group_add,
         ipc_mode: namespace("IPC mode", &wire.ipc_mode, &["shareable", "none", "container"])?,
         pid_mode: namespace("PID mode", &wire.pid_mode, &["container"])?,

@@ -28,6 +28,7 @@ pub(crate) fn host(host: &HostConfig, default_shm_size: u64) -> skep_wire::HostC
         dns_options: host.dns_options.clone(),
         dns_search: host.dns_search.clone(),
         extra_hosts: host.extra_hosts.clone(),
+        links: host.links.clone(),
         group_add: host.group_add.clone(),
         ipc_mode: namespace(&host.ipc_mode, "private"),
         oom_score_adj: i64::from(host.oom_score_adj),

@@ -24,7 +24,6 @@ fn host(host: &HostConfig) -> Result<(), ApiError> {
     for (field, used) in [
         ("VolumeDriver", !matches!(host.volume_driver.as_str(), "" | "local")),
         ("Cgroup", !host.cgroup.is_empty()),
-        ("Links", !host.links.is_empty()),
         ("UsernsMode", !matches!(host.userns_mode.as_str(), "" | "host")),
         ("StorageOpt", !host.storage_opt.is_empty()),
         ("BlkioWeightDevice", !host.blkio_weight_device.is_empty()),

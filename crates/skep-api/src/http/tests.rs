@@ -254,7 +254,7 @@ async fn faults_have_dockers_bodies() {
         ("POST /v1.51/containers/create", "{}"),
         ("POST /v1.51/containers/create", r#"{"Image": 1}"#),
         ("POST /v1.51/containers/create", r#"{"Image": "a", "HostConfig": {"Memory": "1g"}}"#),
-        ("POST /v1.51/containers/create", r#"{"Image": "a", "HostConfig": {"Links": ["a:b"]}}"#),
+        ("POST /v1.51/containers/create", r#"{"Image": "a", "HostConfig": {"VolumeDriver": "other"}}"#),
         ("POST /v1.51/containers/create", r#"{"Image": "a", "Healthcheck": {"Test": ["CMD", "true"]}}"#),
         ("POST /v1.51/containers/create", r#"{"Image": "a", "HostConfig": {"RestartPolicy": {"Name": "maybe"}}}"#),
         ("POST /v1.51/containers/create", r#"{"Image": "a", "HostConfig": {"NetworkMode": "container:"}}"#),

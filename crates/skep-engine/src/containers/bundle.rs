@@ -10,12 +10,12 @@ use skep_runtime::protocol::{
 };
 use skep_types::ContainerId;
 
-use super::hosts;
 use super::mounts::Mount;
 use super::oci::{self, Inputs};
 use super::record::Record;
 use super::rootfs;
 use super::start::Running;
+use super::{hosts, links};
 use crate::engine::Inner;
 use crate::model::host::{HostConfig, NamespaceMode};
 use crate::model::network::NetworkMode;
@@ -77,6 +77,7 @@ pub(super) fn prepare(engine: &Inner, record: &Record, overlay: &OverlayDirs) ->
         return Err(Error::Invalid(text.to_owned()));
     }
     let (netns, to_plug) = engine.networks.namespace(engine, record)?;
+    let linked = links::variables(engine, record)?;
     let hostname = hostname(engine, record)?;
     write_files(engine, record, &hostname)?;
     let identity = rootfs::identity(engine, record, overlay)?;
@@ -94,6 +95,7 @@ pub(super) fn prepare(engine: &Inner, record: &Record, overlay: &OverlayDirs) ->
         pid_namespace_of: joined_pid_namespace(engine, record)?,
         user_namespace: joined_user_namespace(engine, record)?,
         hostname: &hostname,
+        linked: &linked,
     })?;
     let bundle = bundle_path(engine, record.id);
     delete(&bundle)?;
@@ -169,7 +171,7 @@ fn write_files(engine: &Inner, record: &Record, hostname: &str) -> Result<()> {
 /// Writes /etc/hosts; again in place when the container's addresses are known or change, as the file may be mounted already.
 pub(super) fn write_hosts(engine: &Inner, record: &Record, hostname: &str, own: &[IpAddr]) -> Result<()> {
     let gateways = engine.networks.host_gateways(&engine.config);
-    let extra: Vec<(String, IpAddr)> = record
+    let mut extra: Vec<(String, IpAddr)> = record
         .host
         .extra_hosts
         .iter()
@@ -180,6 +182,7 @@ pub(super) fn write_hosts(engine: &Inner, record: &Record, hostname: &str, own: 
             addresses.into_iter().map(|address| (host.to_owned(), address))
         })
         .collect();
+    extra.extend(links::hosts(engine, record));
     // In the host's network the host's names are the right ones.
     let text = match (&record.host.network_mode, extra.as_slice()) {
         (NetworkMode::Host, []) => std::fs::read_to_string("/etc/hosts").ok(),
@@ -353,7 +356,7 @@ pub(super) fn view(
         image_id: record.image_id,
         platform: record.platform.clone(),
         config: record.config.clone(),
-        host: record.host.clone(),
+        host: HostConfig { links: links::shown(engine, record), ..record.host.clone() },
         argv: record.argv.clone(),
         status: status.clone(),
         last_exit: record.last_exit.clone(),

@@ -11,7 +11,7 @@ use super::mounts::Mount;
 use super::record::Record;
 use super::task::Task;
 use super::validate::{self, Machine};
-use super::{bundle, mounts, names, security};
+use super::{bundle, links, mounts, names, security};
 use crate::engine::{Inner, blocking};
 use crate::model::container::{ContainerConfig, CreateContainer};
 use crate::model::host::HostConfig;
@@ -55,6 +55,7 @@ fn build(engine: &Arc<Inner>, request: CreateContainer) -> Result<(Record, Vec<V
     security::capabilities(&host)?;
     security::options(&host, false)?;
     let networks = network_endpoints(engine, &mut host, endpoints)?;
+    links::resolve(engine, &mut host)?;
     let mut warnings: Vec<String> = image.platform_warning.clone().into_iter().collect();
     if host.network_mode == NetworkMode::Host && !host.port_bindings.is_empty() {
         warnings.push("Published ports are discarded when using host network mode".to_owned());

@@ -113,6 +113,7 @@ pub(crate) fn process(
         if container.config.hostname.is_empty() { container.id.short() } else { container.config.hostname.clone() };
     let mut env = oci::environment(
         &crate::model::container::ContainerConfig { tty: config.tty, ..container.config.clone() },
+        &[],
         &hostname,
         &identity.home,
     );

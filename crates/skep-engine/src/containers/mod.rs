@@ -22,6 +22,7 @@ pub(crate) mod filter;
 pub(crate) mod hosts;
 pub(crate) mod index;
 mod limits;
+mod links;
 mod mounted;
 pub(crate) mod mounts;
 mod names;

@@ -57,6 +57,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) user_namespace: Option<PathBuf>,
     /// The hostname, after defaults.
     pub(crate) hostname: &'a str,
+    /// Variables of links.
+    pub(crate) linked: &'a [String],
 }
 
 pub(crate) fn spec(inputs: &Inputs<'_>) -> Result<Spec> {
@@ -117,7 +119,7 @@ fn process(inputs: &Inputs<'_>, capabilities: &[String], no_new_privileges: bool
         }),
         user: user(identity),
         args: prefix.chain(inputs.argv.iter().cloned()).collect(),
-        env: environment(inputs.config, inputs.hostname, &identity.home),
+        env: environment(inputs.config, inputs.linked, inputs.hostname, &identity.home),
         cwd: PathBuf::from(super::mounts::clean(cwd)),
         capabilities: Some(capability_sets(capabilities, identity.uid)),
         rlimits: rlimits(inputs.engine, inputs.host),
@@ -138,12 +140,13 @@ pub(crate) fn capability_sets(names: &[String], uid: u32) -> Capabilities {
     Capabilities { bounding: names.to_vec(), effective: held.clone(), permitted: held, ..Capabilities::default() }
 }
 
-/// Docker's defaults, then the container's own words; later ones win.
-pub(crate) fn environment(config: &ContainerConfig, hostname: &str, home: &str) -> Vec<String> {
+/// Docker's defaults and what links say, then the container's own words; later ones win.
+pub(crate) fn environment(config: &ContainerConfig, linked: &[String], hostname: &str, home: &str) -> Vec<String> {
     let mut env = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
     if config.tty {
         env.push("TERM=xterm".to_owned());
     }
+    env.extend_from_slice(linked);
     merge_environment(&mut env, &config.env);
     if !env.iter().any(|entry| entry.starts_with("HOME=")) {
         env.push(format!("HOME={home}"));
@@ -328,7 +331,7 @@ mod tests {
             env: vec!["A=1".to_owned(), "PATH=/bin".to_owned(), "A=2".to_owned(), "TERM".to_owned()],
             ..ContainerConfig::default()
         };
-        assert_eq!(environment(&config, "h", "/root"), ["PATH=/bin", "HOSTNAME=h", "A=2", "HOME=/root"]);
+        assert_eq!(environment(&config, &[], "h", "/root"), ["PATH=/bin", "HOSTNAME=h", "A=2", "HOME=/root"]);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(crate) async fn all(engine: &Arc<Inner>, records: Vec<Record>) -> Result<()>
             to_start.push(handle);
         }
     }
+    let inner = engine.clone();
+    blocking(move || networks::take_over_names(&inner)).await?;
     for handle in to_start {
         Task::restart_soon(&handle);
     }
@@ -52,12 +54,7 @@ async fn one(engine: &Arc<Inner>, mut record: Record) -> Result<(Handle, bool)> 
             let status = if frozen { Status::Paused(facts) } else { Status::Running(facts) };
             record.running = Some(facts);
             record.ever_ran = true;
-            let (inner, owned) = (engine.clone(), record.clone());
-            blocking(move || {
-                networks::announce(&inner, &owned);
-                Ok(())
-            })
-            .await?;
+            networks::remember(engine, &record);
             let running = Running { shim, events, facts, cgroup, bundle: path, plugs };
             return Ok((Task::spawn(engine.clone(), record, status, Some(running)), false));
         }

@@ -49,6 +49,8 @@ pub struct HostConfig {
     pub dns_search: Vec<String>,
     /// `host:address` lines for /etc/hosts; the address may be `host-gateway`.
     pub extra_hosts: Vec<String>,
+    /// Other containers on the default bridge, as `container[:alias]`.
+    pub links: Vec<String>,
     /// Further groups of the process.
     pub group_add: Vec<String>,
     /// The IPC namespace.

@@ -58,6 +58,12 @@ impl Networks {
     }
 }
 
+/// Takes the places of a container that an earlier daemon started. Nobody is told before all of them are known
+/// ([`super::names::take_over`]).
+pub(crate) fn remember(engine: &Inner, record: &Record) {
+    engine.networks.register(record);
+}
+
 /// Tells everyone who has to know of a container's places in networks as its record says them. Blocking.
 pub(crate) fn announce(engine: &Inner, record: &Record) {
     let changed: Vec<NetworkId> = engine.networks.register(record).into_iter().collect();

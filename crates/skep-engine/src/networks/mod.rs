@@ -51,8 +51,8 @@ use crate::storage::Storage;
 use crate::{Error, Result};
 
 pub(crate) use endpoint::{Context, check as check_endpoint, names as endpoint_names};
-pub(crate) use members::announce;
-pub(crate) use names::refresh;
+pub(crate) use members::{announce, remember};
+pub(crate) use names::{refresh, take_over as take_over_names};
 pub(crate) use plug::{Plug, StepNetwork, ToPlug, addresses, describe, of_process, sandbox};
 pub(crate) use resolver::{client_file, resolv_conf_of_step, write as write_resolver};
 pub(crate) use store::StoredNetwork;
@@ -75,6 +75,8 @@ pub(crate) struct Networks {
     members: Mutex<members::Members>,
     /// One network is made or removed at a time.
     turn: Mutex<()>,
+    /// Files of names are written one at a time, each from the newest state.
+    writing: Mutex<names::Files>,
 }
 
 #[derive(Default)]
@@ -135,6 +137,7 @@ impl Networks {
             known: RwLock::new(known),
             members: Mutex::default(),
             turn: Mutex::new(()),
+            writing: Mutex::new(names::Files::Inherited),
         };
         let mut restored = Restored::default();
         if wanted.is_some() || !saved.networks.is_empty() {

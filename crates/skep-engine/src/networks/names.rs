@@ -1,5 +1,6 @@
 //! What containers are told about names: the names in their networks, the host's addresses.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use skep_dns::names::{self, Entry};
@@ -10,9 +11,35 @@ use crate::config::EngineConfig;
 use crate::engine::Inner;
 use crate::{Error, Result};
 
+/// The state of the files of names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Files {
+    /// As the last daemon left them: the containers that run are still being found, and must not lose their names meanwhile.
+    Inherited,
+    /// Written whenever something changes.
+    Kept,
+}
+
+/// Begins to keep the files, when all containers that run are known. Blocking.
+pub(crate) fn take_over(engine: &Inner) -> Result<()> {
+    let mut state = engine.networks.writing.lock();
+    *state = Files::Kept;
+    let mut networks: BTreeSet<NetworkId> = engine.networks.members.lock().keys().copied().collect();
+    let directory = resolver::names_directory(engine);
+    crate::storage::make_dir(&directory, 0o700)?;
+    let entries = std::fs::read_dir(&directory);
+    let entries = entries.map_err(|e| Error::system(format!("reading {}", directory.display()), e))?;
+    networks.extend(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<NetworkId>().ok()));
+    networks.into_iter().try_for_each(|network| write(engine, network))
+}
+
 /// Writes the names of these networks anew, for whoever looks them up. To be called wherever members, names or addresses
 /// have changed, and when a network is gone. Blocking.
 pub(crate) fn refresh(engine: &Inner, networks: &[NetworkId]) {
+    let state = engine.networks.writing.lock();
+    if *state == Files::Inherited {
+        return;
+    }
     for network in networks {
         if let Err(error) = write(engine, *network) {
             tracing::warn!(%network, %error, "writing the names in a network");
@@ -43,7 +70,7 @@ fn write(engine: &Inner, network: NetworkId) -> Result<()> {
             _ => Ok(()),
         };
     }
-    crate::storage::make_dir(directory, 0o755)?;
+    crate::storage::make_dir(directory, 0o700)?;
     resolver::replace(&file, names::text(&entries).as_bytes())
 }
 

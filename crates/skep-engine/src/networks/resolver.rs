@@ -11,12 +11,13 @@ use skep_dns::resolv::{self, HOST_FILE, Names, Overrides, RESOLVED_FILE, ResolvC
 use skep_dns::{Client, Forward, HOST_NAME, Membership};
 use skep_types::NetworkId;
 
+use super::route::Leg;
 use super::{BRIDGE, Networks};
 use crate::config::EngineConfig;
 use crate::containers::record::Record;
 use crate::engine::Inner;
 use crate::model::host::HostConfig;
-use crate::model::network::{Endpoint, NetworkMode};
+use crate::model::network::NetworkMode;
 use crate::{Error, Result};
 
 /// In a container's bundle: what its name server answers from.
@@ -29,6 +30,8 @@ struct Place {
     id: NetworkId,
     name: String,
     internal: bool,
+    /// Names that only this container has for others there, in lower case.
+    links: BTreeMap<String, String>,
 }
 
 /// The file that the name server of a container answers from; none if it has no server.
@@ -36,9 +39,14 @@ pub(crate) fn client_file(record: &Record, bundle: &Path) -> Option<PathBuf> {
     has_server(record).then(|| bundle.join(CLIENT))
 }
 
+/// A directory for each network, with the names of its containers.
+pub(super) fn names_directory(engine: &Inner) -> PathBuf {
+    engine.config.exec_root.join("net")
+}
+
 /// The names of a network, for all its containers.
 pub(super) fn names_file(engine: &Inner, network: NetworkId) -> PathBuf {
-    engine.config.exec_root.join("net").join(network.to_string()).join("names")
+    names_directory(engine).join(network.to_string()).join("names")
 }
 
 fn has_server(record: &Record) -> bool {
@@ -48,7 +56,7 @@ fn has_server(record: &Record) -> bool {
 
 /// Writes what the server answers from, and resolv.conf unless somebody has changed it. The networks are those of `record`. Blocking.
 pub(crate) fn write(engine: &Inner, record: &Record, bundle: &Path) -> Result<()> {
-    let places = engine.networks.places(record);
+    let places = engine.networks.places(record)?;
     if let Some(file) = client_file(record, bundle) {
         let client = client(engine, record, &places);
         let text = client.to_text().map_err(|e| Error::system("writing a container's names", e))?;
@@ -121,7 +129,7 @@ fn client(engine: &Inner, record: &Record, places: &[Place]) -> Client {
     let membership = |place: &Place| Membership {
         name: place.name.clone(),
         names: names_file(engine, place.id),
-        links: BTreeMap::new(),
+        links: place.links.clone(),
     };
     let host = engine.networks.host_gateways(&engine.config);
     Client {
@@ -139,14 +147,22 @@ fn client(engine: &Inner, record: &Record, places: &[Place]) -> Client {
 }
 
 impl Networks {
-    fn places(&self, record: &Record) -> Vec<Place> {
-        let place = |(name, place): (&String, &Endpoint)| {
-            let network = self.of_endpoint(name, place.network).ok()?;
-            let internal = network.config.as_ref()?.internal;
-            Some(Place { id: network.id, name: name.clone(), internal })
+    /// In the order in which they are plugged in.
+    fn places(&self, record: &Record) -> Result<Vec<Place>> {
+        let place = |leg: Leg| Place {
+            id: leg.network.id,
+            name: leg.network.name.clone(),
+            internal: leg.config.internal,
+            links: leg.settings.links.iter().map(|text| link(text)).map(|(name, alias)| (alias, name)).collect(),
         };
-        record.endpoints.iter().filter_map(place).collect()
+        Ok(self.legs(record)?.into_iter().map(place).collect())
     }
+}
+
+/// Takes `container[:alias]` apart, with the alias in lower case, as names are asked for.
+fn link(text: &str) -> (String, String) {
+    let (name, alias) = text.split_once(':').unwrap_or((text, text));
+    (name.trim_start_matches('/').to_owned(), alias.trim_start_matches('/').to_ascii_lowercase())
 }
 
 /// Puts a file in place as a whole, for readers that may look at any time. Not synced: the exec root does not outlive the machine.

@@ -165,6 +165,7 @@ fn spec(engine: &Inner, room: &Room, confined: &Confined) -> Result<Spec, BuildE
         pid_namespace_of: None,
         user_namespace: None,
         hostname: "fetcher",
+        linked: &[],
     };
     let mut spec = oci::spec(&inputs).map_err(engine_error)?;
     let needed = |mount: &Mount| {

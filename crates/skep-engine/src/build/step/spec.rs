@@ -58,6 +58,7 @@ pub(super) fn make(engine: &Inner, parts: Parts<'_>) -> Result<Spec, BuildError>
         pid_namespace_of: None,
         user_namespace: None,
         hostname,
+        linked: &[],
     };
     let mut spec = oci::spec(&inputs).map_err(engine_error)?;
     let taken = |path: &Path| parts.mounts.iter().any(|own| own.destination == path);
