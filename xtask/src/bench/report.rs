@@ -40,7 +40,7 @@ struct Case {
     /// None while nobody has a sample.
     unit: Option<Unit>,
     engines: Vec<(String, Vec<f64>)>,
-    /// Engines that have fewer samples than they should have, or none.
+    /// Engines that have no samples.
     missing: Vec<String>,
 }
 
@@ -71,9 +71,12 @@ impl Report {
         }
     }
 
-    /// Notes that an engine can't be measured, or not to the end.
+    /// Notes that an engine can't be measured, or not to the end: then it keeps the samples that it has.
     pub(super) fn missing(&mut self, case: &str, engine: &str, reason: &str) {
-        self.case(case).missing.push(engine.to_owned());
+        let case = self.case(case);
+        if !case.engines.iter().any(|(name, _)| name == engine) {
+            case.missing.push(engine.to_owned());
+        }
         let note = (engine.to_owned(), reason.to_owned());
         if !self.missing.contains(&note) {
             self.missing.push(note);
@@ -127,7 +130,7 @@ impl Report {
             }
         }
         for (engine, reason) in &self.missing {
-            let _ = writeln!(text, "{engine} is missing in places: {reason}");
+            let _ = writeln!(text, "{engine} is missing or stopped early: {reason}");
         }
         text
     }
