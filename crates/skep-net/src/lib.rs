@@ -7,7 +7,8 @@
 //! - one nftables table (family inet), whose sets and maps say who may reach what, and
 //! - a bound socket per published port, so that no other program takes the port.
 //!
-//! It never touches a table, a link or an address that it did not make. What it keeps in memory can be rebuilt from the
+//! It never touches a table, a link or an address that it did not make; only where the host's firewall is to be bypassed
+//! it puts rules into the forward chains of others (`bypass`). What it keeps in memory can be rebuilt from the
 //! [`NetworkConfig`]s and [`Endpoint`]s that the engine has stored ([`NetworkStack::open`]); dropping the stack leaves
 //! links and rules in place, so containers stay reachable while no engine runs.
 //!

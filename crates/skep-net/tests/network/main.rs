@@ -10,6 +10,7 @@ mod lab;
 mod lifecycle;
 mod matrix;
 mod parents;
+mod ports;
 mod rates;
 mod reachability;
 mod restart;
