@@ -91,10 +91,10 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<skep_ne
     #[serde(untagged)]
     enum Places {
         Many(Vec<skep_net::Endpoint>),
-        One(Option<skep_net::Endpoint>),
+        One(Option<Box<skep_net::Endpoint>>),
     }
     Ok(match Places::deserialize(deserializer)? {
         Places::Many(places) => places,
-        Places::One(place) => place.into_iter().collect(),
+        Places::One(place) => place.into_iter().map(|place| *place).collect(),
     })
 }
