@@ -38,6 +38,7 @@ mod isolation;
 mod limits;
 mod login;
 mod net_explain;
+mod net_names;
 mod network;
 mod outside;
 mod peers;
