@@ -54,7 +54,7 @@ impl Element {
             let mode = if v4 { bridge.gateway_mode_v4 } else { bridge.gateway_mode_v6 };
             let translated = matches!(mode, GatewayMode::Nat | GatewayMode::NatUnprotected);
             if bridge.masquerade && translated && !network.internal {
-                elements.extend(Element::interval(if v4 { "masquerade" } else { "masquerade6" }, subnet));
+                elements.extend(Element::interval(if v4 { "leaving" } else { "leaving6" }, subnet));
             }
             match mode {
                 GatewayMode::NatUnprotected => {

@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 
-use super::rules::{CHAINS, SETS};
+use super::rules::{CHAINS, FORMER_SETS, SETS};
 use super::write::{FilterBatch, GET_CHAIN, GET_SET, write_message};
 use crate::netlink::{Batch, Refused, Socket, find};
 
@@ -24,7 +24,8 @@ pub(super) fn read(socket: &mut Socket, table: &str) -> Result<Present, Refused>
         }
     })?;
     list(socket, GET_SET, table, |attrs| {
-        present.sets.extend(find(attrs, 2).map(text).filter(|name| SETS.contains(&name.as_str())));
+        let is_ours = |name: &String| SETS.contains(&name.as_str()) || FORMER_SETS.contains(&name.as_str());
+        present.sets.extend(find(attrs, 2).map(text).filter(is_ours));
     })?;
     Ok(present)
 }

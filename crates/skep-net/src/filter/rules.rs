@@ -62,7 +62,7 @@ const IPV6: u32 = 10;
 pub(super) const USER: &str = "user";
 /// The engine's chains.
 pub(super) const CHAINS: [&str; 5] = ["guard", "prerouting", "output", "postrouting", "forward"];
-/// The engine's sets and maps.
+/// The engine's sets and maps. None is called by a word of nft's language: a saved ruleset has to load again.
 pub(super) const SETS: [&str; 19] = [
     "bridges",
     "internal",
@@ -77,13 +77,16 @@ pub(super) const SETS: [&str; 19] = [
     "served6",
     "subnets",
     "subnets6",
-    "masquerade",
-    "masquerade6",
+    "leaving",
+    "leaving6",
     "published",
     "published_on",
     "published6",
     "published6_on",
 ];
+
+/// Sets that earlier versions had.
+pub(super) const FORMER_SETS: [&str; 2] = ["masquerade", "masquerade6"];
 
 /// Writes sets, chains and rules into a table that has none of them. `bridged6`: see [`crate::bridge::filters_ipv6`].
 pub(super) fn write(batch: &mut FilterBatch<'_>, others: Others, bridged6: bool) {
@@ -96,8 +99,8 @@ pub(super) fn write(batch: &mut FilterBatch<'_>, others: Others, bridged6: bool)
     batch.chain("postrouting", "nat", HOOK_POSTROUTING, 100, ACCEPT);
     batch.chain("forward", "filter", HOOK_FORWARD, 0, policy);
 
-    batch.rule("guard", |r| r.on("bridges", META_IIFNAME).loopback(16).verdict(DROP).end());
-    batch.rule("guard", |r| r.on("bridges", META_IIFNAME).loopback(12).verdict(DROP).end());
+    batch.rule("guard", |r| r.loopback(16).on("bridges", META_IIFNAME).verdict(DROP).end());
+    batch.rule("guard", |r| r.loopback(12).on("bridges", META_IIFNAME).verdict(DROP).end());
     batch.rule("prerouting", |r| r.loopback(16).verdict(RETURN).end());
     if bridged6 {
         // Refused, so that programs go on to 127.0.0.1, instead of an answer that never arrives.
@@ -108,7 +111,7 @@ pub(super) fn write(batch: &mut FilterBatch<'_>, others: Others, bridged6: bool)
     }
     batch.rule("postrouting", |r| r.loopback(12).on("bridges", META_OIFNAME).masquerade().end());
     batch.rule("postrouting", |r| r.loopback6_source().on("bridges", META_OIFNAME).masquerade().end());
-    for (family, subnets, masquerade) in [(IPV4, "subnets", "masquerade"), (IPV6, "subnets6", "masquerade6")] {
+    for (family, subnets, leaving) in [(IPV4, "subnets", "leaving"), (IPV6, "subnets6", "leaving6")] {
         batch.rule("postrouting", |r| {
             r.source(family)
                 .is_in(subnets, register(0))
@@ -118,7 +121,7 @@ pub(super) fn write(batch: &mut FilterBatch<'_>, others: Others, bridged6: bool)
                 .end();
         });
         batch.rule("postrouting", |r| {
-            r.source(family).is_in(masquerade, register(0)).not_on("bridges", META_OIFNAME).masquerade().end();
+            r.source(family).is_in(leaving, register(0)).not_on("bridges", META_OIFNAME).masquerade().end();
         });
     }
     forwarding(batch);
@@ -138,8 +141,8 @@ fn sets(batch: &mut FilterBatch<'_>) {
     batch.set("served6", Type::IPV6.then(Type::PROTOCOL).then(Type::PORT));
     batch.intervals("subnets", Type::IPV4);
     batch.intervals("subnets6", Type::IPV6);
-    batch.intervals("masquerade", Type::IPV4);
-    batch.intervals("masquerade6", Type::IPV6);
+    batch.intervals("leaving", Type::IPV4);
+    batch.intervals("leaving6", Type::IPV6);
     let on = |address: Type| address.then(Type::PROTOCOL).then(Type::PORT);
     let to = |address: Type| address.then(Type::PORT);
     batch.map("published", port, to(Type::IPV4));

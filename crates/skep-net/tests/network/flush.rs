@@ -41,6 +41,22 @@ fn whatever_others_do_to_the_table_is_undone_at_once() {
 }
 
 #[test]
+fn a_saved_ruleset_loads_again() {
+    lab(|_| {
+        let stack = open("skep-t");
+        stack.create_network(network(17, "skep0")).unwrap();
+        let netns = Netns::create().unwrap();
+        let mut wish = container(2);
+        wish.ports = vec![tcp(None, 8080, 80), tcp(Some("127.0.0.1"), 8081, 81)];
+        let _endpoint = stack.attach(&network(17, "").id, &netns, &wish).unwrap();
+        let whole = table();
+        run("nft", &format!("flush ruleset ; {whole}"));
+        assert_eq!(table(), whole);
+        stack.destroy().unwrap();
+    });
+}
+
+#[test]
 fn the_administrators_chain_is_first_and_kept() {
     lab(|outside| {
         let stack = open("skep-t");
