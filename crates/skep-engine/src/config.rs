@@ -1,7 +1,7 @@
 //! How an engine is set up. Fixed for its lifetime.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use skep_fs::apply::Limits;
@@ -136,6 +136,12 @@ pub enum BridgeSettings {
         address: Option<(Ipv4Addr, u8)>,
         /// Addresses for containers (`--fixed-cidr`), within the subnet.
         range: Option<(Ipv4Addr, u8)>,
+        /// The bridge has IPv6 addresses, too.
+        ipv6: bool,
+        /// IPv6 address of the bridge and its prefix length (`--bip6`).
+        address6: Option<(Ipv6Addr, u8)>,
+        /// IPv6 addresses for containers (`--fixed-cidr-v6`), which is all of the subnet if the bridge has no address of its own.
+        range6: Option<(Ipv6Addr, u8)>,
         /// Maximum transmission unit.
         mtu: u32,
         /// Containers may talk to each other.
@@ -158,6 +164,9 @@ impl EngineConfig {
                 link: "skep0".to_owned(),
                 address: None,
                 range: None,
+                ipv6: false,
+                address6: None,
+                range6: None,
                 mtu: 1500,
                 inter_container: true,
                 masquerade: true,

@@ -24,7 +24,7 @@ mod volumes;
 
 pub use skep_fs::apply::Limits;
 
-pub use config::{BridgeSettings, EngineConfig, Entitlements, HostFirewall, IdMapping, IdMaps};
+pub use config::{AddressPool, BridgeSettings, EngineConfig, Entitlements, HostFirewall, IdMapping, IdMaps};
 pub use engine::Engine;
 pub use error::{Error, StartFailure};
 pub use skep_registry::Proxies;

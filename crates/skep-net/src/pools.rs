@@ -25,6 +25,11 @@ impl AddressPool {
         (size >= base.prefix_len() && size <= base.max_prefix_len()).then(|| AddressPool { base: base.trunc(), size })
     }
 
+    /// As [`AddressPool::new`], from an address in the base and its prefix.
+    pub fn of(address: IpAddr, prefix: u8, size: u8) -> Option<Self> {
+        IpNet::new(address, prefix).ok().and_then(|base| AddressPool::new(base, size))
+    }
+
     /// Docker's pools of IPv4: 172.17.0.0/16 to 172.31.0.0/16, then the /20s of 192.168.0.0/16.
     pub fn defaults() -> Vec<AddressPool> {
         let pool = |a, b, bits, size| Ipv4Net::new(Ipv4Addr::new(a, b, 0, 0), bits).map(|net| (IpNet::V4(net), size));

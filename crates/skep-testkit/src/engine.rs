@@ -308,6 +308,7 @@ impl Engine {
         command.arg("--data-root").arg(self.data_root()).arg("--exec-root").arg(self.exec_root());
         command.arg("--pidfile").arg(self.dir.join("pid")).args(["--host", &host]);
         command.args(["--cgroup-parent", &self.slot.cgroup_parent()]);
+        command.args(["--default-address-pool", &self.slot.pool()]);
         // How full the machine's disk is must not matter; tests of the garbage collection have a disk of their own.
         if self.kind == EngineKind::Skep && self.builder.disk.is_none() {
             command.arg("--gc=false");
@@ -348,6 +349,7 @@ impl Engine {
         Belongings {
             dir: self.dir.clone(),
             bridge: self.slot.bridge(),
+            number: self.slot.number(),
             cgroup_parent: self.slot.cgroup_parent(),
             strict: self.kind == EngineKind::Skep,
         }
@@ -428,7 +430,10 @@ fn remove_everything(api: &Api) {
         remove(format!("/containers/{}?force=1&v=1", container["Id"].as_str().unwrap_or_default()));
     }
     until("all containers are gone", || list("/containers/json?all=1", None).is_empty());
-    for network in list("/networks", None) {
+    let mut networks = list("/networks", None);
+    // Those that only hold settings go after those that have these.
+    networks.sort_by_key(|network| network["ConfigOnly"].as_bool());
+    for network in networks {
         if !matches!(network["Name"].as_str(), Some("bridge" | "host" | "none")) {
             remove(format!("/networks/{}", network["Id"].as_str().unwrap_or_default()));
         }

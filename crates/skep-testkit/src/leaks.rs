@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::Command;
+use crate::{Command, Slot};
 
 /// By what the things of one engine are recognised.
 #[derive(Debug, Clone)]
 pub(crate) struct Belongings {
     pub(crate) dir: PathBuf,
     pub(crate) bridge: String,
+    /// The slot's number, by which the addresses of further bridges are told.
+    pub(crate) number: u8,
     pub(crate) cgroup_parent: String,
     /// Whether it is to leave nothing at all: dockerd does not promise that for files, and for two mounts.
     pub(crate) strict: bool,
@@ -100,18 +102,31 @@ impl Belongings {
             .collect()
     }
 
-    /// The bridge and what is plugged into it.
+    /// The bridges and what is plugged into them.
     fn links(&self) -> Vec<String> {
+        let mut bridges = self.addressed_links();
+        bridges.insert(self.bridge.clone());
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let bridge = std::fs::read_link(entry.path().join("master")).ok();
             let bridge = bridge.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-            if name == self.bridge || bridge.as_deref() == Some(&self.bridge) {
+            if bridges.contains(&name) || bridge.is_some_and(|bridge| bridges.contains(&bridge)) {
                 found.push(name);
             }
         }
         found
+    }
+
+    /// Links with addresses of the slot: bridges of networks that the test made.
+    fn addressed_links(&self) -> BTreeSet<String> {
+        let text = Command::new("ip", ["-o", "-4", "addr", "show"]).run().stdout;
+        let own = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let address = words.get(3)?.split('/').next()?.parse().ok()?;
+            Slot::owns(self.number, address).then(|| words[1].to_owned())
+        };
+        text.lines().filter_map(own).collect()
     }
 
     /// All of the table that is the engine's own, and the lines of others that name its bridge.
@@ -239,6 +254,7 @@ mod tests {
         let belongings = Belongings {
             dir: dir.path().to_owned(),
             bridge: "skeptestnone".to_owned(),
+            number: 255,
             cgroup_parent: "/skep-test-none".to_owned(),
             strict: true,
         };
@@ -272,6 +288,7 @@ mod tests {
         let belongings = Belongings {
             dir: "/x".into(),
             bridge: "skeptest1".to_owned(),
+            number: 255,
             cgroup_parent: "/y".to_owned(),
             strict: true,
         };

@@ -46,6 +46,32 @@ impl Slot {
         format!("10.213.{}.1/24", self.number)
     }
 
+    /// Where the test's engine cuts subnets from, and of which size: 16 networks of 13 containers.
+    pub fn pool(&self) -> String {
+        format!("base=10.214.{}.0/24,size=28", self.number)
+    }
+
+    /// A subnet for a network of the test, for each of the numbers 0 to 9. Links with addresses in these, in the pool and in the
+    /// bridge's subnet are the test's own.
+    pub fn subnet(&self, number: u8) -> String {
+        format!("10.{}.{}.0/24", 215 + number, self.number)
+    }
+
+    /// An address in [`Slot::subnet`].
+    pub fn address(&self, number: u8, host: u8) -> String {
+        format!("10.{}.{}.{host}", 215 + number, self.number)
+    }
+
+    /// An IPv6 subnet for a network of the test.
+    pub fn subnet6(&self, number: u8) -> String {
+        format!("fd5c:{:x}:{number:x}::/64", self.number)
+    }
+
+    /// Whether an IPv4 address is one of the test's.
+    pub(crate) fn owns(number: u8, address: std::net::Ipv4Addr) -> bool {
+        matches!(address.octets(), [10, 213..=224, third, _] if third == number)
+    }
+
     /// The cgroup above those of the test's containers.
     pub fn cgroup_parent(&self) -> String {
         format!("/skep-test-{}", self.number)

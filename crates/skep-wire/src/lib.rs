@@ -56,7 +56,7 @@ pub use mount::{BindOptions, DriverConfig, ImageOptions, Mount, MountPoint, Tmpf
 pub use network::{
     Address, ConfigReference, EndpointIpamConfig, EndpointSettings, Ipam, IpamPool, Network, NetworkConnectRequest,
     NetworkContainer, NetworkCreateRequest, NetworkCreateResponse, NetworkDisconnectRequest, NetworkSettings,
-    NetworkingConfig, PortBinding, PortMap, PortSet,
+    NetworkingConfig, PortBinding, PortMap, PortSet, PortsChange,
 };
 pub use null::Empty;
 pub use progress::{ErrorDetail, Progress, ProgressDetail};

@@ -244,6 +244,16 @@ pub struct NetworkConnectRequest {
     pub endpoint_config: Option<EndpointSettings>,
 }
 
+/// Body of POST /skep/containers/{id}/ports, which is not of Docker's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct PortsChange {
+    /// Published from now on.
+    pub publish: PortMap,
+    /// Published no more; without bindings, all that the port has.
+    pub unpublish: PortMap,
+}
+
 /// Body of POST /networks/{id}/disconnect.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase", rename(deserialize = "DisconnectOptions"))]

@@ -68,7 +68,7 @@ fn assert_sound(engine: &Engine, context: &str) {
 }
 
 /// Whether the programs under test have places to crash at.
-fn can_crash(test: &str) -> bool {
+pub(super) fn can_crash(test: &str) -> bool {
     cfg!(debug_assertions) && std::env::var_os("SKEP_BIN_DIR").is_none() && own_words(test)
 }
 

@@ -39,6 +39,7 @@ mod limits;
 mod login;
 mod net_explain;
 mod net_names;
+mod net_model;
 mod network;
 mod outside;
 mod peers;

@@ -79,7 +79,11 @@ fn endpoints(
     let mut endpoints = networking
         .endpoints_config
         .into_iter()
-        .map(|(network, settings)| Ok((network, endpoint::settings(settings.unwrap_or_default())?)))
+        .map(|(network, settings)| {
+            let settings = endpoint::settings(settings.unwrap_or_default())
+                .map_err(|error| ApiError::invalid(format!("invalid config for network {network}: {error}")))?;
+            Ok((network, settings))
+        })
         .collect::<Result<BTreeMap<_, _>, ApiError>>()?;
     if !mac_address.is_empty() {
         let main = if mode.is_empty() { "default" } else { mode };

@@ -162,7 +162,17 @@ fn namespace(what: &str, text: &str, allowed: &[&str]) -> Result<NamespaceMode, 
     }
 }
 
-fn port_bindings(wire: PortMap) -> Result<BTreeMap<Port, Vec<PortBinding>>, ApiError> {
+/// Ports with the bindings that they have, or with none.
+pub(crate) fn ports(wire: PortMap) -> Result<BTreeMap<Port, Vec<PortBinding>>, ApiError> {
+    let parse =
+        |text: &String| text.parse().map_err(|_| ApiError::invalid(format!("invalid port specification: {text:?}")));
+    let mut ports: BTreeMap<Port, Vec<PortBinding>> =
+        wire.keys().map(|text| Ok((parse(text)?, Vec::new()))).collect::<Result<_, ApiError>>()?;
+    ports.extend(port_bindings(wire)?);
+    Ok(ports)
+}
+
+pub(crate) fn port_bindings(wire: PortMap) -> Result<BTreeMap<Port, Vec<PortBinding>>, ApiError> {
     let invalid = |text: &str| ApiError::invalid(format!("invalid port specification: {text:?}"));
     let mut bindings = BTreeMap::new();
     for (text, places) in wire {

@@ -1,11 +1,13 @@
 //! Networks.
 
 use http::{Method, StatusCode};
+use skep_engine::model::request::ChangePorts;
 use skep_wire::{
     NetworkConnectRequest, NetworkCreateRequest, NetworkCreateResponse, NetworkDisconnectRequest, NetworksPruned,
+    PortsChange,
 };
 
-use crate::convert::{endpoint, network};
+use crate::convert::{create_host, endpoint, host, network};
 use crate::http::router::{Route, route};
 use crate::http::{Answer, ApiError, Request};
 
@@ -18,6 +20,7 @@ pub(crate) fn routes() -> Vec<Route> {
         route(Method::DELETE, "/networks/{id}", remove),
         route(Method::POST, "/networks/{id}/connect", connect),
         route(Method::POST, "/networks/{id}/disconnect", disconnect),
+        route(Method::POST, "/skep/containers/{id}/ports", change_ports),
     ]
 }
 
@@ -56,6 +59,15 @@ async fn disconnect(mut request: Request) -> Result<Answer, ApiError> {
     let wanted: NetworkDisconnectRequest = request.json().await?;
     request.engine.disconnect_network(request.name(), &wanted.container, wanted.force).await?;
     Ok(Answer::empty(StatusCode::OK))
+}
+
+async fn change_ports(mut request: Request) -> Result<Answer, ApiError> {
+    let wanted: PortsChange = request.json().await?;
+    let unpublish = create_host::ports(wanted.unpublish)?;
+    let change = ChangePorts { publish: create_host::port_bindings(wanted.publish)?, unpublish };
+    request.engine.change_ports(request.name(), change).await?;
+    let view = request.engine.container(request.name())?;
+    Answer::json(&host::ports(&view.ports))
 }
 
 async fn prune(request: Request) -> Result<Answer, ApiError> {

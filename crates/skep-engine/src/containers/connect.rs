@@ -20,7 +20,11 @@ impl Task {
         self.may_change_networks()?;
         may_join(&self.record, &network)?;
         networks::check_endpoint(&network, &settings, Context::Connect)?;
-        if self.running.is_some() && self.record.endpoints.contains_key(&network.name) {
+        if self.record.endpoints.contains_key(&network.name) {
+            if self.running.is_none() {
+                // What was asked for first holds, as with Docker.
+                return Ok(());
+            }
             return Err(Error::Forbidden(format!(
                 "endpoint with name {} already exists in network {}",
                 self.record.name, network.name
@@ -71,7 +75,7 @@ impl Task {
 
     /// Puts a changed record in force: in the kernel if the container runs, in the database, in what is shown. `undo` takes back
     /// what `change` did when the record can't be stored.
-    async fn change_networks(
+    pub(super) async fn change_networks(
         &mut self,
         mut record: Record,
         change: impl FnOnce(&Inner, &Record, &Netns, &mut Vec<Plug>) -> Result<()> + Send + 'static,

@@ -98,8 +98,8 @@ impl Task {
         if exited.oom_killed {
             self.event("oom", []);
         }
-        self.event("die", [("exitCode", exited.code.to_string()), ("execDuration", ran.as_secs().to_string())]);
         self.network_events("disconnect");
+        self.event("die", [("exitCode", exited.code.to_string()), ("execDuration", ran.as_secs().to_string())]);
     }
 
     /// What comes after an end. `ran` is how long the process ran; none if it could not be started.

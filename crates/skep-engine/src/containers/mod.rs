@@ -27,6 +27,7 @@ mod mounted;
 pub(crate) mod mounts;
 mod names;
 pub(crate) mod oci;
+mod ports;
 pub(crate) mod processes;
 pub(crate) mod record;
 mod restart;

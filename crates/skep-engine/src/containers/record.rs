@@ -98,3 +98,30 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<skep_ne
         Places::One(place) => place.into_iter().map(|place| *place).collect(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Row {
+        #[serde(default, rename = "net", deserialize_with = "one_or_many")]
+        nets: Vec<skep_net::Endpoint>,
+    }
+
+    #[test]
+    fn places_in_one_network_and_in_many_are_read() {
+        let id = "ab".repeat(32);
+        let old = format!(
+            r#"{{"network":"{id}","container":"{id}","ifname":"eth0","host_link":"veth1","mac":"02:42:ac:11:00:02",
+                "address":"172.17.0.2","prefix":16,"gateway":"172.17.0.1","address6":null,"gateway6":null,"published":[]}}"#
+        );
+        let nets = |text: &str| serde_json::from_str::<Row>(text).unwrap().nets;
+        assert!(nets("{}").is_empty());
+        assert!(nets(r#"{"net":null}"#).is_empty());
+        let one = nets(&format!(r#"{{"net":{old}}}"#));
+        assert_eq!(one[0].address, Some(("172.17.0.2".parse().unwrap(), 16)));
+        let now = serde_json::to_string(&one).unwrap();
+        assert_eq!(nets(&format!(r#"{{"net":{now}}}"#)), one);
+    }
+}

@@ -17,6 +17,7 @@ use super::attach::Binding;
 use super::bundle::{self, Prepared};
 use super::task::Task;
 use crate::engine::{Inner, blocking};
+use crate::model::network::NetworkMode;
 use crate::model::request::AttachOptions;
 use crate::model::status::{Exited, Running as Facts, Status};
 use crate::networks::{self, Plug, ToPlug};
@@ -80,10 +81,12 @@ impl Running {
         });
         let plugs = torn_down.await.ok()?;
         let inner = engine.clone();
+        let leaving = inner.networks.leave(&plugs);
         Some(engine.tasks.spawn_blocking(move || {
             if let Err(error) = inner.networks.unplug_all(&plugs) {
                 tracing::warn!(%error, "unplugging a container");
             }
+            drop(leaving);
         }))
     }
 }
@@ -170,7 +173,9 @@ impl Task {
             tracing::warn!(container = %self.record.id, "{warning}");
         }
         let facts = Facts { pid: created.pid, start_time: created.start_time, started_at: Utc::now() };
-        self.record.sandbox = networks::sandbox();
+        if !matches!(self.record.host.network_mode, NetworkMode::Container(_)) {
+            self.record.sandbox = networks::sandbox();
+        }
         networks::describe(&undo.plugs, &mut self.record);
         self.announce().await;
         self.record.running = Some(facts);

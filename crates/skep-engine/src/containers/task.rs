@@ -19,7 +19,7 @@ use super::restart::BackOff;
 use super::start::Running;
 use crate::engine::{Inner, blocking};
 use crate::model::network::EndpointSettings;
-use crate::model::request::{AttachOptions, Change, RemoveContainer};
+use crate::model::request::{AttachOptions, Change, ChangePorts, RemoveContainer};
 use crate::model::status::Status;
 use crate::model::view::OverlayDirs;
 use crate::networks::StoredNetwork;
@@ -56,6 +56,7 @@ pub(crate) enum Command {
     Connect(Arc<StoredNetwork>, EndpointSettings, Reply<()>),
     /// The network, as the user wrote it and as it is.
     Disconnect(String, Arc<StoredNetwork>, Reply<()>),
+    Ports(ChangePorts, Reply<()>),
     /// The engine closes: the container is left alone.
     Close(oneshot::Sender<()>),
 }
@@ -174,6 +175,10 @@ impl Task {
             }
             Command::Disconnect(text, network, reply) => {
                 let result = self.disconnect(&text, network).await;
+                answer(reply, result);
+            }
+            Command::Ports(change, reply) => {
+                let result = self.change_ports(change).await;
                 answer(reply, result);
             }
             Command::Close(reply) => {

@@ -10,7 +10,7 @@ use crate::containers::filter::name_matches;
 use crate::containers::task::Command;
 use crate::model::event::EventType;
 use crate::model::network::{CreateNetwork, EndpointSettings, NetworkView};
-use crate::model::request::Pruned;
+use crate::model::request::{ChangePorts, Pruned};
 use crate::{Engine, Error, Result, networks};
 
 impl Engine {
@@ -48,6 +48,11 @@ impl Engine {
             return Err(Error::Invalid(format!("endpoint {container} not found")));
         }
         self.ask(container, |reply| Command::Disconnect(text, network, reply)).await
+    }
+
+    /// Publishes ports of a container and takes others back, whether it runs or not: all of it or nothing.
+    pub async fn change_ports(&self, container: &str, change: ChangePorts) -> Result<()> {
+        self.ask(container, |reply| Command::Ports(change, reply)).await
     }
 
     /// The networks that the filters leave.

@@ -6,8 +6,10 @@ use std::pin::Pin;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::Stream;
+use skep_types::Port;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::host::PortBinding;
 use super::image::{ImageFilters, PrunedImages};
 use crate::Error;
 
@@ -219,4 +221,14 @@ pub struct PrunePreview {
     pub volumes: Pruned,
     /// Images.
     pub images: PrunedImages,
+}
+
+/// Ports to publish and to take back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChangePorts {
+    /// Published from now on.
+    pub publish: BTreeMap<Port, Vec<PortBinding>>,
+    /// Published no more. What a binding does not say (address, port of the host) does not matter; a port without bindings is
+    /// meant with all that it has.
+    pub unpublish: BTreeMap<Port, Vec<PortBinding>>,
 }

@@ -63,7 +63,12 @@ impl Networks {
             )));
         }
         if network.config.is_some() {
-            match self.stack()?.remove_network(&network.id) {
+            let stack = self.stack()?;
+            let mut removed = stack.remove_network(&network.id);
+            if matches!(removed, Err(NetError::NetworkBusy { .. })) && self.exits.wait(network.id) {
+                removed = stack.remove_network(&network.id);
+            }
+            match removed {
                 // One that could not be put in force when the engine came up.
                 Ok(()) | Err(NetError::NoSuchNetwork(_)) => {}
                 Err(NetError::NetworkBusy { .. }) => return Err(words::busy(engine, &network)),

@@ -11,7 +11,8 @@
 //! | `endpoint` | what a container asks of a network |
 //! | `plug` | a container's namespace and what is plugged into it |
 //! | `route` | in which order, and which of its networks has the default routes and the ports |
-//! | `ports` | which ports are published where |
+//! | `ports`, `republish` | which ports are published where, and how that changes while a container runs |
+//! | `leaving` | who is on the way out while its links are still deleted |
 //! | `members` | who is in which network now |
 //! | `names` | what containers are told about names |
 //! | `view` | networks as they are shown |
@@ -23,11 +24,13 @@ mod check;
 mod create;
 mod endpoint;
 mod explain;
+mod leaving;
 mod members;
 mod names;
 mod options;
 mod plug;
 mod ports;
+mod republish;
 mod resolver;
 mod route;
 mod store;
@@ -51,9 +54,11 @@ use crate::storage::Storage;
 use crate::{Error, Result};
 
 pub(crate) use endpoint::{Context, check as check_endpoint, names as endpoint_names};
+pub(crate) use leaving::Leaving;
 pub(crate) use members::{announce, remember};
 pub(crate) use names::{refresh, take_over as take_over_names};
 pub(crate) use plug::{Plug, StepNetwork, ToPlug, addresses, describe, of_process, sandbox};
+pub(crate) use ports::bound as port_mappings;
 pub(crate) use resolver::{client_file, resolv_conf_of_step, write as write_resolver};
 pub(crate) use store::StoredNetwork;
 
@@ -73,6 +78,7 @@ pub(crate) struct Networks {
     pool: Arc<NetnsPool>,
     known: RwLock<Known>,
     members: Mutex<members::Members>,
+    exits: Arc<leaving::Exits>,
     /// One network is made or removed at a time.
     turn: Mutex<()>,
     /// Files of names are written one at a time, each from the newest state.
@@ -123,7 +129,8 @@ impl Networks {
         }
         let stored = known.named(BRIDGE).and_then(|network| network.config.clone());
         let wanted = store::wanted_bridge(config, stored.as_ref());
-        let keeps_bridge = stored.is_some() && stored == wanted;
+        let lacks6 = store::wants_ipv6(config) && wanted.as_ref().is_some_and(|wanted| wanted.subnet6().is_none());
+        let keeps_bridge = stored.is_some() && stored == wanted && !lacks6;
         let others = known.networks.values().filter(|network| network.name != BRIDGE);
         let mut saved = Saved { networks: others.filter_map(|network| network.config.clone()).collect(), endpoints };
         saved.networks.extend(stored.filter(|_| keeps_bridge));
@@ -136,6 +143,7 @@ impl Networks {
             pool,
             known: RwLock::new(known),
             members: Mutex::default(),
+            exits: Arc::default(),
             turn: Mutex::new(()),
             writing: Mutex::new(names::Files::Inherited),
         };
@@ -146,17 +154,20 @@ impl Networks {
         match wanted {
             None => networks.forget(BRIDGE),
             Some(_) if keeps_bridge => {}
-            Some(bridge) => networks.make_default_bridge(bridge, storage)?,
+            Some(bridge) => networks.make_default_bridge(bridge, lacks6, storage)?,
         }
         networks.pool.refill().map_err(failed)?;
         Ok((networks, restored))
     }
 
-    fn make_default_bridge(&self, mut bridge: NetworkConfig, storage: &Storage) -> Result<()> {
+    fn make_default_bridge(&self, mut bridge: NetworkConfig, lacks6: bool, storage: &Storage) -> Result<()> {
         let failed = |e: NetError| Error::system("setting up the default bridge", e);
         let stack = self.stack()?;
-        if bridge.subnets.is_empty() {
-            bridge.subnets.push(Subnet::new(stack.free_subnet(&self.pools).map_err(failed)?));
+        if bridge.subnet4().is_none() {
+            bridge.subnets.insert(0, Subnet::new(stack.free_subnet(&self.pools).map_err(failed)?));
+        }
+        if lacks6 {
+            bridge.subnets.push(Subnet::new(stack.free_subnet6(&self.pools).map_err(failed)?));
         }
         stack.create_network(bridge.clone()).map_err(failed)?;
         let network = StoredNetwork::predefined(BRIDGE, Some(bridge));

@@ -7,7 +7,7 @@ use skep_net::{EndpointConfig, MacAddr, Netns};
 use skep_types::ContainerId;
 
 use super::route::{Gateways, Leg, gateways};
-use super::{Networks, endpoint, ports, random_id, words};
+use super::{Leaving, Networks, endpoint, ports, random_id, words};
 use crate::containers::record::Record;
 use crate::engine::Inner;
 use crate::model::network::{Attached, NetworkMode};
@@ -276,6 +276,11 @@ impl Networks {
         first
     }
 
+    /// Tells that a container is about to be unplugged: until what comes back is dropped, the removal of its networks waits.
+    pub(crate) fn leave(&self, plugs: &[Plug]) -> Leaving {
+        self.exits.begin(plugs)
+    }
+
     /// Unplugs a container that goes on from one network. The kernel takes some 20 ms to delete a link. Blocking.
     pub(crate) fn unplug_one(&self, netns: &Netns, plug: &Plug) -> Result<()> {
         self.stack()?
@@ -343,7 +348,7 @@ fn ifname(leg: &Leg, legs: &[Leg], plugs: &[Plug]) -> String {
 
 impl Gateways {
     /// Whether the network at this place is the way out for IPv4 and for IPv6, and whether these are two networks.
-    fn of(self, index: usize) -> (bool, bool, bool) {
+    pub(super) fn of(self, index: usize) -> (bool, bool, bool) {
         let split = self.v4.is_some() && self.v6.is_some() && self.v4 != self.v6;
         (self.v4 == Some(index), self.v6 == Some(index), split)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use skep_net::{GatewayMode, LinkConfig, NetworkConfig};
 
-use super::{Networks, StoredNetwork};
+use super::{Networks, StoredNetwork, words};
 use crate::Result;
 use crate::containers::record::Record;
 use crate::model::network::EndpointSettings;
@@ -32,7 +32,7 @@ impl Networks {
     pub(super) fn legs(&self, record: &Record) -> Result<Vec<Leg>> {
         let mut legs = Vec::new();
         for (name, endpoint) in &record.endpoints {
-            let network = self.of_endpoint(name, endpoint.network)?;
+            let network = self.of_endpoint(name, endpoint.network).map_err(|_| words::missing(name))?;
             if let Some(config) = network.config.clone() {
                 legs.push(Leg { network, config, settings: endpoint.settings.clone() });
             }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use skep_net::{NetworkConfig, Subnet};
+use skep_net::{BridgeLink, LinkConfig, NetworkConfig, Subnet};
 use skep_types::NetworkId;
 
 use super::random_id;
@@ -89,33 +90,86 @@ impl StoredNetwork {
     }
 }
 
-/// The default bridge as the settings want it; without a subnet if that is still to be chosen. One that was chosen before is
+/// The default bridge as the settings want it; without subnets that are still to be chosen. Those that were chosen before are
 /// kept.
 pub(super) fn wanted_bridge(config: &EngineConfig, stored: Option<&NetworkConfig>) -> Option<NetworkConfig> {
-    let BridgeSettings::Managed { link, address, range, mtu, inter_container, masquerade, default_host_ip } =
-        &config.bridge
+    let BridgeSettings::Managed {
+        link,
+        address,
+        range,
+        ipv6,
+        address6,
+        range6,
+        mtu,
+        inter_container,
+        masquerade,
+        default_host_ip,
+    } = &config.bridge
     else {
         return None;
     };
-    let id = stored.map_or_else(random_id, |bridge| bridge.id);
-    let mut bridge = NetworkConfig::bridge(id, link.clone(), ipnet::Ipv4Net::default());
-    let kept = stored.and_then(|bridge| bridge.subnet4()).cloned();
-    let subnet = match (address, kept) {
-        (Some((ip, prefix)), _) => {
-            let net = ipnet::Ipv4Net::new(*ip, *prefix).ok()?.trunc();
-            Some(Subnet { gateway: Some(IpAddr::V4(*ip)), ..Subnet::new(net) })
-        }
-        (None, kept) => kept,
+    let bridge = BridgeLink {
+        icc: *inter_container,
+        masquerade: *masquerade,
+        host_binding: (!default_host_ip.is_unspecified()).then_some(IpAddr::V4(*default_host_ip)),
+        ..BridgeLink::new(link.clone())
     };
-    bridge.subnets = subnet.into_iter().collect();
-    if let Some(subnet) = bridge.subnets.first_mut() {
-        subnet.range = range.and_then(|(ip, prefix)| ipnet::Ipv4Net::new(ip, prefix).ok()).map(ipnet::IpNet::V4);
+    let net = |ip: IpAddr, prefix: u8| IpNet::new(ip, prefix).ok();
+    let range = range.and_then(|(ip, prefix)| net(ip.into(), prefix));
+    let own = address.and_then(|(ip, prefix)| Some((net(ip.into(), prefix)?.trunc(), ip.into())));
+    let v4 = subnet(own, range, stored.and_then(NetworkConfig::subnet4));
+    let range6 = range6.and_then(|(ip, prefix)| net(ip.into(), prefix));
+    let own6 = address6.and_then(|(ip, prefix)| Some((net(ip.into(), prefix)?.trunc(), ip.into())));
+    let v6 = match (own6, range6) {
+        _ if !ipv6 => None,
+        (None, Some(whole)) => Some(Subnet::new(whole.trunc())),
+        (own, range) => subnet(own, range, stored.and_then(NetworkConfig::subnet6)),
+    };
+    Some(NetworkConfig {
+        id: stored.map_or_else(random_id, |network| network.id),
+        link: LinkConfig::Bridge(bridge),
+        subnets: v4.into_iter().chain(v6).collect(),
+        mtu: Some(*mtu),
+        internal: false,
+    })
+}
+
+/// The subnet around the bridge's own address, or the one that it has had so far.
+fn subnet(own: Option<(IpNet, IpAddr)>, range: Option<IpNet>, stored: Option<&Subnet>) -> Option<Subnet> {
+    match (own, stored) {
+        (Some((net, address)), _) => Some(Subnet { gateway: Some(address), range, ..Subnet::new(net) }),
+        (None, Some(stored)) => Some(Subnet { range, ..stored.clone() }),
+        (None, None) => None,
     }
-    bridge.mtu = Some(*mtu);
-    if let Some(link) = bridge.as_bridge_mut() {
-        link.icc = *inter_container;
-        link.masquerade = *masquerade;
-        link.host_binding = (!default_host_ip.is_unspecified()).then_some(IpAddr::V4(*default_host_ip));
+}
+
+/// Whether the settings want IPv6 in the default bridge.
+pub(super) fn wants_ipv6(config: &EngineConfig) -> bool {
+    matches!(config.bridge, BridgeSettings::Managed { ipv6: true, .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_the_first_daemons_are_read() {
+        let id = "ab".repeat(32);
+        let bridge = format!(
+            r#"{{"id":"{id}","bridge":"skep0","subnet":"172.17.0.0/16","gateway":"172.17.0.1","ip_range":null,"subnet6":null,
+                "mtu":1500,"icc":true,"masquerade":true,"internal":false,"host_binding":null}}"#
+        );
+        let row = |name: &str, bridge: &str| {
+            let text = format!(r#"{{"name":"{name}","created":"2026-01-02T03:04:05Z","id":"{id}","bridge":{bridge}}}"#);
+            serde_json::from_str::<StoredNetwork>(&text).unwrap()
+        };
+        let read = row("bridge", &bridge);
+        let config = read.config.clone().unwrap();
+        assert_eq!(config.as_bridge().unwrap().name, "skep0");
+        assert_eq!(config.subnet4().unwrap().gateway_address().to_string(), "172.17.0.1");
+        assert_eq!((read.driver(), read.settings.ipv4, read.settings.scope.as_str()), ("bridge", true, "local"));
+        assert_eq!(row("host", "null").driver(), "host");
+        let again: StoredNetwork = serde_json::from_str(&serde_json::to_string(&read).unwrap()).unwrap();
+        assert_eq!(again.config, read.config);
     }
-    Some(bridge)
 }

@@ -38,6 +38,12 @@ pub(super) fn plug(engine: &Inner, record: &Record, error: NetError) -> Error {
     }
 }
 
+/// A network of a container is gone.
+pub(super) fn missing(name: &str) -> Error {
+    let message = format!("failed to set up container networking: network {name} not found");
+    Error::Start { cause: StartFailure::Other, message }
+}
+
 /// What goes wrong with a network itself.
 pub(super) fn network(error: NetError) -> Error {
     match error {

@@ -9,12 +9,15 @@ use super::{Args, Cli, Command, Completion, Failure, Outcome};
 flags! {
     pub(crate) struct DaemonFlags {
         bip: Option<String> => "bip", "Address of the default bridge with its prefix, as 10.1.0.1/24";
+        bip6: Option<String> => "bip6", "IPv6 address of the default bridge with its prefix, as fd00:1::1/64";
         bridge: Option<String> => "bridge" 'b', "Name of the default bridge; \"none\" for no network (default: skep0)";
         certs_dirs: Vec<String> => "certs-dir", "Folders with HOST[:PORT]/{*.crt,*.cert,*.key,hosts.toml} (default: certs.d in /etc/skep, /etc/docker, /etc/containers)";
         cgroup_parent: Option<String> => "cgroup-parent", "Cgroup that containers live below (default: /skep)";
         config_file: Option<String> => "config-file", "Configuration file (default: /etc/skep/daemon.json)";
         data_root: Option<String> => "data-root", "Folder for everything that lasts (default: /var/lib/skep)";
         debug: bool => "debug" 'D', "Say more about what happens";
+        default_address_pools: Vec<String> => "default-address-pool", "Where subnets of new networks are cut from, as base=10.10.0.0/16,size=24";
+        default_network_opts: Vec<String> => "default-network-opt", "Options for new networks, as bridge=com.docker.network.driver.mtu=1400";
         default_shm_size: Option<String> => "default-shm-size", "Size of /dev/shm (default: 64MiB)";
         default_ulimits: Vec<String> => "default-ulimit", "Limits of processes, as nofile=1024:2048";
         dns: Vec<String> => "dns", "Name servers for containers";
@@ -22,6 +25,7 @@ flags! {
         dns_search: Vec<String> => "dns-search", "Search domains for containers";
         exec_root: Option<String> => "exec-root", "Folder for what a reboot may take (default: /run/skep)";
         fixed_cidr: Option<String> => "fixed-cidr", "Addresses for containers, within the bridge's subnet";
+        fixed_cidr_v6: Option<String> => "fixed-cidr-v6", "IPv6 subnet of the default bridge, or with --bip6 the addresses for containers";
         gc: Option<bool> => "gc", "Collect garbage when the disk runs full (default: true)";
         gc_high: Option<String> => "gc-free-space-high", "Free space to stop collecting at, as 20% or 10GB (default: 10%)";
         gc_interval: Option<String> => "gc-interval", "Time between two looks at the free space (default: 60s)";
@@ -41,6 +45,7 @@ flags! {
         insecure_registries: Vec<String> => "insecure-registry", "Registries spoken to without TLS: host[:port] or CIDR";
         ip: Option<String> => "ip", "Address that ports are published on (default: 0.0.0.0)";
         ip_masq: Option<bool> => "ip-masq", "Containers take the host's address on their way out (default: true)";
+        ipv6: bool => "ipv6", "IPv6 in the default bridge";
         labels: Vec<String> => "label", "Labels of the daemon, as key=value";
         log_driver: Option<String> => "log-driver", "Log driver for containers (default: json-file)";
         log_level: Option<String> => "log-level" 'l', "Least severe messages: debug, info, warn, error (default: info)";

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 use skep_engine::Entitlements;
 
+use super::networks::FilePool;
 use crate::cli::Failure;
 
 /// The file's contents.
@@ -14,6 +15,7 @@ use crate::cli::Failure;
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct File {
     pub(crate) bip: Option<String>,
+    pub(crate) bip6: Option<String>,
     pub(crate) bridge: Option<String>,
     pub(crate) builder: Option<FileBuilder>,
     pub(crate) cdi_spec_dirs: Option<Vec<String>>,
@@ -21,6 +23,8 @@ pub(crate) struct File {
     pub(crate) cgroup_parent: Option<String>,
     pub(crate) data_root: Option<String>,
     pub(crate) debug: Option<bool>,
+    pub(crate) default_address_pools: Option<Vec<FilePool>>,
+    pub(crate) default_network_opts: Option<BTreeMap<String, BTreeMap<String, String>>>,
     pub(crate) default_shm_size: Option<String>,
     pub(crate) default_ulimits: Option<BTreeMap<String, FileUlimit>>,
     pub(crate) dns: Option<Vec<String>>,
@@ -28,6 +32,8 @@ pub(crate) struct File {
     pub(crate) dns_search: Option<Vec<String>>,
     pub(crate) exec_root: Option<String>,
     pub(crate) fixed_cidr: Option<String>,
+    #[serde(rename = "fixed-cidr-v6")]
+    pub(crate) fixed_cidr_v6: Option<String>,
     pub(crate) gc: Option<FileGc>,
     pub(crate) group: Option<String>,
     pub(crate) host_firewall: Option<String>,
@@ -38,7 +44,10 @@ pub(crate) struct File {
     pub(crate) init: Option<bool>,
     pub(crate) insecure_registries: Option<Vec<String>>,
     pub(crate) ip: Option<String>,
+    pub(crate) ip6tables: Option<bool>,
     pub(crate) ip_masq: Option<bool>,
+    pub(crate) iptables: Option<bool>,
+    pub(crate) ipv6: Option<bool>,
     pub(crate) labels: Option<Vec<String>>,
     pub(crate) log_driver: Option<String>,
     pub(crate) log_level: Option<String>,
@@ -58,6 +67,7 @@ pub(crate) struct File {
     pub(crate) tlskey: Option<String>,
     pub(crate) tlsverify: Option<bool>,
     pub(crate) unpack_limits: Option<BTreeMap<String, String>>,
+    pub(crate) userland_proxy: Option<bool>,
     pub(crate) userns_remap: Option<String>,
 }
 

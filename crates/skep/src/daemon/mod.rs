@@ -2,6 +2,7 @@
 
 mod file;
 mod gc;
+mod networks;
 mod notify;
 mod registries;
 mod remap;

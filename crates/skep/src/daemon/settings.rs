@@ -1,14 +1,14 @@
 //! From options and configuration file to what the engine and its listeners need.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use skep_api::TlsFiles;
 use skep_engine::images::PolicyFile;
 use skep_engine::model::host::Ulimit;
-use skep_engine::{BridgeSettings, EngineConfig, HostFirewall, Limits};
+use skep_engine::{EngineConfig, HostFirewall, Limits};
 
 use super::file::{File, FileGc};
 use super::registries::Registries;
@@ -70,6 +70,7 @@ impl Settings {
         let mut clashes = Vec::new();
         let c = &mut clashes;
         let registries = Registries::take(&mut flags, &mut file, c)?;
+        let networks = super::networks::take(&mut flags, &mut file, c)?;
         let data_root = either("data-root", flags.data_root, file.data_root, c);
         let exec_root = either("exec-root", flags.exec_root, file.exec_root, c);
         let exec_root = PathBuf::from(exec_root.unwrap_or_else(|| EXEC_ROOT.to_owned()));
@@ -84,15 +85,7 @@ impl Settings {
             exec_root.clone(),
             runtime,
         );
-        engine.bridge = bridge(Bridge {
-            name: either("bridge", flags.bridge, file.bridge, c),
-            address: either("bip", flags.bip, file.bip, c),
-            range: either("fixed-cidr", flags.fixed_cidr, file.fixed_cidr, c),
-            mtu: either("mtu", flags.mtu, file.mtu.map(|mtu| mtu.to_string()), c),
-            icc: either("icc", flags.icc, file.icc, c),
-            masquerade: either("ip-masq", flags.ip_masq, file.ip_masq, c),
-            host_ip: either("ip", flags.ip, file.ip, c),
-        })?;
+        networks.apply(&mut engine);
         engine.host_firewall = match either("host-firewall", flags.host_firewall, file.host_firewall, c).as_deref() {
             None | Some("respect") => HostFirewall::Respect,
             Some("bypass") => HostFirewall::Bypass,
@@ -209,52 +202,6 @@ fn runtime_beside_this() -> Result<PathBuf, Failure> {
     Err(Failure::message(format!("{} is missing; name another place with --runtime-path", beside.display())))
 }
 
-struct Bridge {
-    name: Option<String>,
-    address: Option<String>,
-    range: Option<String>,
-    mtu: Option<String>,
-    icc: Option<bool>,
-    masquerade: Option<bool>,
-    host_ip: Option<String>,
-}
-
-fn bridge(wanted: Bridge) -> Result<BridgeSettings, Failure> {
-    if wanted.name.as_deref() == Some("none") {
-        return Ok(BridgeSettings::Disabled);
-    }
-    let network = |option: &str, text: Option<String>| text.map(|text| cidr(option, &text)).transpose();
-    let link = wanted.name.unwrap_or_else(|| "skep0".to_owned());
-    if link.is_empty() || link.len() > 15 || link.contains(['/', ' ']) {
-        return Err(Failure::message(format!("invalid bridge name: \"{link}\" (1 to 15 letters)")));
-    }
-    Ok(BridgeSettings::Managed {
-        link,
-        address: network("bip", wanted.address)?,
-        range: network("fixed-cidr", wanted.range)?,
-        mtu: match wanted.mtu {
-            None => 1500,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|mtu| (68..=65535).contains(mtu))
-                .ok_or_else(|| Failure::message(format!("invalid MTU: {text}")))?,
-        },
-        inter_container: wanted.icc.unwrap_or(true),
-        masquerade: wanted.masquerade.unwrap_or(true),
-        default_host_ip: match wanted.host_ip {
-            None => Ipv4Addr::UNSPECIFIED,
-            Some(text) => text.parse().map_err(|_| Failure::message(format!("invalid IPv4 address: {text}")))?,
-        },
-    })
-}
-
-fn cidr(option: &str, text: &str) -> Result<(Ipv4Addr, u8), Failure> {
-    text.split_once('/')
-        .and_then(|(address, prefix)| Some((address.parse().ok()?, prefix.parse().ok().filter(|&p| p <= 30)?)))
-        .ok_or_else(|| Failure::message(format!("invalid CIDR address for {option}: {text}")))
-}
-
 fn host_gateways(words: &[String]) -> Result<Vec<IpAddr>, Failure> {
     let parse = |word: &String| word.parse().map_err(|_| Failure::message(format!("invalid host-gateway-ip: {word}")));
     let addresses: Vec<IpAddr> = words.iter().map(parse).collect::<Result<_, _>>()?;
@@ -267,7 +214,7 @@ fn host_gateways(words: &[String]) -> Result<Vec<IpAddr>, Failure> {
     Ok(addresses)
 }
 
-fn pairs(option: &str, words: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+pub(super) fn pairs(option: &str, words: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     words
         .iter()
         .map(|word| match word.split_once('=') {
@@ -380,18 +327,6 @@ mod tests {
         assert_eq!(with("ratio=9").expect("good"), Limits { ratio: 9, ..default });
         for bad in ["size", "size=0", "size=-1", "entries=x", "other=1"] {
             assert!(with(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_bridge_can_be_switched_off_and_checked() {
-        let none = DaemonFlags { bridge: Some("none".to_owned()), ..flags() };
-        let settings = Settings::merge(none, File::default(), "/x").expect("good");
-        assert!(matches!(settings.engine.bridge, BridgeSettings::Disabled));
-        for bad in ["10.0.0.1", "10.0.0.1/33", "x/24"] {
-            assert!(
-                Settings::merge(DaemonFlags { bip: Some(bad.to_owned()), ..flags() }, File::default(), "/x").is_err()
-            );
         }
     }
 }
