@@ -24,7 +24,7 @@ use mount::Mounts;
 flags! {
     /// What a container is made with.
     pub(crate) struct ContainerFlags {
-        add_host: ExtraHosts => "add-host", "Add a line to /etc/hosts (host:ip)";
+        add_host: ExtraHosts => "add-host", "Add a line to /etc/hosts (host:ip, host=ip, host:host-gateway)";
         annotation: KeyValues => "annotation", "Add an annotation for the OCI runtime";
         attach: Attach => "attach" 'a', "Attach to STDIN, STDOUT or STDERR";
         blkio_weight: u16 => "blkio-weight", "Block I/O weight, 10 to 1000, or 0 for none";
@@ -59,7 +59,7 @@ flags! {
         entrypoint: Option<String> => "entrypoint", "Replace the image's entrypoint";
         env: Environment => "env" 'e', "Set environment variables";
         env_file: Vec<String> => "env-file", "Read environment variables from a file";
-        expose: Vec<String> => "expose", "Expose a port or a range of ports";
+        expose: Vec<String> => "expose", "Expose a port or a range of ports (80, 53/udp, 8000-8010)";
         gpus: Gpus => "gpus", "GPUs to add ('all' for every one)";
         group_add: Vec<String> => "group-add", "Join further groups";
         health_cmd: String => "health-cmd", "Command that checks health";
@@ -73,14 +73,14 @@ flags! {
         interactive: bool => "interactive" 'i', "Keep STDIN open even if not attached";
         io_max_bandwidth: Size => "io-maxbandwidth", "I/O bandwidth of the system drive (Windows only)";
         io_max_iops: u32 => "io-maxiops", "I/O operations of the system drive (Windows only)";
-        ip: String => "ip", "IPv4 address";
-        ip6: String => "ip6", "IPv6 address";
+        ip: String => "ip", "IPv4 address (e.g., \"172.30.100.104\")";
+        ip6: String => "ip6", "IPv6 address (e.g., \"2001:db8::33\")";
         ipc: String => "ipc", "IPC mode";
         isolation: String => "isolation", "Isolation technology";
         kernel_memory: Size => "kernel-memory", "Kernel memory limit";
         label: Labels => "label" 'l', "Set a label";
         label_file: Vec<String> => "label-file", "Read labels from a file";
-        link: Links => "link", "Link to another container";
+        link: Links => "link", "Know another container by a name (container[:name])";
         link_local_ip: Vec<String> => "link-local-ip", "Link-local addresses";
         log_driver: String => "log-driver", "Logging driver";
         log_opt: Vec<String> => "log-opt", "Options of the logging driver";
@@ -91,7 +91,7 @@ flags! {
         memory_swappiness: i64 = -1 => "memory-swappiness", "Swappiness (0 to 100)";
         mount: Mounts => "mount", "Attach a filesystem mount";
         name: String => "name", "Name of the container";
-        network: network::Networks => "network", "Connect to a network";
+        network: network::Networks => "network", "Connect to a network (NAME, bridge, host, none, container:NAME, or name=NAME,alias=db,ip=10.1.0.5,gw-priority=1); several times for several";
         net: network::Networks => "net", "Connect to a network (old name of --network)";
         network_alias: Vec<String> => "network-alias", "Add a name within the network";
         net_alias: Vec<String> => "net-alias", "Add a name within the network (old name of --network-alias)";
@@ -102,7 +102,7 @@ flags! {
         pids_limit: Option<i64> => "pids-limit", "Limit of processes (-1 for none)";
         platform: Option<String> => "platform", "Platform of the image (os/arch[/variant])";
         privileged: bool => "privileged", "Give the container all privileges";
-        publish: Vec<String> => "publish" 'p', "Publish ports on the host";
+        publish: Vec<String> => "publish" 'p', "Publish ports on the host ([[ip:]port:]port[/tcp|udp|sctp]; each port may be a range)";
         publish_all: bool => "publish-all" 'P', "Publish all exposed ports on random ports";
         pull: String = "missing" => "pull", "When to pull the image (\"always\", \"missing\", \"never\")";
         quiet: bool => "quiet" 'q', "Don't show the pull";
