@@ -37,6 +37,7 @@ mod images;
 mod isolation;
 mod limits;
 mod login;
+mod net_commands;
 mod net_explain;
 mod net_model;
 mod net_names;

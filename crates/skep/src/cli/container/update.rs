@@ -1,7 +1,9 @@
 //! `update`.
 
-use skep_wire::{ContainerUpdateRequest, ContainerUpdateResponse, HostConfig};
+use skep_client::Client;
+use skep_wire::{ContainerUpdateRequest, ContainerUpdateResponse, HostConfig, PortBinding, PortMap, PortsChange};
 
+use super::options::port;
 use super::options::request::parse_restart;
 use crate::cli::command::runner;
 use crate::cli::flags::{FlagSet, flags};
@@ -24,6 +26,8 @@ flags! {
         memory_reservation: Option<Size> => "memory-reservation", "Memory to fall back to when it gets scarce";
         memory_swap: Option<SwapSize> => "memory-swap", "Memory and swap together; -1 for unlimited swap";
         pids_limit: Option<i64> => "pids-limit", "Most processes; -1 for no limit";
+        publish_add: Vec<String> => "publish-add", "Publish a port from now on, as run -p ([[ip:]port:]port[/tcp|udp|sctp])";
+        publish_rm: Vec<String> => "publish-rm", "Publish a port no more: the container's (80, 53/udp), or one way to it (8080:80)";
         restart: Option<String> => "restart", "What to do when the container exits";
     }
 }
@@ -39,26 +43,55 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 async fn run(cli: &Cli, flags: UpdateFlags, names: Vec<String>) -> Outcome {
+    let ports = ports(&flags)?;
     let resources = resources(flags)?;
-    if resources == HostConfig::default() {
+    if resources == HostConfig::default() && ports == PortsChange::default() {
         return Err(Failure::message("you must provide one or more flags when using this command"));
     }
     let request = ContainerUpdateRequest { resources };
     let client = cli.client().await?;
     let (mut failed, mut warnings) = (Vec::new(), Vec::new());
     for name in &names {
-        match client.post::<_, ContainerUpdateResponse>(reference::container(name, "/update")?, &request).await {
-            Ok(answer) => {
+        match update(client, name, &request, &ports).await {
+            Ok(more) => {
                 ui::line(name);
-                warnings.extend(answer.warnings);
+                warnings.extend(more);
             }
-            Err(error) => failed.push(error.to_string()),
+            Err(failure) => failed.push(failure.text),
         }
     }
     for warning in warnings {
         ui::line(&warning);
     }
     Failure::all(failed)
+}
+
+/// What is asked for, one call after the other; the engine's warnings come back.
+async fn update(
+    client: &Client,
+    name: &str,
+    request: &ContainerUpdateRequest,
+    ports: &PortsChange,
+) -> Result<Vec<String>, Failure> {
+    if *ports != PortsChange::default() {
+        let path = reference::container(name, "/ports")?;
+        let _: PortMap = client.post(format!("/skep{path}"), ports).await?;
+    }
+    if request.resources == HostConfig::default() {
+        return Ok(Vec::new());
+    }
+    let answer: ContainerUpdateResponse = client.post(reference::container(name, "/update")?, request).await?;
+    Ok(answer.warnings)
+}
+
+fn ports(flags: &UpdateFlags) -> Result<PortsChange, Failure> {
+    let publish = port::parse(&flags.publish_add, &[])?.bindings;
+    let mut unpublish = port::parse(&flags.publish_rm, &[])?.bindings;
+    for bindings in unpublish.values_mut().flatten() {
+        // A port of the container alone is meant with all that leads to it.
+        bindings.retain(|binding| *binding != PortBinding::default());
+    }
+    Ok(PortsChange { publish, unpublish })
 }
 
 fn resources(flags: UpdateFlags) -> Result<HostConfig, Failure> {
@@ -79,4 +112,26 @@ fn resources(flags: UpdateFlags) -> Result<HostConfig, Failure> {
         restart_policy: flags.restart.map(|text| parse_restart(&text)).transpose()?.unwrap_or_default(),
         ..HostConfig::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_named_by_their_own_number_or_by_a_way_to_them() {
+        let flags = UpdateFlags {
+            publish_add: vec!["127.0.0.1:8443:443".into()],
+            publish_rm: vec!["80".into(), "5353:53/udp".into()],
+            ..UpdateFlags::default()
+        };
+        let change = serde_json::to_value(ports(&flags).expect("good")).expect("json");
+        let expected = serde_json::json!({
+            "Publish": {"443/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8443"}]},
+            "Unpublish": {"80/tcp": [], "53/udp": [{"HostIp": "", "HostPort": "5353"}]},
+        });
+        assert_eq!(change, expected);
+        let wrong = UpdateFlags { publish_add: vec!["80:x".into()], ..UpdateFlags::default() };
+        assert_eq!(ports(&wrong).expect_err("no port").text, "invalid containerPort: x");
+    }
 }
