@@ -44,6 +44,8 @@ fn build(engine: &Arc<Inner>, request: CreateContainer) -> Result<(Record, Vec<V
         return Err(Error::Invalid("no image specified".to_owned()));
     }
     let image = engine.images.resolve_for_run(&config.image, platform.as_ref())?;
+    // Of the user's own labels: an image does not say what a container may do.
+    let rate = networks::rates(&config.labels).map_err(Error::Invalid)?;
     fill_in(&mut config, &image.config);
     let argv: Vec<String> = config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).cloned().collect();
     if argv.is_empty() || argv[0].is_empty() {
@@ -94,6 +96,7 @@ fn build(engine: &Arc<Inner>, request: CreateContainer) -> Result<(Record, Vec<V
         stopped_by_user: false,
         ports: BTreeMap::new(),
         nets: Vec::new(),
+        rate,
         sandbox: String::new(),
     };
     record.rename_endpoints();

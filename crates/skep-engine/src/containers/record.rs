@@ -51,6 +51,9 @@ pub(crate) struct Record {
     /// Its places in networks while it runs, as the network stack knows them.
     #[serde(default, rename = "net", deserialize_with = "one_or_many")]
     pub(crate) nets: Vec<skep_net::Endpoint>,
+    /// How much may flow through its endpoints.
+    #[serde(default)]
+    pub(crate) rate: skep_net::Rate,
     /// Names its network sandbox while it runs; each start has its own.
     #[serde(default)]
     pub(crate) sandbox: String,

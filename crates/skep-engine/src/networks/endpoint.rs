@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use skep_net::MacAddr;
 use skep_types::{ContainerId, ContainerName};
 
-use super::{StoredNetwork, words};
+use super::{StoredNetwork, rate, words};
 use crate::model::network::EndpointSettings;
 use crate::{Error, Result};
 
@@ -44,6 +44,7 @@ pub(crate) fn check(network: &StoredNetwork, settings: &EndpointSettings, contex
     if let Err(problem) = sysctls(&settings.driver_options) {
         problems.push(problem);
     }
+    problems.extend(rate::named(&settings.driver_options).err());
     if problems.is_empty() {
         return Ok(());
     }

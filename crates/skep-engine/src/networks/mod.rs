@@ -30,6 +30,7 @@ mod names;
 mod options;
 mod plug;
 mod ports;
+mod rate;
 mod republish;
 mod resolver;
 mod route;
@@ -59,6 +60,7 @@ pub(crate) use members::{announce, remember};
 pub(crate) use names::{refresh, take_over as take_over_names};
 pub(crate) use plug::{Plug, StepNetwork, ToPlug, addresses, describe, of_process, sandbox};
 pub(crate) use ports::bound as port_mappings;
+pub(crate) use rate::named as rates;
 pub(crate) use resolver::{client_file, resolv_conf_of_step, write as write_resolver};
 pub(crate) use store::StoredNetwork;
 

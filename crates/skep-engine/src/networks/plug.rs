@@ -7,7 +7,7 @@ use skep_net::{EndpointConfig, MacAddr, Netns};
 use skep_types::ContainerId;
 
 use super::route::{Gateways, Leg, gateways};
-use super::{Leaving, Networks, endpoint, ports, random_id, words};
+use super::{Leaving, Networks, endpoint, ports, random_id, rate, words};
 use crate::containers::record::Record;
 use crate::engine::Inner;
 use crate::model::network::{Attached, NetworkMode};
@@ -328,6 +328,7 @@ fn wish(
         _ => None,
     };
     (config.default_route, config.default_route6) = (v4, v6);
+    config.rate = rate::of_endpoint(record.rate, &settings.driver_options).map_err(Error::Invalid)?;
     config.sysctls = endpoint::sysctls(&settings.driver_options).map_err(Error::Invalid)?;
     config.ports = ports::of_families(&ports::mappings(record)?, v4, v6, split);
     Ok(config)

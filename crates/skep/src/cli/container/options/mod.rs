@@ -106,6 +106,8 @@ flags! {
         publish_all: bool => "publish-all" 'P', "Publish all exposed ports on random ports";
         pull: String = "missing" => "pull", "When to pull the image (\"always\", \"missing\", \"never\")";
         quiet: bool => "quiet" 'q', "Don't show the pull";
+        rate_in: String => "rate-in", "Limit of what may flow in from networks, such as 10mbit";
+        rate_out: String => "rate-out", "Limit of what may flow out to networks, such as 10mbit";
         read_only: bool => "read-only", "Mount the root filesystem read-only";
         restart: String = "no" => "restart", "What to do when the container exits";
         remove: bool => "rm", "Remove the container and its anonymous volumes when it exits";

@@ -41,7 +41,7 @@ pub(crate) fn build(flags: &ContainerFlags, words: &[String]) -> Result<Containe
         volumes: mounts.anonymous.iter().map(|path| (path.clone(), Empty {})).collect(),
         working_dir: flags.workdir.clone(),
         entrypoint: flags.entrypoint.clone().map(|entrypoint| vec![entrypoint]),
-        labels: environment::labels(&flags.label_file, &flags.label.0)?,
+        labels: labels(flags)?,
         stop_signal: flags.stop_signal.clone(),
         stop_timeout: flags.stop_timeout,
         ..ContainerConfig::default()
@@ -52,6 +52,15 @@ pub(crate) fn build(flags: &ContainerFlags, words: &[String]) -> Result<Containe
         return Err(Failure::message("conflicting options: cannot specify both --restart and --rm"));
     }
     Ok(ContainerCreateRequest { config, host_config, networking_config })
+}
+
+/// The labels; rates travel as such, since Docker's API has no place for them.
+fn labels(flags: &ContainerFlags) -> Result<BTreeMap<String, String>, Failure> {
+    let mut labels = environment::labels(&flags.label_file, &flags.label.0)?;
+    let rates = [("skep.rate.in", &flags.rate_in), ("skep.rate.out", &flags.rate_out)];
+    let said = rates.into_iter().filter(|(_, rate)| !rate.is_empty());
+    labels.extend(said.map(|(name, rate)| (name.to_owned(), rate.clone())));
+    Ok(labels)
 }
 
 /// Whether a stream is attached: the ones named, or without any name all that make sense.
