@@ -41,6 +41,8 @@ mod net_commands;
 mod net_explain;
 mod net_model;
 mod net_names;
+mod net_rates;
+mod net_soak;
 mod network;
 mod outside;
 mod peers;
