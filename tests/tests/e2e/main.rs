@@ -38,6 +38,7 @@ mod isolation;
 mod limits;
 mod login;
 mod net_commands;
+mod net_compose;
 mod net_explain;
 mod net_model;
 mod net_names;
