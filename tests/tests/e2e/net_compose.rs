@@ -7,6 +7,9 @@ use skep_testkit::{Command, Engine, Outcome};
 use super::project::Project;
 use super::{engine, peers};
 
+/// Why a scenario is skipped.
+const NO_PLUGIN: &str = "SKIPPED docker compose: `cargo xtask peers` has not fetched it";
+
 /// `docker compose` with one project.
 struct Compose<'e> {
     engine: &'e Engine,
@@ -15,13 +18,10 @@ struct Compose<'e> {
 }
 
 impl<'e> Compose<'e> {
-    /// None, and a line about it, if the plugin is not here.
+    /// None if the plugin is not here.
     fn new(engine: &'e Engine, file: &str) -> Option<Compose<'e>> {
         let plugin = peers::target().join("peers/tree/usr/libexec/docker/cli-plugins/docker-compose");
-        let Some(docker) = peers::fetched("docker").filter(|_| plugin.exists()) else {
-            println!("SKIPPED docker compose: `cargo xtask peers` has not fetched it");
-            return None;
-        };
+        let docker = peers::fetched("docker").filter(|_| plugin.exists())?;
         let plugins = engine.scratch().join("docker/cli-plugins");
         std::fs::create_dir_all(&plugins).unwrap();
         std::os::unix::fs::symlink(plugin, plugins.join("docker-compose")).unwrap();
@@ -71,7 +71,7 @@ networks:
     ipam: {{config: [{{subnet: {back}}}]}}
 "
     );
-    let Some(compose) = Compose::new(&engine, &file) else { return };
+    let Some(compose) = Compose::new(&engine, &file) else { return println!("{NO_PLUGIN}") };
     compose.run(&["up", "-d"]).success();
     let web = engine.inspect("shop-web-1")["NetworkSettings"]["Networks"].clone();
     let names: Vec<&String> = web.as_object().unwrap().keys().collect();
@@ -107,7 +107,9 @@ networks:
 "
         )
     };
-    let Some(mut compose) = Compose::new(&engine, &file(&engine.slot().subnet(0))) else { return };
+    let Some(mut compose) = Compose::new(&engine, &file(&engine.slot().subnet(0))) else {
+        return println!("{NO_PLUGIN}");
+    };
     compose.run(&["up", "-d"]).code_is(1).stderr_has("network shared declared as external, but could not be found");
     engine.run(["network", "create", "--subnet", &engine.slot().subnet(2), "shared"]).success();
     compose.run(&["up", "-d"]).success();

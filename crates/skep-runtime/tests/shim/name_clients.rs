@@ -200,7 +200,7 @@ pub(crate) type Behaviour = fn(&[u8], bool) -> Vec<Vec<u8>>;
 /// A server at port 53. Dropping it ends it.
 pub(crate) struct Server {
     /// The questions that came, with their senders.
-    pub(crate) seen: Arc<Mutex<Vec<(SocketAddr, Vec<u8>)>>>,
+    pub(crate) seen: Arc<Seen>,
     end: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -230,7 +230,7 @@ impl Server {
     }
 }
 
-type Seen = Mutex<Vec<(SocketAddr, Vec<u8>)>>;
+pub(crate) type Seen = Mutex<Vec<(SocketAddr, Vec<u8>)>>;
 
 fn serve_datagrams(socket: &UdpSocket, behaviour: Behaviour, seen: &Seen, end: &AtomicBool) {
     let mut buffer = [0; 65536];
