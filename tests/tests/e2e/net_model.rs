@@ -114,6 +114,23 @@ fn wrong_places_get_dockers_words() {
 }
 
 #[test]
+fn a_start_whose_address_is_taken_leaves_nothing() {
+    let engine = engine();
+    let slot = engine.slot();
+    engine.run(["network", "create", "--subnet", &slot.subnet(0), "given"]).success();
+    let address = slot.address(0, 9);
+    let run = |name: &str| {
+        engine.run(["run", "-d", "--name", name, "--network", "given", "--ip", &address, "busybox", "sleep", "1000"])
+    };
+    run("first").success();
+    run("second").code_is(125).stderr_has("Address already in use");
+    let exits = || std::fs::read_dir(engine.exec_root().join("containers")).map_or(0, Iterator::count);
+    assert_eq!(exits(), 1, "only the first one has files of a run");
+    engine.run(["rm", "-f", "first"]).success();
+    engine.run(["start", "second"]).success();
+}
+
+#[test]
 fn a_running_container_joins_and_leaves_networks() {
     let engine = engine();
     let slot = engine.slot();

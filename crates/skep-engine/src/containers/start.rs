@@ -5,12 +5,14 @@
 //!                                                  └─ plug the network, publish the ports ────┘        │
 //!                        running ◀── store that it runs ── the init executes its program ◀──── start ◀─┘
 //! ```
-//! What fails on the way is undone in reverse; dropping the shim's events before the start makes it undo the container.
+//! What fails on the way is undone in reverse. A shim whose events are dropped before the start undoes its container; where it
+//! writes its last record into the bundle, it is waited for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::Utc;
-use skep_runtime::protocol::{Attach, FailureKind};
+use skep_runtime::protocol::{Attach, FailureKind, Scope, Target};
+use skep_types::Signal;
 use tokio::task::JoinHandle;
 
 use super::attach::Binding;
@@ -47,15 +49,6 @@ impl Running {
         Ok(())
     }
 
-    /// Waits until the shim of a container that could not be started is gone, so that it does not write into what is cleared
-    /// away.
-    async fn settle(&mut self) {
-        let gone = async { while let Ok(Some(_)) = self.events.next().await {} };
-        if tokio::time::timeout(SETTLING, gone).await.is_err() {
-            tracing::warn!(bundle = %self.bundle.display(), "the shim of a container that failed to start does not end");
-        }
-    }
-
     /// Gives back the container's ports, and with `leftovers` ends processes that may still be in its cgroup. The bundle stays
     /// until the end is stored: its exit record is all there is until then.
     ///
@@ -89,6 +82,22 @@ impl Running {
             drop(leaving);
         }))
     }
+}
+
+/// Waits until the shim of a container that could not be started is gone, so that it does not write into what is cleared
+/// away.
+async fn settle(events: &mut ShimEvents, bundle: &Path) {
+    let gone = async { while let Ok(Some(_)) = events.next().await {} };
+    if tokio::time::timeout(SETTLING, gone).await.is_err() {
+        tracing::warn!(bundle = %bundle.display(), "the shim of a container that failed to start does not end");
+    }
+}
+
+/// Ends the shim of a container that will not be started.
+async fn end(shim: ShimHandle, mut events: ShimEvents, bundle: &Path) {
+    // One that is gone already is as good.
+    let _ = shim.kill(Target::Container, Signal::KILL, Scope::All).await;
+    settle(&mut events, bundle).await;
 }
 
 impl Task {
@@ -157,7 +166,7 @@ impl Task {
             },
         };
         let mut undo = Undo { engine: self.engine.clone(), plugs: Vec::new(), bundle, cgroup, armed: true };
-        // If one of the two failed, the other is taken back: the shim by dropping it, the plug by `undo`.
+        // If one of the two failed, the other is taken back: the shim is ended, `undo` unplugs.
         let spawned = spawned.map_err(|e| start_error(&e));
         let Spawned { shim, events, created } = match plugs {
             Ok(plugs) => {
@@ -165,7 +174,9 @@ impl Task {
                 spawned?
             }
             Err(error) => {
-                drop(spawned);
+                if let Ok(Spawned { shim, events, .. }) = spawned {
+                    end(shim, events, &undo.bundle).await;
+                }
                 return Err(error);
             }
         };
@@ -189,12 +200,15 @@ impl Task {
             plugs: Vec::new(),
         };
         for (options, binding) in std::mem::take(&mut self.waiting_clients) {
-            running.bind(&options, binding, self.record.config.open_stdin).await?;
+            if let Err(error) = running.bind(&options, binding, self.record.config.open_stdin).await {
+                end(running.shim, running.events, &undo.bundle).await;
+                return Err(error);
+            }
         }
         let (started, saved) = tokio::join!(running.shim.start(), self.save());
         if let Err(error) = started.map_err(|e| start_error(&e)).and(saved) {
             self.record.ever_ran = ran_before;
-            running.settle().await;
+            settle(&mut running.events, &undo.bundle).await;
             return Err(error);
         }
         Ok(Running { plugs: undo.disarm(), ..running })
