@@ -7,10 +7,9 @@ mod state;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use skep_types::NetworkId;
 
 use crate::bridge::{self, failed};
@@ -30,9 +29,6 @@ use crate::reaper::Reaper;
 use crate::{endpoint, rate, sysctl};
 use state::State;
 
-/// How long an endpoint of a container that was removed may take to go, which it does behind the answer.
-const LEAVING: Duration = Duration::from_secs(2);
-
 /// The networks of one engine. All methods may be called from several threads; the kernel changes links one at a time
 /// anyway, so one lock is held around each operation.
 #[derive(Debug)]
@@ -42,8 +38,6 @@ pub struct NetworkStack {
     monitor: Monitor,
     /// Deletes links: the kernel takes milliseconds for that, during which others may attach.
     reaper: Reaper,
-    /// An endpoint has left its network.
-    released: Condvar,
 }
 
 impl NetworkStack {
@@ -78,7 +72,7 @@ impl NetworkStack {
             tracing::warn!(%error, "rules in the host's firewall are left as they are");
         }
         drop(opened);
-        Ok((NetworkStack { state, monitor, reaper, released: Condvar::new() }, restored))
+        Ok((NetworkStack { state, monitor, reaper }, restored))
     }
 
     /// A subnet for a new network: the first one of `pools` that overlaps no route of the host, none of its name servers
@@ -117,20 +111,13 @@ impl NetworkStack {
         Ok(())
     }
 
-    /// Removes a network without endpoints, and its bridge. Endpoints that are on their way out are waited for.
+    /// Removes a network without endpoints, and its bridge.
     pub fn remove_network(&self, id: &NetworkId) -> Result<(), NetError> {
         let mut state = self.state.lock();
-        let deadline = Instant::now() + LEAVING;
-        let network = loop {
-            let network = state.networks.get(id).ok_or(NetError::NoSuchNetwork(*id))?;
-            if network.endpoints.is_empty() {
-                break network;
-            }
-            let endpoints = network.endpoints.len();
-            if self.released.wait_until(&mut state, deadline).timed_out() {
-                return Err(NetError::NetworkBusy { network: *id, endpoints });
-            }
-        };
+        let network = state.networks.get(id).ok_or(NetError::NoSuchNetwork(*id))?;
+        if !network.endpoints.is_empty() {
+            return Err(NetError::NetworkBusy { network: *id, endpoints: network.endpoints.len() });
+        }
         let config = network.config.clone();
         state.delete_link(&config)?;
         state.networks.remove(id);
@@ -176,7 +163,6 @@ impl NetworkStack {
         let helper = endpoint.rate.outbound.and(endpoint.host_link.as_deref()).map(rate::helper_of);
         let link = self.reaper.delete(endpoint.host_link.clone().into_iter().chain(helper));
         self.state.lock().release_addresses(endpoint);
-        self.released.notify_all();
         ports.and(link)
     }
 

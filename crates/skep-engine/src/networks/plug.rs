@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use skep_net::{EndpointConfig, MacAddr, Netns};
-use skep_types::ContainerId;
+use skep_net::{EndpointConfig, MacAddr, NetError, Netns};
+use skep_types::{ContainerId, NetworkId};
 
 use super::route::{Gateways, Leg, gateways};
 use super::{Leaving, Networks, endpoint, ports, random_id, rate, words};
@@ -127,11 +127,9 @@ impl Networks {
         let ways = gateways(legs.iter().map(|leg| &leg.config));
         let mut plugs: Vec<Plug> = Vec::new();
         for (index, leg) in legs.iter().enumerate() {
-            let wish = wish(record, leg, &legs, &plugs, ways.of(index)).and_then(|wish| {
-                let stack = self.stack()?;
-                stack.attach(&leg.config.id, netns, &wish).map_err(|error| words::plug(engine, record, error))
-            });
-            match wish {
+            let attached = wish(record, leg, &legs, &plugs, ways.of(index))
+                .and_then(|wish| self.attach(engine, record, leg.config.id, netns, &wish));
+            match attached {
                 Ok(endpoint) => plugs.push(Plug::new(&leg.network.name, endpoint)),
                 Err(error) => {
                     self.unplug_all(&plugs)?;
@@ -140,6 +138,23 @@ impl Networks {
             }
         }
         Ok(plugs)
+    }
+
+    /// Plugs a namespace into one network. An address whose last user is on the way out is waited for.
+    fn attach(
+        &self,
+        engine: &Inner,
+        record: &Record,
+        network: NetworkId,
+        netns: &Netns,
+        wish: &EndpointConfig,
+    ) -> Result<skep_net::Endpoint> {
+        let stack = self.stack()?;
+        let mut attached = stack.attach(&network, netns, wish);
+        if matches!(attached, Err(NetError::AddressInUse(_))) && self.exits.wait(network) {
+            attached = stack.attach(&network, netns, wish);
+        }
+        attached.map_err(|error| words::plug(engine, record, error))
     }
 
     /// Plugs a running container into one more of its networks. Default routes and ports go there if that is where they belong
@@ -160,9 +175,7 @@ impl Networks {
         if old != Gateways::default() {
             wish.ports.clear();
         }
-        let stack = self.stack()?;
-        let attached = stack.attach(&legs[index].config.id, netns, &wish);
-        plugs.push(Plug::new(name, attached.map_err(|error| words::plug(engine, record, error))?));
+        plugs.push(Plug::new(name, self.attach(engine, record, legs[index].config.id, netns, &wish)?));
         let moved = self.move_ways(engine, record, netns, &legs, plugs, None);
         if moved.is_err()
             && let Some(plug) = plugs.pop()

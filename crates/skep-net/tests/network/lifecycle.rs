@@ -184,21 +184,6 @@ fn wrong_networks_are_refused() {
     });
 }
 
-#[test]
-fn a_network_goes_when_its_last_endpoint_has_left() {
-    lab(|_| {
-        let stack = open("skep-t");
-        stack.create_network(network(17, "skep0")).unwrap();
-        let netns = Netns::create().unwrap();
-        let endpoint = stack.attach(&network(17, "").id, &netns, &container(2)).unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(|| stack.detach(&endpoint).unwrap());
-            stack.remove_network(&network(17, "").id).unwrap();
-        });
-        stack.destroy().unwrap();
-    });
-}
-
 /// Not a limit: prints what attach and detach cost, and checks that two hundred endpoints fit and go away.
 #[test]
 fn two_hundred_endpoints_come_and_go() {
