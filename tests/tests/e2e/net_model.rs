@@ -316,3 +316,25 @@ fn a_crash_leaves_no_half_a_network() {
         assert_eq!(links(&engine), 0, "{place}");
     }
 }
+
+#[test]
+fn a_crash_while_networks_are_joined_and_left_leaves_no_half_a_place() {
+    if !super::crash::can_crash("a_crash_while_networks_are_joined_and_left_leaves_no_half_a_place") {
+        return;
+    }
+    let mut engine = engine();
+    let subnet = engine.slot().subnet(0);
+    // By its name, the way out is there while the container is in it.
+    engine.run(["network", "create", "--subnet", &subnet, "apart"]).success();
+    member(&engine, "web", &[]);
+    for (verb, interfaces, way) in [("connect", 2, "default eth1"), ("disconnect", 1, "default eth0")] {
+        engine.crash_at("networks-changed");
+        let said = engine.run(["network", verb, "apart", "web"]);
+        assert!(engine.recover(), "{verb}: the daemon came by: {said}");
+        assert_eq!(place(&engine, "web", "apart").is_object(), verb == "connect", "{verb}");
+        let listed = engine.run(["exec", "web", "ls", "/sys/class/net"]).success().stdout;
+        let there = listed.split_whitespace().filter(|name| name.starts_with("eth")).count();
+        assert_eq!(there, interfaces, "{verb}: {listed}");
+        assert!(routes(&engine, "web").iter().any(|route| route == way), "{verb}: {:?}", routes(&engine, "web"));
+    }
+}

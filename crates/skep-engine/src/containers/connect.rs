@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use skep_net::Netns;
+use skep_store::crash_point;
 
 use super::bundle;
 use super::record::Record;
@@ -36,9 +37,9 @@ impl Task {
         record.rename_endpoints();
         let name = network.name.clone();
         let change = move |engine: &Inner, record: &Record, netns: &Netns, plugs: &mut Vec<Plug>| {
-            engine.networks.plug_more(engine, record, netns, &name, plugs)
+            engine.networks.plug_more(engine, record, netns, &name, plugs).map(|()| None)
         };
-        let taken_back = |engine: &Inner, netns: &Netns, plugs: &[Plug]| match plugs.last() {
+        let taken_back = |engine: &Inner, netns: &Netns, plugs: &mut Vec<Plug>| match plugs.last() {
             Some(plug) => engine.networks.unplug_one(netns, plug),
             None => Ok(()),
         };
@@ -61,25 +62,29 @@ impl Task {
         else {
             return Err(Error::Forbidden(format!("container {} is not connected to network {text}", self.record.id)));
         };
-        let whole = record.clone();
+        let whole = Arc::new(record.clone());
         record.endpoints.remove(&name);
+        let member = whole.clone();
         let change = move |engine: &Inner, _: &Record, netns: &Netns, plugs: &mut Vec<Plug>| {
-            engine.networks.prepare_to_leave(engine, &whole, netns, &name, plugs)?;
-            let Some(at) = plugs.iter().position(|plug| plug.network == name) else { return Ok(()) };
-            engine.networks.unplug_one(netns, &plugs.remove(at))
+            engine.networks.lead_ways(engine, &whole, netns, plugs, Some(&name))?;
+            Ok(plugs.iter().position(|plug| plug.network == name).map(|at| plugs.remove(at)))
         };
-        self.change_networks(record, change, |_, _, _| Ok(())).await?;
+        let led_back = move |engine: &Inner, netns: &Netns, plugs: &mut Vec<Plug>| {
+            engine.networks.lead_ways(engine, &member, netns, plugs, None)
+        };
+        self.change_networks(record, change, led_back).await?;
         self.tell_network("disconnect", &network);
         Ok(())
     }
 
-    /// Puts a changed record in force: in the kernel if the container runs, in the database, in what is shown. `undo` takes back
-    /// what `change` did when the record can't be stored.
+    /// Puts a changed record in force: in the kernel if the container runs, in the database, in what is shown. `change` hands out
+    /// the plug that goes, which is pulled once that is stored: a daemon that is killed in between finds a link that nobody knows,
+    /// and removes it. `undo` takes back what `change` did when the record can't be stored.
     pub(super) async fn change_networks(
         &mut self,
         mut record: Record,
-        change: impl FnOnce(&Inner, &Record, &Netns, &mut Vec<Plug>) -> Result<()> + Send + 'static,
-        undo: impl FnOnce(&Inner, &Netns, &[Plug]) -> Result<()> + Send + 'static,
+        change: impl FnOnce(&Inner, &Record, &Netns, &mut Vec<Plug>) -> Result<Option<Plug>> + Send + 'static,
+        undo: impl FnOnce(&Inner, &Netns, &mut Vec<Plug>) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         let engine = self.engine.clone();
         let running = self.running.as_ref().map(|running| (running.facts.pid, running.plugs.clone()));
@@ -89,15 +94,19 @@ impl Task {
                 return Ok((record, None));
             };
             let netns = networks::of_process(pid)?;
-            change(&engine, &record, &netns, &mut plugs)?;
+            let gone = change(&engine, &record, &netns, &mut plugs)?;
             networks::describe(&plugs, &mut record);
             if let Err(error) = engine.storage.put_container(&record) {
-                undo(&engine, &netns, &plugs)?;
+                plugs.extend(gone);
+                undo(&engine, &netns, &mut plugs)?;
                 return Err(error);
             }
-            let hostname = bundle::hostname(&engine, &record)?;
-            bundle::write_hosts(&engine, &record, &hostname, &networks::addresses(&plugs))?;
-            networks::write_resolver(&engine, &record, &bundle::bundle_path(&engine, record.id))?;
+            crash_point("networks-changed");
+            let unplugged = gone.map_or(Ok(()), |plug| engine.networks.unplug_one(&netns, &plug));
+            // It is so, whatever its own files say.
+            for error in [unplugged, tell_container(&engine, &record, &plugs)].into_iter().filter_map(Result::err) {
+                tracing::warn!(container = %record.id, %error, "after a change of its networks");
+            }
             networks::announce(&engine, &record);
             Ok((record, Some(plugs)))
         })
@@ -151,6 +160,13 @@ impl Task {
         let container = ("container".to_owned(), self.record.id.to_string());
         self.engine.network_event(network, action, [container]);
     }
+}
+
+/// Writes a running container's files about names.
+fn tell_container(engine: &Inner, record: &Record, plugs: &[Plug]) -> Result<()> {
+    let hostname = bundle::hostname(engine, record)?;
+    bundle::write_hosts(engine, record, &hostname, &networks::addresses(plugs))?;
+    networks::write_resolver(engine, record, &bundle::bundle_path(engine, record.id))
 }
 
 /// Which networks go together with what a container has.

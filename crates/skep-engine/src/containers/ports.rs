@@ -37,11 +37,10 @@ impl Task {
         let (added, removed) = (networks::port_mappings(&change.publish)?, networks::port_mappings(&change.unpublish)?);
         let before = self.running.as_ref().map(|running| running.plugs.clone()).unwrap_or_default();
         let in_force = move |engine: &Inner, record: &Record, _: &Netns, plugs: &mut Vec<Plug>| {
-            engine.networks.change_ports(engine, record, &added, &removed, plugs)
+            engine.networks.change_ports(engine, record, &added, &removed, plugs).map(|()| None)
         };
-        let undo = move |engine: &Inner, _: &Netns, plugs: &[Plug]| {
-            engine.networks.put_ports_back(&before, &mut plugs.to_vec())
-        };
+        let undo =
+            move |engine: &Inner, _: &Netns, plugs: &mut Vec<Plug>| engine.networks.put_ports_back(&before, plugs);
         self.change_networks(record, in_force, undo).await
     }
 

@@ -176,7 +176,7 @@ impl Networks {
             wish.ports.clear();
         }
         plugs.push(Plug::new(name, self.attach(engine, record, legs[index].config.id, netns, &wish)?));
-        let moved = self.move_ways(engine, record, netns, &legs, plugs, None);
+        let moved = self.lead_ways(engine, record, netns, plugs, None);
         if moved.is_err()
             && let Some(plug) = plugs.pop()
         {
@@ -185,30 +185,17 @@ impl Networks {
         moved
     }
 
-    /// Leads default routes and ports of a running container where they belong when it leaves a network, which is still
-    /// plugged in. Blocking.
-    pub(crate) fn prepare_to_leave(
+    /// Leads default routes and ports of a running container where they belong; a network that it is `leaving` is still plugged
+    /// in. Ports go from wherever they are now; on failure they are there again. Blocking.
+    pub(crate) fn lead_ways(
         &self,
         engine: &Inner,
         record: &Record,
         netns: &Netns,
-        leaving: &str,
-        plugs: &mut [Plug],
-    ) -> Result<()> {
-        let legs = self.legs(record)?;
-        self.move_ways(engine, record, netns, &legs, plugs, Some(leaving))
-    }
-
-    /// Makes the networks that ought to be the ways out so. Ports go from wherever they are now; on failure they are there again.
-    fn move_ways(
-        &self,
-        engine: &Inner,
-        record: &Record,
-        netns: &Netns,
-        legs: &[Leg],
         plugs: &mut [Plug],
         leaving: Option<&str>,
     ) -> Result<()> {
+        let legs = self.legs(record)?;
         let staying: Vec<&Leg> = legs.iter().filter(|leg| Some(leg.network.name.as_str()) != leaving).collect();
         let ways = gateways(staying.iter().map(|leg| &leg.config));
         let name = |index: Option<usize>| index.map(|index| staying[index].network.name.as_str());
