@@ -56,4 +56,8 @@ fn what_is_no_rate_is_named() {
     let outcome = engine.run(["run", "--rm", "--rate-in", "fast", "busybox", "true"]);
     assert_eq!(outcome.code, 125);
     assert!(outcome.stderr.contains("skep.rate.in: invalid rate \"fast\""), "{}", outcome.stderr);
+    for mode in ["host", "none"] {
+        let refused = engine.run(["run", "--rm", "--network", mode, "--rate-in", "5mbit", "busybox", "true"]);
+        refused.code_is(125).stderr_has("conflicting options: rates (skep.rate.*) and the network mode");
+    }
 }

@@ -46,6 +46,11 @@ fn build(engine: &Arc<Inner>, request: CreateContainer) -> Result<(Record, Vec<V
     let image = engine.images.resolve_for_run(&config.image, platform.as_ref())?;
     // Of the user's own labels: an image does not say what a container may do.
     let rate = networks::rates(&config.labels).map_err(Error::Invalid)?;
+    if rate != skep_net::Rate::default()
+        && matches!(host.network_mode, NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_))
+    {
+        return Err(Error::Invalid("conflicting options: rates (skep.rate.*) and the network mode".to_owned()));
+    }
     fill_in(&mut config, &image.config);
     let argv: Vec<String> = config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).cloned().collect();
     if argv.is_empty() || argv[0].is_empty() {
